@@ -1,0 +1,3 @@
+"""A reproducibility benchmark harness for few-shot learning."""
+
+__version__ = "0.1.0"

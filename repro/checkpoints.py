@@ -1,0 +1,121 @@
+"""Checkpoints: tensors as safetensors, everything else as JSON beside them; never pickle.
+
+A checkpoint counts only when its JSON is whole and names the digest of the tensor file, so a
+half-written or damaged one is found out and the one before it is used. The last two are kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load, save
+from torch import Tensor
+
+from repro import storage
+from repro.errors import RecordError
+
+KEPT = 2
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """State after ``step`` training steps; ``extra`` is JSON."""
+
+    step: int
+    tensors: dict[str, Tensor]
+    extra: dict[str, Any]
+    digest: str
+
+
+def write(
+    folder: Path,
+    step: int,
+    tensors: dict[str, Tensor],
+    extra: dict[str, Any],
+    config_digest: str,
+    stem: str = "checkpoint",
+) -> str:
+    """Write a checkpoint atomically, keep the last two; returns the tensor file's digest."""
+    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    path = folder / f"{stem}-{step:07d}.safetensors"
+    storage.write_bytes(path, content)
+    digest = storage.file_digest(path)
+    header = {"schema": 1, "step": step, "config": config_digest, "sha256": digest, "extra": extra}
+    storage.write_json(path.with_suffix(".json"), header)
+    for old in sorted(folder.glob(f"{stem}-*.json"))[:-KEPT]:
+        old.unlink(missing_ok=True)
+        old.with_suffix(".safetensors").unlink(missing_ok=True)
+    return digest
+
+
+def read(header_path: Path, config_digest: str) -> Checkpoint:
+    """Read and verify one checkpoint.
+
+    Raises:
+        RecordError: damaged, or of another configuration; the file is named.
+    """
+    header = storage.read_json(header_path)
+    path = header_path.with_suffix(".safetensors")
+    try:
+        step, extra = int(header["step"]), dict(header["extra"])
+        owner, digest = str(header["config"]), str(header["sha256"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise RecordError(f"{header_path} is not a checkpoint header (field {error})") from error
+    if owner != config_digest:
+        raise RecordError(
+            f"{header_path} belongs to another configuration ({owner[:8]}, expected "
+            f"{config_digest[:8]}); move it away or choose another --runs folder"
+        )
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise RecordError(f"{path} cannot be read ({error.strerror})") from error
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise RecordError(f"{path} is damaged: its bytes do not have the digest in its header")
+    try:
+        return Checkpoint(step, load(content), extra, digest)
+    except Exception as error:  # safetensors raises its own and several built-in types
+        raise RecordError(f"{path} is not a safetensors file ({error})") from error
+
+
+def latest(
+    folder: Path, config_digest: str, stem: str = "checkpoint"
+) -> tuple[Checkpoint | None, list[str]]:
+    """The newest whole checkpoint, and a sentence for each one that was passed over.
+
+    Raises:
+        RecordError: checkpoints are there but none is whole (nothing is overwritten silently),
+            or one belongs to another configuration.
+    """
+    passed: list[str] = []
+    headers = sorted(folder.glob(f"{stem}-*.json"), reverse=True)
+    for header in headers:
+        try:
+            return read(header, config_digest), passed
+        except RecordError as error:
+            if "another configuration" in str(error):
+                raise
+            passed.append(f"{error}; using the one before it")
+    if headers:
+        raise RecordError(
+            f"no checkpoint in {folder} is whole ({passed[0].split(';')[0]}); "
+            "delete the folder or use --force to start again"
+        )
+    return None, passed
+
+
+def parse_json_lines(path: Path) -> list[dict[str, Any]]:
+    """Lines of a metrics file; a torn last line (a kill while writing) is left out."""
+    if not path.exists():
+        return []
+    lines: list[dict[str, Any]] = []
+    for line in path.read_text().splitlines():
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            break
+    return lines

@@ -1,0 +1,53 @@
+"""The errors a user can meet; each names its exit code.
+
+Every message is one sentence or two: what was expected, what came, what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ReproError(Exception):
+    """A failure explained to the user in one clear message, without a traceback."""
+
+    exit_code = 1
+
+
+class UsageError(ReproError):
+    """The command or configuration asks for something that does not exist or cannot be."""
+
+    exit_code = 2
+
+
+class DataError(ReproError):
+    """Images or splits on disk are missing, damaged or not what they claim to be."""
+
+
+class RecordError(ReproError):
+    """A record, checkpoint or manifest is missing, damaged or belongs to another configuration."""
+
+
+class TrainingError(ReproError):
+    """Training cannot go on (for instance, the loss is not finite)."""
+
+
+class StorageError(ReproError):
+    """The disk is full, read-only or otherwise refuses a write."""
+
+
+class Interrupted(ReproError):
+    """The user or the system asked the run to stop; its state has been saved."""
+
+    def __init__(self, message: str, exit_code: int = 130) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def unknown(kind: str, value: str, known: Iterable[str]) -> UsageError:
+    """The error for a name that is not in ``known``, with the near miss suggested."""
+    names = sorted(known)
+    near = difflib.get_close_matches(value, names, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return UsageError(f"unknown {kind} {value!r}{hint} (known: {', '.join(names)})")

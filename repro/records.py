@@ -1,0 +1,206 @@
+"""Records: the only reader and writer of cells under runs/ and results/.
+
+A cell is a folder ``<root>/<dataset>/<method>/<k>-shot/seed-<n>/<recipe>-<budget>-<digest8>/``
+with ``record.json`` (config, digests, one accuracy per episode, provenance), ``predictions.npy``
+(the predicted label of every query, uint8 ``[n_episode, n_way * n_query]``), ``metrics.jsonl``
+(training curve) and, for the meta-LSTM, ``gates.json``.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from repro import storage
+from repro.config import NUMERICS_REVISION, RunConfig, TrainingConfig
+from repro.errors import RecordError
+
+SCHEMA = 1
+# What `repro publish` copies of a cell when it is there.
+PUBLISHED_FILES = ("record.json", "predictions.npy", "metrics.jsonl", "gates.json")
+MAX_PUBLISHED_CHECKPOINT = 5 * 2**20  # bytes
+
+
+@dataclass(frozen=True)
+class Record:
+    """One finished cell. Accuracies are fractions, ``[n_episode]``."""
+
+    path: Path
+    config: dict[str, Any]
+    digests: dict[str, str]
+    numerics_revision: int
+    accuracy: npt.NDArray[np.float64]
+    training: dict[str, Any]
+    selection: dict[str, Any] | None
+    versions: dict[str, str]
+    device: str
+    threads: int
+    commit: str
+    dirty: bool
+    command: str
+    started_at: str
+    wall_s: float
+
+    @property
+    def dataset(self) -> str:
+        return str(self.config["dataset"])
+
+    @property
+    def method(self) -> str:
+        return str(self.config["method"])
+
+    @property
+    def k_shot(self) -> int:
+        return int(self.config["k_shot"])
+
+    @property
+    def seed(self) -> int:
+        return int(self.config["seed"])
+
+    @property
+    def recipe_name(self) -> str:
+        return str(self.config["recipe_name"])
+
+    @property
+    def budget_name(self) -> str:
+        return str(self.config["budget_name"])
+
+    @property
+    def n_episode(self) -> int:
+        return len(self.accuracy)
+
+
+def cell_folder(root: Path, config: RunConfig) -> Path:
+    """Where a cell's record is."""
+    return (
+        root
+        / config.dataset
+        / config.method
+        / f"{config.spec.k_shot}-shot"
+        / f"seed-{config.seed}"
+        / f"{config.recipe.name}-{config.budget.name}-{config.digest[:8]}"
+    )
+
+
+def training_folder(root: Path, config: TrainingConfig) -> Path:
+    """Where a training's checkpoints are; cells that share a training share the folder."""
+    name = config.training if not config.k_shot else f"{config.training}-{config.k_shot}-shot"
+    return (
+        root
+        / config.dataset
+        / "trainings"
+        / name
+        / f"seed-{config.seed}"
+        / f"{config.recipe.name}-{config.budget_name}-{config.digest[:8]}"
+    )
+
+
+def write_record(folder: Path, content: dict[str, Any], predictions: npt.NDArray[np.uint8]) -> None:
+    """Write predictions, then the record: a record that is there is whole."""
+    buffer = io.BytesIO()
+    np.save(buffer, predictions, allow_pickle=False)
+    storage.write_bytes(folder / "predictions.npy", buffer.getvalue())
+    storage.write_json(folder / "record.json", {"schema": SCHEMA, **content})
+
+
+def read_record(folder: Path) -> Record:
+    """Read and check one record.
+
+    Raises:
+        RecordError: missing, damaged or nonsense; the file and the field are named.
+    """
+    path = folder / "record.json"
+    content = storage.read_json(path)
+    try:
+        if content["schema"] != SCHEMA:
+            raise ValueError(f"schema {content['schema']!r}, expected {SCHEMA}")
+        accuracy = np.asarray(content["accuracy"], dtype=np.float64)
+        if accuracy.ndim != 1 or not len(accuracy) or not ((accuracy >= 0) & (accuracy <= 1)).all():
+            raise ValueError("accuracy is not a list of fractions")
+        config = dict(content["config"])
+        for key in ("dataset", "method", "k_shot", "seed", "recipe_name", "budget_name"):
+            config[key]
+        return Record(
+            path=folder,
+            config=config,
+            digests={str(k): str(v) for k, v in content["digests"].items()},
+            numerics_revision=int(content["numerics_revision"]),
+            accuracy=accuracy,
+            training=dict(content["training"]),
+            selection=content["selection"],
+            versions=dict(content["versions"]),
+            device=str(content["device"]),
+            threads=int(content["threads"]),
+            commit=str(content["commit"]),
+            dirty=bool(content["dirty"]),
+            command=str(content["command"]),
+            started_at=str(content["started_at"]),
+            wall_s=float(content["wall_s"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RecordError(
+            f"{path} is not a valid record (field {error}); delete it and run the cell again"
+        ) from error
+
+
+def finished(folder: Path, config: RunConfig) -> Record | None:
+    """The cell's record when it is there and whole; None when there is none.
+
+    Raises:
+        RecordError: a record is there but damaged or of another configuration.
+    """
+    if not (folder / "record.json").exists():
+        return None
+    record = read_record(folder)
+    if record.digests.get("config") != config.digest:
+        raise RecordError(
+            f"{folder / 'record.json'} belongs to another configuration; move it away or use "
+            "--force to run the cell again"
+        )
+    return record
+
+
+def read_records(root: Path, dataset: str) -> list[Record]:
+    """All records of a dataset, in a stable order."""
+    paths = sorted((root / dataset).glob("*/*-shot/seed-*/*/record.json"))
+    return [read_record(path.parent) for path in paths]
+
+
+def publish(root: Path, results: Path, dataset: str, allow_dirty: bool = False) -> list[Path]:
+    """Copy finished cells from runs to results, with checkpoints under 5 MB.
+
+    Raises:
+        RecordError: nothing to publish, or a record is dirty or of another numerics revision.
+    """
+    found = read_records(root, dataset)
+    if not found:
+        raise RecordError(
+            f"no finished runs of {dataset} under {root}; run `repro reproduce` first"
+        )
+    for record in found:
+        if record.numerics_revision != NUMERICS_REVISION:
+            raise RecordError(
+                f"{record.path} is of numerics revision {record.numerics_revision}, this code is "
+                f"{NUMERICS_REVISION}; run the cell again before publishing"
+            )
+        if record.dirty and not allow_dirty:
+            raise RecordError(
+                f"{record.path} was run from a working tree with uncommitted changes; commit and "
+                "run the cell again before publishing"
+            )
+    targets = []
+    for record in found:
+        target = results / record.path.relative_to(root)
+        for name in PUBLISHED_FILES:
+            if (record.path / name).exists():
+                storage.write_bytes(target / name, (record.path / name).read_bytes())
+        model = record.path / "model.safetensors"
+        if model.exists() and model.stat().st_size <= MAX_PUBLISHED_CHECKPOINT:
+            storage.write_bytes(target / model.name, model.read_bytes())
+        targets.append(target)
+    return targets
