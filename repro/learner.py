@@ -75,7 +75,8 @@ class Conv4:
     @property
     def n_param(self) -> int:
         """Length of the flat parameter vector."""
-        return sum(math.prod(shape) for shape in self.shapes.values())
+        total: int = sum(math.prod(shape) for shape in self.shapes.values())
+        return total
 
     def split(self, params: Tensor) -> list[Tensor]:
         """Views of a flat vector ``[n_param]`` as the tensors of :attr:`shapes`."""

@@ -1,0 +1,237 @@
+"""The Meta-Learner LSTM: gradient preprocessing, the two-layer cell, the inner loop.
+
+The learner's flat parameter vector is the cell state of the second layer. Weights are shared by
+all coordinates, and each coordinate keeps its own state. Tensors hold coordinates last, so that
+every gate is contiguous. Source: Ravi & Larochelle 2017, Sec. 3, and the authors' code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from repro import paper
+from repro.config import Recipe
+from repro.seeding import Words
+
+# (learner_params, step) -> (mean loss [], gradient [n_param]); gradients are of this mean loss.
+LossAndGradient = Callable[[Tensor, int], tuple[Tensor, Tensor]]
+REPLAY_BLOCK = 8192  # coordinates whose replayed states fit in a core's cache
+
+
+def preprocess(x: Tensor, p: float = paper.PREPROCESS_P) -> Tensor:
+    """Split values of any magnitude into two features of order one.
+
+    Args:
+        x: learner gradient ``[n_param]`` or loss ``[1]``, in nats.
+    Returns:
+        ``[2, len(x)]``: (log|x| / p, sign x) where |x| >= e^-p, else (-1, e^p x).
+    Source: Ravi & Larochelle 2017, Sec. 3.2, after Andrychowicz et al. 2016, App. A.
+    """
+    smallest = torch.exp(torch.tensor(-p, dtype=x.dtype, device=x.device))
+    magnitude = x.abs()
+    large = magnitude >= smallest
+    log = torch.log(torch.where(large, magnitude, smallest)) / p  # no log of 0 in either branch
+    return torch.stack([torch.where(large, log, -1.0), torch.where(large, x.sign(), x / smallest)])
+
+
+@dataclass
+class MetaParams:
+    """The meta-learner's own parameters; the learned theta_0 is kept beside them.
+
+    ``lstm_weight [4 * n_hidden, 4 + n_hidden]`` and ``lstm_bias [4 * n_hidden]`` in gate order
+    (input, forget, output, candidate); ``*_weight [n_hidden + 2]`` act on (h, theta, recurrent).
+    """
+
+    lstm_weight: Tensor
+    lstm_bias: Tensor
+    forget_weight: Tensor
+    forget_bias: Tensor
+    input_weight: Tensor
+    input_bias: Tensor
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(getattr(self, field.name) for field in fields(self))
+
+    @classmethod
+    def initial(cls, words: Words, recipe: Recipe, n_hidden: int = paper.N_HIDDEN) -> MetaParams:
+        """Initial values: all uniform in +-0.01, except b_F in [4, 5] and b_I in [-5, -4]."""
+
+        def uniform(shape: tuple[int, ...], low: float, high: float) -> Tensor:
+            n = torch.Size(shape).numel()
+            return torch.from_numpy(words.uniform(n, low, high)).to(torch.float32).view(shape)
+
+        bound = 0.01 if recipe.lstm_init == "0.01" else n_hidden**-0.5
+        return cls(
+            lstm_weight=uniform((4 * n_hidden, 4 + n_hidden), -bound, bound),
+            lstm_bias=uniform((4 * n_hidden,), -bound, bound),
+            forget_weight=uniform((n_hidden + 2,), -0.01, 0.01),
+            forget_bias=uniform((1,), 4.0, recipe.forget_bias_high),
+            input_weight=uniform((n_hidden + 2,), -0.01, 0.01),
+            input_bias=uniform((1,), -5.0, -4.0),
+        )
+
+
+@dataclass
+class CellState:
+    """State of every coordinate: ``hidden``, ``cell`` ``[n_hidden, n]``; the others ``[n]``."""
+
+    hidden: Tensor
+    cell: Tensor
+    learner_params: Tensor
+    forget_recurrent: Tensor
+    input_recurrent: Tensor
+
+    @classmethod
+    def start(cls, learner_params: Tensor, n_hidden: int) -> CellState:
+        """Zero states around initial learner parameters."""
+        zeros = learner_params.new_zeros(n_hidden, learner_params.shape[0])
+        flat = torch.zeros_like(learner_params)
+        return cls(zeros, zeros, learner_params, flat, flat)
+
+
+def step(
+    meta: MetaParams, state: CellState, gradient: Tensor, features: Tensor, recipe: Recipe
+) -> tuple[CellState, Tensor, Tensor]:
+    """One update of every coordinate.
+
+    Args:
+        gradient: ``[n]``, what the input gate multiplies.
+        features: ``[4, n]``, preprocessed loss and gradient.
+    Returns:
+        The new state, and the forget and input gates ``[n]`` after the sigmoid.
+    """
+    n_hidden = state.hidden.shape[0]
+    gates = torch.addmm(
+        meta.lstm_bias[:, None], meta.lstm_weight, torch.cat([features, state.hidden])
+    )
+    opened = gates[: 3 * n_hidden].sigmoid()
+    candidate = gates[3 * n_hidden :].tanh()
+    enter, keep, leave = opened.chunk(3)
+    cell = keep * state.cell + enter * candidate
+    hidden = leave * cell.tanh()
+
+    def gate_logit(weight: Tensor, bias: Tensor, recurrent: Tensor) -> Tensor:
+        logit: Tensor = (
+            weight[:n_hidden] @ hidden
+            + weight[n_hidden] * state.learner_params
+            + weight[n_hidden + 1] * recurrent
+            + bias
+        )
+        return logit
+
+    forget_logit = gate_logit(meta.forget_weight, meta.forget_bias, state.forget_recurrent)
+    input_logit = gate_logit(meta.input_weight, meta.input_bias, state.input_recurrent)
+    if recipe.gates == "constant":
+        # The learned rule switched off: a learned but constant decay and learning rate.
+        forget_logit = meta.forget_bias.expand_as(forget_logit)
+        input_logit = meta.input_bias.expand_as(input_logit)
+    forget_gate, input_gate = forget_logit.sigmoid(), input_logit.sigmoid()
+    # theta_t = f_t * theta_{t-1} - i_t * gradient_t
+    learner_params = forget_gate * state.learner_params - input_gate * gradient
+    # The authors feed the logit back, the paper's equation the gate.
+    logit_recurs = recipe.gate_recurrence == "logit"
+    new = CellState(
+        hidden=hidden,
+        cell=cell,
+        learner_params=learner_params,
+        forget_recurrent=forget_logit if logit_recurs else forget_gate,
+        input_recurrent=input_logit if logit_recurs else input_gate,
+    )
+    return new, forget_gate, input_gate
+
+
+@dataclass
+class Trajectory:
+    """An inner loop: the constants fed in at each step, and what came out.
+
+    Attributes:
+        learner_params: the last parameters ``[n_param]``.
+        gradients: ``[n_param]`` per step. losses: ``[1]`` per step, nats.
+        forget_gates, input_gates: ``[n_param]`` per step when traced, else empty.
+    """
+
+    learner_params: Tensor
+    gradients: list[Tensor]
+    losses: list[Tensor]
+    forget_gates: list[Tensor]
+    input_gates: list[Tensor]
+
+
+def _features(loss: Tensor, gradient: Tensor) -> Tensor:
+    return torch.cat([preprocess(loss).expand(2, gradient.shape[0]), preprocess(gradient)])
+
+
+def inner_loop(
+    meta: MetaParams,
+    theta_0: Tensor,
+    loss_and_gradient: LossAndGradient,
+    batch_sizes: Sequence[int],
+    recipe: Recipe,
+    trace: bool = False,
+) -> Trajectory:
+    """Run ``len(batch_sizes)`` updates from ``theta_0`` ``[n_param]``.
+
+    ``loss_and_gradient`` decides what is differentiable: where it returns detached tensors (first
+    order) they are constants of the graph. With ``recipe.gradient_over_batch`` the gradient of
+    the mean loss is divided once more by the batch size, as the authors' code does.
+    """
+    state = CellState.start(theta_0, meta.lstm_weight.shape[0] // 4)
+    trajectory = Trajectory(theta_0, [], [], [], [])
+    for index, batch_size in enumerate(batch_sizes):
+        loss, gradient = loss_and_gradient(state.learner_params, index)
+        loss = loss.reshape(1)
+        if recipe.gradient_over_batch:
+            gradient = gradient / batch_size
+        features = _features(loss, gradient)
+        state, forget_gate, input_gate = step(meta, state, gradient, features, recipe)
+        trajectory.gradients.append(gradient)
+        trajectory.losses.append(loss)
+        if trace:
+            trajectory.forget_gates.append(forget_gate)
+            trajectory.input_gates.append(input_gate)
+    trajectory.learner_params = state.learner_params
+    return trajectory
+
+
+def replay_backward(
+    meta: MetaParams,
+    theta_0: Tensor,
+    trajectory: Trajectory,
+    upstream: Tensor,
+    recipe: Recipe,
+    block: int = REPLAY_BLOCK,
+) -> tuple[list[Tensor], Tensor]:
+    """First-order meta-gradient of an inner loop that was run without a graph.
+
+    Because gradients and losses are constants, coordinates do not depend on each other, so the
+    loop is replayed for one block of coordinates at a time, whose states fit in cache.
+
+    Args:
+        upstream: d(query loss) / d(theta_T), ``[n_param]``.
+    Returns:
+        Gradients of the meta parameters, in their order, and of theta_0 ``[n_param]``.
+    """
+    params = [parameter.detach().requires_grad_() for parameter in meta]
+    replayed = MetaParams(*params)
+    n_hidden = meta.lstm_weight.shape[0] // 4
+    totals = [torch.zeros_like(parameter) for parameter in params]
+    of_theta_0 = torch.empty_like(upstream)
+    for first in range(0, len(theta_0), block):
+        part = slice(first, min(first + block, len(theta_0)))
+        start = theta_0[part].detach().requires_grad_()
+        state = CellState.start(start, n_hidden)
+        for gradient, loss in zip(trajectory.gradients, trajectory.losses, strict=True):
+            piece = gradient[part]
+            state, _, _ = step(replayed, state, piece, _features(loss, piece), recipe)
+        found = torch.autograd.grad(
+            state.learner_params, [*params, start], upstream[part], allow_unused=True
+        )
+        for total, gradient_part in zip(totals, found[:-1], strict=True):
+            if gradient_part is not None:
+                total += gradient_part
+        of_theta_0[part] = found[-1]
+    return totals, of_theta_0
