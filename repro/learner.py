@@ -54,7 +54,8 @@ class Conv4:
     @property
     def n_feature(self) -> int:
         """Length of the flattened output of block 4."""
-        return self.n_filter * (self.image_size // 2**N_BLOCK) ** 2
+        side = self.image_size >> N_BLOCK  # four poolings, each rounding down
+        return self.n_filter * side * side
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
