@@ -1,0 +1,171 @@
+"""What a row of the table is: the Method protocol, and the pieces every method shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from repro import paper
+from repro.config import Recipe
+from repro.data.images import ImageSplit
+from repro.episodes import Episode
+
+EMBED_BUFFER_BYTES = 32 * 2**20  # larger buffers go back to the kernel after every layer
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a method is built from.
+
+    Attributes:
+        n_class: classes of the meta-train split. k_shot: the shot it is (or was) trained for; 0
+            where training has no episodes.
+        precision: ``fp32`` or ``bf16`` (autocast of the learner only).
+    """
+
+    image_size: int
+    n_class: int
+    n_way: int
+    k_shot: int
+    recipe: Recipe
+    seed: int
+    precision: str = "fp32"
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """bf16 for the learner's convolutions where the run's precision says so."""
+        return torch.autocast(
+            self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"
+        )
+
+
+class SplitImages:
+    """Images of a split as normalised batches, with features that are computed once.
+
+    What is kept here are functions of single images; nothing of an episode.
+    """
+
+    def __init__(self, split: ImageSplit, setting: Setting) -> None:
+        self.split, self.setting = split, setting
+        self._features: dict[str, Tensor] = {}
+        self._known: dict[str, Tensor] = {}
+        shift, scale = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+        if setting.recipe.pixels == "imagenet":
+            shift, scale = paper.IMAGENET_MEAN, paper.IMAGENET_STD
+        self._shift = torch.tensor(shift, device=setting.device).view(1, 3, 1, 1)
+        self._scale = torch.tensor(scale, device=setting.device).view(1, 3, 1, 1)
+
+    def normalise(self, pixels: npt.NDArray[np.uint8]) -> Tensor:
+        """uint8 ``[n, H, W, 3]`` to float ``[n, 3, H, W]``, channels last in memory."""
+        batch = torch.from_numpy(pixels).to(self.setting.device).permute(0, 3, 1, 2).float()
+        batch /= 255
+        if self.setting.recipe.pixels == "imagenet":
+            batch = (batch - self._shift) / self._scale
+        return batch
+
+    def gather(self, rows: npt.NDArray[np.int64]) -> Tensor:
+        """The images of ``rows`` ``[n]`` as float ``[n, 3, H, W]``."""
+        return self.normalise(self.split.images[rows])
+
+    def embedded(
+        self, key: str, embed: Callable[[Tensor], Tensor], rows: npt.NDArray[np.int64]
+    ) -> Tensor:
+        """``embed`` of the images of ``rows``, ``[n, n_feature]``; each image once per ``key``."""
+        index = torch.from_numpy(rows)
+        if key not in self._features:
+            n_feature = embed(self.gather(rows[:1])).shape[1]
+            n_image = len(self.split.images)
+            self._features[key] = torch.empty(n_image, n_feature, device=self.setting.device)
+            self._known[key] = torch.zeros(n_image, dtype=torch.bool)
+        features, known = self._features[key], self._known[key]
+        missing = np.unique(rows[~known[index].numpy()])
+        # The largest buffer is the first block's output.
+        per_image = paper.BASELINE_FILTERS * self.split.image_size**2 * 4
+        size = max(1, EMBED_BUFFER_BYTES // per_image)
+        for first in range(0, len(missing), size):
+            part = missing[first : first + size]
+            features[torch.from_numpy(part)] = embed(self.gather(part)).float()
+            known[torch.from_numpy(part)] = True
+        return features[index]
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """Of one training step: mean loss (nats) and accuracy (a fraction)."""
+
+    loss: float
+    accuracy: float
+
+
+class Method(Protocol):
+    """One row of the table."""
+
+    def predict(self, episode: Episode, images: SplitImages) -> Tensor:
+        """Log-probabilities ``[n_way * n_query, n_way]`` of the queries, class by class.
+
+        No state survives the call, and the labels of the queries are not looked at.
+        """
+        ...
+
+
+class Trainable(Method, Protocol):
+    """A method with a training of its own; each step depends on state and step number only."""
+
+    def train_step(self, images: SplitImages, step: int) -> StepResult:
+        """Training step number ``step`` (from 0) on the meta-train images."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything a training goes on from: parameters, statistics, optimizer."""
+        ...
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Take over what :meth:`state` gave; optimizer entries may be missing for tests."""
+        ...
+
+
+class Adam:
+    """torch's Adam over named tensors, with a state that is tensors only."""
+
+    def __init__(self, params: dict[str, Tensor], lr: float) -> None:
+        self.params = params
+        for param in params.values():
+            param.requires_grad_()
+        self._adam = torch.optim.Adam(list(params.values()), lr=lr)
+
+    def step(self) -> None:
+        """Update the parameters in place from their ``grad`` and clear it."""
+        self._adam.step()
+        self._adam.zero_grad(set_to_none=True)
+
+    def state(self) -> dict[str, Tensor]:
+        """Parameters and, as ``adam.<name>.<entry>``, the optimizer's moments and step."""
+        found = {name: param.detach() for name, param in self.params.items()}
+        for name, param in self.params.items():
+            for entry, value in self._adam.state[param].items():
+                found[f"adam.{name}.{entry}"] = value.detach()
+        return found
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Take over what :meth:`state` gave."""
+        for name, param in self.params.items():
+            with torch.no_grad():
+                param.copy_(state[name])
+            prefix = f"adam.{name}."
+            self._adam.state[param] = {
+                key.removeprefix(prefix): value.clone()
+                for key, value in state.items()
+                if key.startswith(prefix)
+            }
+
+
+def accuracy(scores: Tensor, labels: Tensor) -> float:
+    """Share of rows of ``scores`` ``[n, n_way]`` whose largest entry is at ``labels`` ``[n]``."""
+    return float((scores.argmax(1) == labels).float().mean())

@@ -1,0 +1,163 @@
+"""The Meta-Learner LSTM as a row of the table: meta-training and inductive tests."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from repro import paper
+from repro.config import EpisodeSpec
+from repro.episodes import Episode, EpisodeSampler
+from repro.learner import BatchNormStatistics, Conv4
+from repro.meta_learner import MetaParams, Trajectory, inner_loop, replay_backward
+from repro.methods.base import Adam, Setting, SplitImages, StepResult, accuracy
+from repro.seeding import Stream, words
+
+_META_NAMES = (
+    *("lstm_weight", "lstm_bias", "forget_weight"),
+    *("forget_bias", "input_weight", "input_bias"),
+)
+
+
+def inner_schedule(trained_k: int, k_shot: int, n_way: int, passes_5shot: int) -> list[slice]:
+    """Support batches of the inner loop, as slices of the support sequence.
+
+    A model at its own shot makes full-batch passes: 12 at 1-shot, ``passes_5shot`` at 5-shot.
+    Tested at the other shot, either model makes 5 passes in batches of 5 images.
+    """
+    n_support = n_way * k_shot
+    if trained_k != k_shot:
+        passes, size = paper.CROSS_SHOT_PASSES, paper.CROSS_SHOT_BATCH
+    else:
+        passes, size = (paper.INNER_PASSES_1SHOT if k_shot == 1 else passes_5shot), n_support
+    one_pass = [slice(i, min(i + size, n_support)) for i in range(0, n_support, size)]
+    return one_pass * passes
+
+
+class MetaLSTM:
+    """Learned initialisation and learned update rule, trained end to end, first order."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        recipe = setting.recipe
+        self.learner = Conv4(paper.META_FILTERS, setting.n_way, setting.image_size)
+        meta = MetaParams.initial(words(setting.seed, Stream.META_LEARNER_INIT), recipe)
+        named = {
+            name: part.to(setting.device) for name, part in zip(_META_NAMES, meta, strict=True)
+        }
+        self.meta = MetaParams(**named)
+        self.theta_0 = self._fresh_theta_0(0).to(setting.device)
+        learned = {**named, "theta_0": self.theta_0}
+        self.adam = Adam(learned, paper.META_LR)
+
+    def _fresh_theta_0(self, index: int) -> Tensor:
+        stream = Stream.LEARNER_INIT if index == 0 else Stream.RANDOM_THETA_0
+        return self.learner.initial(
+            words(self.setting.seed, stream, index), self.setting.recipe.gamma_init
+        )
+
+    def _start(self, index: int) -> Tensor:
+        if self.setting.recipe.theta_0 == "random":
+            return self._fresh_theta_0(index + 1).to(self.setting.device)
+        return self.theta_0.detach()
+
+    def _loss(
+        self,
+        params: Tensor,
+        batch: Tensor,
+        labels: Tensor,
+        statistics: BatchNormStatistics | None,
+        training: bool,
+    ) -> tuple[Tensor, Tensor]:
+        momentum = paper.META_BATCH_NORM_MOMENTUM[1 if self.setting.k_shot == 1 else 5]
+        with self.setting.autocast():
+            logits = self.learner.logits(params, batch, statistics, training, momentum)
+        logits = logits.float()
+        return F.cross_entropy(logits, labels), logits
+
+    def adapt(
+        self,
+        episode: Episode,
+        images: SplitImages,
+        theta_0: Tensor,
+        statistics: BatchNormStatistics | None,
+        trace: bool = False,
+    ) -> Trajectory:
+        """The inner loop on an episode's support set; no graph is kept.
+
+        Support passes normalise by their own batch; with ``statistics`` they also accumulate
+        running statistics, seen at theta_0 ... theta_{T-1}.
+        """
+        support = images.gather(episode.support)
+        labels = torch.from_numpy(episode.support_labels).to(self.setting.device)
+        schedule = inner_schedule(
+            self.setting.k_shot,
+            episode.support_rows.shape[1],
+            len(episode.class_indices),
+            self.setting.recipe.passes_5shot,
+        )
+
+        def loss_and_gradient(params: Tensor, index: int) -> tuple[Tensor, Tensor]:
+            part = schedule[index]
+            with torch.enable_grad():
+                leaf = params.detach().requires_grad_()
+                loss, _ = self._loss(leaf, support[part], labels[part], statistics, True)
+                (gradient,) = torch.autograd.grad(loss, leaf)
+            return loss.detach(), gradient
+
+        sizes = [part.stop - part.start for part in schedule]
+        with torch.no_grad():
+            return inner_loop(
+                self.meta, theta_0, loss_and_gradient, sizes, self.setting.recipe, trace
+            )
+
+    def train_step(self, images: SplitImages, step: int) -> StepResult:
+        """One meta-training episode; queries normalise by the query batch's statistics."""
+        recipe = self.setting.recipe
+        spec = EpisodeSpec(self.setting.n_way, self.setting.k_shot)
+        sampler = EpisodeSampler(
+            images.split.class_rows, "train", spec, self.setting.seed, recipe.episode_classes
+        )
+        episode = sampler[step]
+        theta_0 = self._start(step)
+        trajectory = self.adapt(episode, images, theta_0, statistics=None)
+        labels = torch.from_numpy(episode.query_labels).to(self.setting.device)
+        leaf = trajectory.learner_params.detach().requires_grad_()
+        loss, logits = self._loss(leaf, images.gather(episode.query), labels, None, True)
+        (upstream,) = torch.autograd.grad(loss, leaf)
+        gradients, of_theta_0 = replay_backward(self.meta, theta_0, trajectory, upstream, recipe)
+        for param, gradient in zip(self.meta, gradients, strict=True):
+            param.grad = gradient
+        learned = list(self.meta)
+        if recipe.theta_0 == "learned":
+            self.theta_0.grad = of_theta_0
+            learned.append(self.theta_0)
+        torch.nn.utils.clip_grad_norm_(learned, paper.META_CLIP_NORM)
+        self.adam.step()
+        return StepResult(loss.item(), accuracy(logits.detach(), labels))
+
+    def predict(self, episode: Episode, images: SplitImages) -> Tensor:
+        """Adapt to the support set, then classify the queries (by default inductively)."""
+        statistics = BatchNormStatistics(self.learner.n_filter, self.theta_0.detach())
+        trajectory = self.adapt(episode, images, self._start(episode.index), statistics)
+        params, kind = trajectory.learner_params, self.setting.recipe.query_batch_norm
+        with torch.no_grad(), self.setting.autocast():
+            if kind == "support":  # recomputed at theta_T
+                support = images.gather(episode.support)
+                self.learner.features(params, support, statistics, True, momentum=1.0)
+            logits = self.learner.logits(
+                params,
+                images.gather(episode.query),
+                None if kind == "query" else statistics,
+                training=kind == "query",
+            )
+        return logits.float().log_softmax(1)
+
+    def state(self) -> dict[str, Tensor]:
+        """Meta parameters, theta_0 and optimizer."""
+        return self.adam.state()
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Take over a state of meta-training."""
+        self.adam.load_state(state)

@@ -1,0 +1,108 @@
+"""Methods on small random images: brute force, no leaks, exact state."""
+
+import numpy as np
+import pytest
+import torch
+
+from repro.config import EpisodeSpec, Recipe
+from repro.data.images import ImageSplit
+from repro.episodes import Episode, EpisodeSampler
+from repro.methods.base import Setting, SplitImages, Trainable
+from repro.methods.meta_lstm import MetaLSTM, inner_schedule
+from repro.methods.nearest_neighbor import NearestNeighbor
+from repro.seeding import Stream, words
+
+N_CLASS, PER_CLASS, SIZE = 6, 30, 16
+ROWS = tuple((i * PER_CLASS, PER_CLASS) for i in range(N_CLASS))
+
+
+def split() -> ImageSplit:
+    n = N_CLASS * PER_CLASS
+    pixels = words(0, Stream.GLYPHS).raw(n * SIZE * SIZE * 3).astype(np.uint8)
+    ids = tuple(f"c{i}" for i in range(N_CLASS))
+    return ImageSplit("toy", "train", pixels.reshape(n, SIZE, SIZE, 3), ids, ROWS, "0" * 64)
+
+
+def setting(k_shot: int, recipe: Recipe | None = None) -> Setting:
+    return Setting(SIZE, N_CLASS, 5, k_shot, recipe or Recipe(), seed=0)
+
+
+def episode(k_shot: int, index: int = 0) -> Episode:
+    return EpisodeSampler(ROWS, "val", EpisodeSpec(k_shot=k_shot), 0)[index]
+
+
+def build(name: str, k_shot: int = 5) -> tuple[Trainable, SplitImages]:
+    made = setting(k_shot)
+    method: Trainable = MetaLSTM(made) if name == "meta_lstm" else NearestNeighbor(made)
+    return method, SplitImages(split(), made)
+
+
+def test_nearest_neighbor_equals_brute_force() -> None:
+    made = setting(5, Recipe(neighbor_features="pixels"))
+    images, drawn = SplitImages(split(), made), episode(5)
+    predicted = NearestNeighbor(made).predict(drawn, images).argmax(1)
+    flat = split().images.reshape(N_CLASS * PER_CLASS, -1).astype(np.float64)
+    for place, row in enumerate(drawn.query):
+        similarity = [
+            flat[row] @ flat[s] / np.linalg.norm(flat[row]) / np.linalg.norm(flat[s])
+            for s in drawn.support
+        ]
+        assert int(predicted[place]) == drawn.support_labels[int(np.argmax(similarity))]
+
+
+def test_inner_schedules_are_the_published_ones() -> None:
+    def sizes(*args: int) -> list[int]:
+        return [part.stop - part.start for part in inner_schedule(*args)]
+
+    assert sizes(1, 1, 5, 8) == [5] * 12
+    assert sizes(5, 5, 5, 8) == [25] * 8
+    assert sizes(5, 5, 5, 5) == [25] * 5
+    assert sizes(5, 1, 5, 8) == [5] * 5
+    assert sizes(1, 5, 5, 8) == [5] * 25
+
+
+@pytest.mark.parametrize("name", ["nearest_neighbor", "meta_lstm"])
+def test_training_goes_on_from_a_state_with_the_same_bits(name: str) -> None:
+    whole, images = build(name)
+    for step in range(4):
+        result = whole.train_step(images, step)
+        assert np.isfinite(result.loss)
+        if step == 1:
+            kept = {key: value.clone() for key, value in whole.state().items()}
+    resumed, images = build(name)
+    resumed.load_state(kept)
+    for step in (2, 3):
+        resumed.train_step(images, step)
+    for key, value in whole.state().items():
+        assert torch.equal(value, resumed.state()[key]), key
+
+
+def test_an_inductive_prediction_does_not_depend_on_other_queries_or_episodes() -> None:
+    method, images = build("meta_lstm")
+    method.train_step(images, 0)
+    drawn = episode(5)
+    alone = method.predict(drawn, images)
+    method.predict(episode(5, 1), images)
+    assert torch.equal(method.predict(drawn, images), alone)
+    swapped = Episode(
+        drawn.class_indices,
+        drawn.support_rows,
+        drawn.support_order,
+        drawn.query_rows[:, ::-1].copy(),
+        drawn.seed,
+        drawn.index,
+    )
+    actual = method.predict(swapped, images).view(5, 15, 5).flip(1).reshape(75, 5)
+    torch.testing.assert_close(actual, alone, rtol=0, atol=1e-5)
+    other = episode(5, 1).query_rows.copy()
+    other[0, 0] = drawn.query_rows[0, 0]
+    mixed = Episode(
+        drawn.class_indices, drawn.support_rows, drawn.support_order, other, 0, drawn.index
+    )
+    torch.testing.assert_close(method.predict(mixed, images)[0], alone[0], rtol=0, atol=1e-5)
+
+
+def test_meta_training_learns_to_lower_the_loss_of_one_episode() -> None:
+    method, images = build("meta_lstm")
+    losses = [method.train_step(images, 0).loss for _ in range(40)]
+    assert np.mean(losses[-5:]) < np.mean(losses[:5])
