@@ -7,8 +7,10 @@ import torch
 from repro.config import EpisodeSpec, Recipe
 from repro.data.images import ImageSplit
 from repro.episodes import Episode, EpisodeSampler
+from repro.methods import TRAINABLE
 from repro.methods.base import Setting, SplitImages, Trainable
-from repro.methods.meta_lstm import MetaLSTM, inner_schedule
+from repro.methods.finetune import Finetune, grid
+from repro.methods.meta_lstm import inner_schedule
 from repro.methods.nearest_neighbor import NearestNeighbor
 from repro.seeding import Stream, words
 
@@ -33,8 +35,7 @@ def episode(k_shot: int, index: int = 0) -> Episode:
 
 def build(name: str, k_shot: int = 5) -> tuple[Trainable, SplitImages]:
     made = setting(k_shot)
-    method: Trainable = MetaLSTM(made) if name == "meta_lstm" else NearestNeighbor(made)
-    return method, SplitImages(split(), made)
+    return TRAINABLE[name](made), SplitImages(split(), made)
 
 
 def test_nearest_neighbor_equals_brute_force() -> None:
@@ -61,7 +62,7 @@ def test_inner_schedules_are_the_published_ones() -> None:
     assert sizes(1, 5, 5, 8) == [5] * 25
 
 
-@pytest.mark.parametrize("name", ["nearest_neighbor", "meta_lstm"])
+@pytest.mark.parametrize("name", sorted(TRAINABLE))
 def test_training_goes_on_from_a_state_with_the_same_bits(name: str) -> None:
     whole, images = build(name)
     for step in range(4):
@@ -106,3 +107,46 @@ def test_meta_training_learns_to_lower_the_loss_of_one_episode() -> None:
     method, images = build("meta_lstm")
     losses = [method.train_step(images, 0).loss for _ in range(40)]
     assert np.mean(losses[-5:]) < np.mean(losses[:5])
+
+
+def test_the_published_grid_has_42_settings() -> None:
+    assert len(set(grid("full"))) == 42
+    assert set(grid("small")) <= set(grid("full"))
+    assert set(grid("middle")) <= set(grid("full"))
+
+
+def test_finetune_equals_sgd_on_an_ordinary_module_and_leaves_no_trace() -> None:
+    pretrained, images = build("pretrain")
+    for step in range(2):
+        pretrained.train_step(images, step)
+    method = Finetune(setting(5))
+    method.load_state(pretrained.state())
+    method.choice, drawn = (0.05, 0.1), episode(5)
+    actual = method.predict(drawn, images)
+    assert torch.equal(method.predict(drawn, images), actual)
+    learner = method.learner
+    parts = iter(learner.split(torch.cat([method._body, method._head()])))
+    layers: list[torch.nn.Module] = []
+    for n_input in (3, 64, 64, 64):
+        layers += [
+            torch.nn.Conv2d(n_input, 64, 3, padding=1),
+            torch.nn.BatchNorm2d(64, eps=1e-3, momentum=0.1),
+            torch.nn.ReLU(),
+            torch.nn.MaxPool2d(2),
+        ]
+    model = torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(64, 5))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(next(parts))
+        norms = [layer for layer in layers if isinstance(layer, torch.nn.BatchNorm2d)]
+        for block, norm in enumerate(norms):
+            norm.running_mean.copy_(pretrained.state()["mean"][block])
+            norm.running_var.copy_(pretrained.state()["variance"][block])
+    labels = torch.from_numpy(drawn.support_labels)
+    for update in range(15):
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.05 / (1 + 0.1 * update))
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(model(images.gather(drawn.support)), labels).backward()
+        optimizer.step()
+    expected = model.eval()(images.gather(drawn.query)).log_softmax(1)
+    torch.testing.assert_close(actual, expected.detach(), rtol=0, atol=1e-4)

@@ -1,0 +1,148 @@
+"""Matching Network, with and without full context embeddings: two rows, one method.
+
+f embeds queries and g support images; they share weights and have separate running statistics.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from repro import paper
+from repro.config import EpisodeSpec
+from repro.context import FullContext
+from repro.episodes import Episode, EpisodeSampler
+from repro.learner import BatchNormStatistics, Conv4
+from repro.methods.base import Adam, Setting, SplitImages, StepResult, accuracy
+from repro.seeding import Stream, Words, words
+
+
+def matching_scores(similarity: Tensor, labels: Tensor, n_way: int, kind: str) -> Tensor:
+    """Class scores of queries, ``[n_query, n_way]``; a log-softmax of them is log p.
+
+    Args:
+        similarity: cosines ``[n_query, n_support]``. labels: of the support, ``[n_support]``.
+        kind: ``sum`` of cosines per class (the authors' code), or ``softmax`` over the support
+            and the log of the weights summed per class (Vinyals et al. 2016, Eq. 1).
+    """
+    one_hot = F.one_hot(labels, n_way).to(similarity.dtype)
+    if kind == "sum":
+        return similarity @ one_hot
+    masked = similarity[:, :, None] + one_hot.log()[None]
+    return masked.logsumexp(1) - similarity.logsumexp(1, keepdim=True)
+
+
+def dropout_mask(shape: torch.Size, stream: Words) -> Tensor:
+    """0 with probability 0.1, else 1/0.9: a mask from 16 random bits per element."""
+    n = shape.numel()
+    # numpy's uint16 has no torch twin everywhere; int16 thresholds are the same bits.
+    bits = torch.from_numpy(stream.raw(-(-n // 4)).view("int16")[:n]).view(shape)
+    keep = 1 - paper.MATCHING_DROPOUT
+    return (bits < round(keep * 65536) - 32768).float() / keep
+
+
+class MatchingNet:
+    """A Matching Network; ``full_context`` makes it the FCE row."""
+
+    def __init__(self, setting: Setting, full_context: bool = False) -> None:
+        self.setting = setting
+        recipe = setting.recipe
+        self.learner = Conv4(paper.BASELINE_FILTERS, 0, setting.image_size)
+        self.params = self.learner.initial(
+            words(setting.seed, Stream.LEARNER_INIT), recipe.gamma_init
+        ).to(setting.device)
+        self.statistics = {
+            name: BatchNormStatistics(self.learner.n_filter, self.params) for name in "fg"
+        }
+        # The authors' optimiser holds f and g as two entries of the same tensors. Both see the
+        # same gradient, so their moments are equal and the second step repeats the first.
+        n_step = 2 if recipe.matching_double_step else 1
+        self.adam = Adam({"params": self.params}, n_step * paper.MATCHING_LR)
+        self.context: FullContext | None = None
+        self.context_adam: Adam | None = None
+        if full_context:
+            stream = words(setting.seed, Stream.CONTEXT_INIT)
+            self.context = FullContext(self.learner.n_feature, recipe, stream).to(setting.device)
+            named = {f"context.{k}": v for k, v in self.context.named_parameters()}
+            self.context_adam = Adam(named, paper.MATCHING_LR)  # type: ignore[arg-type]
+
+    def _features(self, name: str, batch: Tensor, stream: Words | None) -> Tensor:
+        def dropout(x: Tensor, block: int) -> Tensor:
+            assert stream is not None
+            return x * dropout_mask(x.shape, stream).to(x)
+
+        with self.setting.autocast():
+            features = self.learner.features(
+                self.params,
+                batch,
+                self.statistics[name],
+                training=stream is not None,
+                dropout=dropout if stream else None,
+            )
+        return features.float()
+
+    def _scores(self, support: Tensor, query: Tensor, labels: Tensor, n_way: int) -> Tensor:
+        if self.context is not None:
+            support = self.context.support(support)
+            query = self.context.query(query, support)
+        similarity = F.normalize(query, dim=1) @ F.normalize(support, dim=1).T
+        return matching_scores(similarity, labels, n_way, self.setting.recipe.matching_scores)
+
+    def train_step(self, images: SplitImages, step: int) -> StepResult:
+        """One training episode."""
+        setting, recipe = self.setting, self.setting.recipe
+        spec = EpisodeSpec(setting.n_way, setting.k_shot)
+        episode = EpisodeSampler(
+            images.split.class_rows, "train", spec, setting.seed, recipe.episode_classes
+        )[step]
+        stream = words(setting.seed, Stream.DROPOUT, step)
+        support = self._features("g", images.gather(episode.support), stream)
+        query = self._features("f", images.gather(episode.query), stream)
+        target = torch.from_numpy(episode.query_labels).to(setting.device)
+        labels = torch.from_numpy(episode.support_labels).to(setting.device)
+        scores = self._scores(support, query, labels, setting.n_way)
+        loss = F.cross_entropy(scores, target)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.context is not None and self.context_adam is not None:
+            clipped: list[Any] = [list(self.context.attention.parameters())]
+            if recipe.fce_clip == "both":
+                clipped.append(list(self.context.bidirectional.parameters()))
+            for parameters in clipped:
+                torch.nn.utils.clip_grad_norm_(parameters, paper.FCE_CLIP_NORM)
+            self.context_adam.step()
+        self.adam.step()
+        return StepResult(loss.item(), accuracy(scores.detach(), target))
+
+    def predict(self, episode: Episode, images: SplitImages) -> Tensor:
+        """Log-probabilities; each image is embedded once under f and once under g."""
+        with torch.no_grad():
+            support = images.embedded(
+                "g", lambda batch: self._features("g", batch, None), episode.support
+            )
+            query = images.embedded(
+                "f", lambda batch: self._features("f", batch, None), episode.query
+            )
+            labels = torch.from_numpy(episode.support_labels).to(self.setting.device)
+            scores = self._scores(support, query, labels, len(episode.class_indices))
+            return scores.log_softmax(1)
+
+    def state(self) -> dict[str, Tensor]:
+        """Parameters, both running statistics, optimizers."""
+        found = self.adam.state()
+        if self.context_adam is not None:
+            found |= self.context_adam.state()
+        for name, statistics in self.statistics.items():
+            found |= {f"mean.{name}": statistics.mean, f"variance.{name}": statistics.variance}
+        return found
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Take over a state of training."""
+        self.adam.load_state(state)
+        if self.context_adam is not None:
+            self.context_adam.load_state(state)
+        for name, statistics in self.statistics.items():
+            statistics.mean.copy_(state[f"mean.{name}"])
+            statistics.variance.copy_(state[f"variance.{name}"])
