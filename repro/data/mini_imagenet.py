@@ -170,3 +170,20 @@ def prepare(root: Path, progress: Callable[[int, int], None] = lambda done, tota
         for split, listing in listings.items()
     }
     return build_pack("mini-imagenet", IMAGE_SIZE, plans, str(root.resolve()))
+
+
+def describe(root: Path) -> list[str]:
+    """What a folder holds, in plain words.
+
+    Raises:
+        DataError: it is not a copy that can be packed; the first reason is named.
+    """
+    if not root.is_dir():
+        raise DataError(f"no folder {root}; expected one with {LAYOUTS}")
+    lines = []
+    for split in SPLITS:
+        listing = _list_split(root, split)
+        _check_listing(split, listing)
+        n_image = sum(map(len, listing.files.values()))
+        lines.append(f"{split}: {len(listing.files)} classes, {n_image} images in {listing.origin}")
+    return [*lines, "this is mini-ImageNet with Ravi's split; `repro data prepare` packs it"]

@@ -9,8 +9,15 @@ from torch.nn import functional as F
 from repro import paper
 from repro.config import EpisodeSpec
 from repro.episodes import Episode, EpisodeSampler
+from repro.fused_cell import Tape
 from repro.learner import BatchNormStatistics, Conv4
-from repro.meta_learner import MetaParams, Trajectory, inner_loop, replay_backward
+from repro.meta_learner import (
+    LossAndGradient,
+    MetaParams,
+    Trajectory,
+    inner_loop,
+    replay_backward,
+)
 from repro.methods.base import Adam, Setting, SplitImages, StepResult, accuracy
 from repro.seeding import Stream, words
 
@@ -48,6 +55,7 @@ class MetaLSTM:
         }
         self.meta = MetaParams(**named)
         self.theta_0 = self._fresh_theta_0(0).to(setting.device)
+        self._tape: Tape | None = None
         learned = {**named, "theta_0": self.theta_0}
         self.adam = Adam(learned, paper.META_LR)
 
@@ -76,15 +84,10 @@ class MetaLSTM:
         logits = logits.float()
         return F.cross_entropy(logits, labels), logits
 
-    def adapt(
-        self,
-        episode: Episode,
-        images: SplitImages,
-        theta_0: Tensor,
-        statistics: BatchNormStatistics | None,
-        trace: bool = False,
-    ) -> Trajectory:
-        """The inner loop on an episode's support set; no graph is kept.
+    def _inner_problem(
+        self, episode: Episode, images: SplitImages, statistics: BatchNormStatistics | None
+    ) -> tuple[LossAndGradient, list[int]]:
+        """Loss and gradient on the support set at a step, as constants; and the batch sizes.
 
         Support passes normalise by their own batch; with ``statistics`` they also accumulate
         running statistics, seen at theta_0 ... theta_{T-1}.
@@ -106,11 +109,34 @@ class MetaLSTM:
                 (gradient,) = torch.autograd.grad(loss, leaf)
             return loss.detach(), gradient
 
-        sizes = [part.stop - part.start for part in schedule]
+        return loss_and_gradient, [part.stop - part.start for part in schedule]
+
+    def adapt(
+        self,
+        episode: Episode,
+        images: SplitImages,
+        theta_0: Tensor,
+        statistics: BatchNormStatistics | None,
+        trace: bool = False,
+    ) -> Trajectory:
+        """The inner loop on an episode's support set; no graph is kept."""
+        problem, sizes = self._inner_problem(episode, images, statistics)
         with torch.no_grad():
-            return inner_loop(
-                self.meta, theta_0, loss_and_gradient, sizes, self.setting.recipe, trace
-            )
+            return inner_loop(self.meta, theta_0, problem, sizes, self.setting.recipe, trace)
+
+    def _adapt_on_tape(self, episode: Episode, images: SplitImages, theta_0: Tensor) -> Tape:
+        """The inner loop of :meth:`adapt` on the fused cell, which keeps what backward needs."""
+        problem, sizes = self._inner_problem(episode, images, None)
+        if self._tape is None or self._tape.n_step != len(sizes):
+            self._tape = Tape(self.learner.n_param, len(sizes), self.meta)
+        tape, recipe = self._tape, self.setting.recipe
+        tape.start(theta_0)
+        for index, size in enumerate(sizes):
+            loss, gradient = problem(tape.learner_params(index), index)
+            if recipe.gradient_over_batch:
+                gradient = gradient / size
+            tape.step(self.meta, index, gradient, loss.reshape(1), recipe)
+        return tape
 
     def train_step(self, images: SplitImages, step: int) -> StepResult:
         """One meta-training episode; queries normalise by the query batch's statistics."""
@@ -121,12 +147,26 @@ class MetaLSTM:
         )
         episode = sampler[step]
         theta_0 = self._start(step)
-        trajectory = self.adapt(episode, images, theta_0, statistics=None)
         labels = torch.from_numpy(episode.query_labels).to(self.setting.device)
-        leaf = trajectory.learner_params.detach().requires_grad_()
-        loss, logits = self._loss(leaf, images.gather(episode.query), labels, None, True)
-        (upstream,) = torch.autograd.grad(loss, leaf)
-        gradients, of_theta_0 = replay_backward(self.meta, theta_0, trajectory, upstream, recipe)
+
+        def query_loss(learner_params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            leaf = learner_params.detach().requires_grad_()
+            loss, logits = self._loss(leaf, images.gather(episode.query), labels, None, True)
+            (upstream,) = torch.autograd.grad(loss, leaf)
+            return loss, logits, upstream
+
+        if recipe.gates == "constant":
+            trajectory = self.adapt(episode, images, theta_0, statistics=None)
+            loss, logits, upstream = query_loss(trajectory.learner_params)
+            gradients, of_theta_0 = replay_backward(
+                self.meta, theta_0, trajectory, upstream, recipe
+            )
+        else:
+            with torch.no_grad():
+                tape = self._adapt_on_tape(episode, images, theta_0)
+            loss, logits, upstream = query_loss(tape.learner_params(tape.n_step))
+            with torch.no_grad():
+                gradients, of_theta_0 = tape.backward(self.meta, upstream, recipe)
         for param, gradient in zip(self.meta, gradients, strict=True):
             param.grad = gradient
         learned = list(self.meta)

@@ -1,0 +1,1 @@
+"""Tables, checks and figures from records; nothing here needs torch."""

@@ -1,0 +1,96 @@
+"""Table 1 as a figure: reported and measured accuracies with their 95% intervals."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from repro import paper
+from repro.analysis import style
+from repro.analysis.stats import HasInterval
+from repro.analysis.table1 import Cell, Table, percent_interval
+from repro.errors import RecordError
+
+_OFFSET = 0.17  # of the two points of a row, in rows
+
+
+def _point(axes: Axes, interval: HasInterval, y: float, color: str, filled: bool) -> None:
+    half_width = interval.half_width if math.isfinite(interval.half_width) else 0.0
+    axes.errorbar(
+        [interval.mean],
+        [y],
+        xerr=[half_width],
+        fmt="o" if filled else "s",
+        color=color,
+        mfc=color if filled else "white",
+        ms=6,
+        mew=1.4,
+        elinewidth=1.6,
+        capsize=3,
+    )
+    axes.annotate(
+        percent_interval(interval) if math.isfinite(interval.half_width) else "",
+        (interval.mean + half_width, y),
+        xytext=(5, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=7.5,
+        color=style.INK if filled else style.MUTED,
+    )
+
+
+def _draw(table: Table) -> Figure:
+    fig = style.new_figure(9.6, 4.3)
+    panels = fig.subplots(1, len(paper.SHOTS), sharey=True, squeeze=False)[0]
+    shown = [i for c in table.cells for i in (c.reported, c.measured) if i is not None]
+    low = math.floor(10 * min(0.2, min(i.mean for i in shown))) / 10
+    high = min(1.0, max(i.mean for i in shown)) + 0.12  # room for the numbers
+    for axes, k_shot in zip(panels, paper.SHOTS, strict=True):
+        for cell in table.cells:
+            if cell.k_shot == k_shot:
+                _row(axes, cell)
+        axes.set_title(f"{k_shot}-shot")
+        axes.set_xlim(low, high)
+        axes.set_xlabel("accuracy")
+        axes.xaxis.set_major_formatter(style.percent_axis())
+        axes.grid(axis="y", visible=False)
+    panels[0].set_yticks(
+        range(len(paper.METHODS)), [paper.ROW_TITLES[method] for method in paper.METHODS]
+    )
+    panels[0].set_ylim(len(paper.METHODS) - 0.5, -0.5)
+    fig.suptitle("\n".join(textwrap.wrap(table.title, 90)), fontsize=11)
+    handles = [
+        Line2D([], [], color=style.MUTED, marker="s", mfc="white", mew=1.4, lw=1.6),
+        Line2D([], [], color=style.INK, marker="o", lw=1.6),
+    ]
+    labels = ["reported by the paper", "measured here (colour of the method)"]
+    fig.legend(handles, labels, loc="outside lower center", ncols=2)
+    return fig
+
+
+def _row(axes: Axes, cell: Cell) -> None:
+    y = paper.METHODS.index(cell.method)
+    _point(axes, cell.reported, y - _OFFSET, style.MUTED, filled=False)
+    if cell.measured is not None:
+        _point(axes, cell.measured, y + _OFFSET, style.COLORS[cell.method], filled=True)
+    else:
+        axes.annotate(
+            cell.verdict, (cell.reported.mean, y + _OFFSET), ha="center", va="center", fontsize=7.5
+        )
+
+
+def plot_table(table: Table, out_dir: Path) -> list[Path]:
+    """Draw ``table1.png`` and ``table1.svg``: a row per method, a panel per shot.
+
+    Raises:
+        RecordError: nothing was measured.
+    """
+    if all(cell.measured is None for cell in table.cells):
+        raise RecordError("no cell of the table was run; run `repro reproduce` first")
+    with style.applied():
+        return style.save(_draw(table), out_dir / "table1")

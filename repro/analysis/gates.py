@@ -1,0 +1,196 @@
+"""Figure 3 of the paper: forget and input gates of the trained meta-LSTM over its updates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from repro import paper, storage
+from repro.analysis import style
+from repro.analysis.table1 import select_records
+from repro.errors import RecordError
+
+if TYPE_CHECKING:
+    from repro.records import Record
+
+FILE = "gates.json"
+SCHEMA = 1
+GATES = ("forget", "input")
+_TITLES = {"forget": "forget gate  $f_t$", "input": "input gate  $i_t$"}
+Content = dict[str, Any]
+
+
+def _read(path: Path) -> Content:
+    """One ``gates.json``, its shapes checked.
+
+    Raises:
+        RecordError: missing, damaged or of another schema.
+    """
+    content = storage.read_json(path)
+    try:
+        if content["schema"] != SCHEMA:
+            raise ValueError(f"schema {content['schema']!r}, expected {SCHEMA}")
+        n_step, n_episode = int(content["n_step"]), int(content["n_episode"])
+        for gate in GATES:
+            for layer in content["layers"]:
+                found = content["gates"][gate][layer]
+                shapes = {
+                    "trace": (np.shape(found["trace"]), (n_episode, n_step)),
+                    "untrained": (np.shape(found["untrained"]), (n_step,)),
+                    **{p: (np.shape(found["band"][p]), (n_step,)) for p in ("5", "25", "75", "95")},
+                }
+                for name, (shape, expected) in shapes.items():
+                    if shape != expected:
+                        raise ValueError(f"{gate} {layer} {name}: {shape}, expected {expected}")
+                for name in ("mean", "untrained_mean", "episode_variance"):
+                    float(found[name])
+    except (KeyError, TypeError, ValueError) as error:
+        raise RecordError(
+            f"{path} is not a valid file of gates (field {error}); delete its folder and run the "
+            "cell again"
+        ) from error
+    return dict(content)
+
+
+def _contents(records: Iterable[Record]) -> dict[int, Content]:
+    """Gates by shot, of one record each (:func:`repro.analysis.table1.select_records`)."""
+    with_gates = [r for r in records if r.method == "meta_lstm" and (r.path / FILE).exists()]
+    found = {r.k_shot: _read(r.path / FILE) for r in select_records(with_gates, None)}
+    if not found:
+        raise RecordError(
+            f"no record of meta_lstm with a {FILE}; run the cell first, for instance "
+            "`repro reproduce --methods meta_lstm`"
+        )
+    return found
+
+
+def _panel(axes: Axes, found: Content) -> None:
+    """One layer's gate: all coordinates as a band, one coordinate as a curve per episode."""
+    color = style.COLORS["meta_lstm"]
+    steps = np.arange(1, len(found["untrained"]) + 1)
+    for low, high, alpha in (("5", "95", 0.16), ("25", "75", 0.26)):
+        band = found["band"]
+        axes.fill_between(steps, band[low], band[high], color=color, alpha=alpha, lw=0, zorder=1)
+    axes.plot(steps, np.transpose(found["trace"]), color=color, lw=0.6, alpha=0.55, zorder=2)
+    axes.plot(steps, found["untrained"], color=style.ACCENT, lw=1.3, ls=(0, (4, 2)), zorder=3)
+    axes.set_xlim(1, max(2, len(steps)))
+    axes.set_xticks(sorted({1, (len(steps) + 1) // 2, len(steps)}))
+    axes.set_ylim(0, 1.1)
+    axes.set_yticks((0, 0.25, 0.5, 0.75, 1.0))
+    axes.text(
+        0.5,
+        0.48,
+        f"mean {found['mean']:.3g}\ninitial {found['untrained_mean']:.3g}",
+        transform=axes.transAxes,
+        ha="center",
+        va="center",
+        fontsize=8,
+        linespacing=1.35,
+        color=style.INK,
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1.5},
+        zorder=4,
+    )
+
+
+def _draw(found: dict[int, Content]) -> Figure:
+    shots = sorted(found)
+    n_column = sum(len(found[shot]["layers"]) for shot in shots)
+    fig = style.new_figure(max(7.5, 1.5 * n_column + 0.6), 4.4)
+    upper, lower = np.atleast_1d(fig.subfigures(2, 1, height_ratios=(12, 1)))
+    blocks = np.atleast_1d(np.asarray(upper.subfigures(1, len(shots), wspace=0.02)))
+    missing = [f"{shot}-shot" for shot in paper.SHOTS if shot not in found]
+    for block, shot in zip(blocks, shots, strict=True):
+        content = found[shot]
+        layers = content["layers"]
+        absent = f"   ({', '.join(missing)}: not run)" if missing else ""
+        block.suptitle(f"{shot}-shot{absent}", fontsize=11.5, fontweight="bold")
+        axes = block.subplots(2, len(layers), sharex=True, sharey=True, squeeze=False)
+        for row, gate in enumerate(GATES):
+            for column, layer in enumerate(layers):
+                panel = axes[row, column]
+                _panel(panel, content["gates"][gate][layer])
+                if row == 0:
+                    panel.set_title(layer)
+            axes[row, 0].set_ylabel(_TITLES[gate])
+        block.supxlabel("update", fontsize=9)
+    n_episode = sorted({int(found[shot]["n_episode"]) for shot in shots})
+    color = style.COLORS["meta_lstm"]
+    handles = [
+        Line2D([], [], color=color, lw=1),
+        Patch(color=color, alpha=0.38, lw=0),
+        Patch(color=color, alpha=0.16, lw=0),
+        Line2D([], [], color=style.ACCENT, lw=1.3, ls=(0, (4, 2))),
+    ]
+    labels = [
+        f"one coordinate, {' or '.join(map(str, n_episode))} episodes",
+        "all coordinates, 25–75%",
+        "all coordinates, 5–95%",
+        "before training",
+    ]
+    lower.legend(handles, labels, loc="center", ncols=4 if n_column > 5 else 2)
+    return fig
+
+
+def plot_gates(records: Iterable[Record], out_dir: Path) -> list[Path]:
+    """Draw ``gates.png`` and ``gates.svg``: forget and input gates (rows) per layer (columns).
+
+    1-shot and 5-shot stand side by side; a shot that was not run is said to be missing. Thin
+    curves are one coordinate in each episode, bands the percentiles of all coordinates of the
+    layer, the dashed line the mean before training.
+
+    Raises:
+        RecordError: no record has gates, or one is damaged.
+    """
+    found = _contents(records)
+    with style.applied():
+        return style.save(_draw(found), out_dir / "gates")
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+    return [
+        "  ".join(
+            value.ljust(width) if i < 2 else value.rjust(width)
+            for i, (value, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in (header, *rows)
+    ]
+
+
+def summary(records: Iterable[Record]) -> str:
+    """What Figure 3 shows as a table per gate and layer; gates lie between 0 and 1.
+
+    Trained minus initial mean, variance between episodes (of the mean over updates, averaged
+    over coordinates), and the last shot's mean minus the first's.
+
+    Raises:
+        RecordError: no record has gates, or one is damaged.
+    """
+    found = _contents(records)
+    shots = sorted(found)
+    header = ["gate", "layer"]
+    for shot in shots:
+        header += [f"{shot}-shot mean", "- initial", "episode var."]
+    if len(shots) > 1:
+        header.append(f"{shots[-1]}- minus {shots[0]}-shot")
+    rows = []
+    for gate in GATES:
+        for layer in found[shots[0]]["layers"]:
+            row = [gate, layer]
+            cells = [found[shot]["gates"][gate][layer] for shot in shots]
+            for cell in cells:
+                change = cell["mean"] - cell["untrained_mean"]
+                row += [f"{cell['mean']:.5f}", f"{change:+.5f}", f"{cell['episode_variance']:.1e}"]
+            if len(shots) > 1:
+                row.append(f"{cells[-1]['mean'] - cells[0]['mean']:+.5f}")
+            rows.append(row)
+    lines = _table(header, rows)
+    lines += [f"{shot}-shot: not run" for shot in paper.SHOTS if shot not in found]
+    return "\n".join(lines) + "\n"

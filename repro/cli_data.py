@@ -1,0 +1,177 @@
+"""Commands about data, episodes and this machine."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+from pathlib import Path
+
+import click
+
+from repro import paper, storage
+from repro.errors import DataError, ReproError, unknown
+
+PINNED_EPISODES = Path(__file__).parent / "data" / "pinned_episodes.json"
+
+
+@click.group()
+def data() -> None:
+    """List, check and prepare data sets.
+
+    Example: repro data prepare mini-imagenet --data ~/mini-imagenet
+    """
+
+
+@data.command("list")
+def list_data() -> None:
+    """Name the data sets and what is prepared."""
+    from repro.data import DATASETS
+    from repro.data.images import cache_folder
+
+    for name in DATASETS:
+        packs = sorted(
+            path.parent.name for path in cache_folder().glob(f"packs/{name}-*/pack.json")
+        )
+        click.echo(f"{name}: {', '.join(packs) or 'not prepared yet'}")
+
+
+@data.command("prepare")
+@click.argument("dataset")
+@click.option("--data", "root", type=click.Path(path_type=Path), help="Folder of the images.")
+def prepare_data(dataset: str, root: Path | None) -> None:
+    """Check a copy and pack it for fast reading.
+
+    Example: repro data prepare mini-imagenet --data ~/mini-imagenet
+    """
+    from repro.data import prepare
+    from repro.progress import ConsoleReporter
+
+    with ConsoleReporter() as reporter:
+        pack = prepare(
+            dataset, root, lambda done, total: reporter.report(f"prepare {dataset}", done, total)
+        )
+    click.echo(str(pack))
+
+
+@data.command("check")
+@click.argument("path", type=click.Path(path_type=Path))
+def check_data(path: Path) -> None:
+    """Say what a folder with mini-ImageNet holds and whether it is the right copy.
+
+    Example: repro data check ~/mini-imagenet
+    """
+    from repro.data import mini_imagenet
+
+    for line in mini_imagenet.describe(path):
+        click.echo(line)
+
+
+@click.group()
+def episodes() -> None:
+    """Write and verify lists of episodes.
+
+    Example: repro episodes write glyphs --k-shot 1 --output episodes.json
+    """
+
+
+def _sampler(dataset: str, root: Path | None, split: str, k_shot: int, seed: int):  # type: ignore[no-untyped-def]
+    from repro.config import EpisodeSpec
+    from repro.data import load_split
+    from repro.episodes import EpisodeSampler
+
+    rows = load_split(dataset, root, split).class_rows
+    return EpisodeSampler(rows, split, EpisodeSpec(k_shot=k_shot), seed)
+
+
+@episodes.command("write")
+@click.argument("dataset")
+@click.option("--data", "root", type=click.Path(path_type=Path), help="Its folder.")
+@click.option("--split", default="test", show_default=True)
+@click.option("--k-shot", default=1, show_default=True)
+@click.option("--seed", default=0, show_default=True, help="Episode seed.")
+@click.option("--n", default=paper.N_TEST_EPISODE, show_default=True, help="Episodes.")
+@click.option("--output", type=click.Path(path_type=Path), required=True)
+def write_episodes(
+    dataset: str, root: Path | None, split: str, k_shot: int, seed: int, n: int, output: Path
+) -> None:
+    """Write a manifest of episodes.
+
+    Example: repro episodes write glyphs --k-shot 5 --output episodes.json
+    """
+    from repro.episodes import manifest
+
+    content = manifest(_sampler(dataset, root, split, k_shot, seed), n, dataset)
+    storage.write_text(output, json.dumps(content))
+    click.echo(f"{output}: {n} episodes, digest {content['digest']}")
+
+
+@episodes.command("verify")
+@click.argument("dataset")
+@click.argument("manifest_path", required=False, type=click.Path(path_type=Path))
+@click.option("--data", "root", type=click.Path(path_type=Path), help="Its folder.")
+def verify_episodes(dataset: str, manifest_path: Path | None, root: Path | None) -> None:
+    """Verify a manifest, or without one the published 600 test episodes.
+
+    Example: repro episodes verify mini-imagenet
+    """
+    from repro.episodes import episodes_digest, verify_manifest
+
+    if manifest_path is not None:
+        content = storage.read_json(manifest_path)
+        try:
+            split, k_shot, seed = content["split"], int(content["k_shot"]), int(content["seed"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"{manifest_path} is not an episode manifest (field {error})"
+            ) from error
+        verify_manifest(content, _sampler(dataset, root, split, k_shot, seed), str(manifest_path))
+        click.echo(f"{manifest_path}: {content['n_episode']} episodes are the ones drawn now")
+        return
+    pinned = storage.read_json(PINNED_EPISODES)
+    if dataset not in pinned:
+        raise unknown("pinned dataset", dataset, pinned)
+    for k_shot, digest in pinned[dataset].items():
+        drawn = _sampler(dataset, root, "test", int(k_shot), 0).first(paper.N_TEST_EPISODE)
+        if episodes_digest(drawn) != digest:
+            raise DataError(
+                f"the {k_shot}-shot test episodes of {dataset} are not the published ones; "
+                "the data has other classes or counts"
+            )
+        click.echo(f"{dataset} {k_shot}-shot: the published 600 test episodes, {digest[:12]}")
+
+
+@click.command()
+def doctor() -> None:
+    """Show versions, threads, accelerator and prepared data.
+
+    Example: repro doctor
+    """
+    import torch
+
+    from repro.cells import resolve_precision
+    from repro.data import DATASETS
+    from repro.data.images import cache_folder, verify_pack
+
+    click.echo(f"python {platform.python_version()} on {platform.platform()}")
+    for name in ("repro", "torch", "torchvision", "numpy", "scipy", "pandas", "matplotlib"):
+        try:
+            click.echo(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            click.echo(f"{name}: not installed as a package")
+    click.echo(f"threads: {torch.get_num_threads()} of {os.cpu_count()} cores")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    click.echo(f"accelerator: {torch.cuda.get_device_name() if device == 'cuda' else 'none'}")
+    click.echo(f"precision auto at 84 px: {resolve_precision('auto', 84, device)}")
+    click.echo(f"cache: {cache_folder()}")
+    for name in DATASETS:
+        packs = sorted(cache_folder().glob(f"packs/{name}-*/pack.json"))
+        if not packs:
+            click.echo(f"{name}: not prepared yet")
+        for path in packs:
+            try:
+                verify_pack(path.parent)
+                click.echo(f"{name}: {path.parent.name}, pixels verified")
+            except ReproError as error:
+                click.echo(f"{name}: {error}")

@@ -1,0 +1,189 @@
+"""Commands that read records: table, check, publish and the figures. None needs torch."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from repro import records
+from repro.analysis import bars, curves, gates, table1
+from repro.analysis import check as checks
+from repro.errors import RecordError
+
+F = TypeVar("F", bound=Callable[..., Any])
+RESULTS = Path("results")
+FIGURES = Path("figures")
+
+
+def source_options(function: F) -> F:
+    """Which records are read."""
+    options = [
+        click.option("--dataset", default="glyphs", show_default=True, help="Data set."),
+        click.option("--from", "source", type=click.Choice(["runs", "results"]),
+                     help="Default: runs when there are any, else results."),
+        click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"),
+                     show_default=True, help="Where runs are."),
+        click.option("--recipe", default="authors-code", show_default=True, help="Recipe."),
+        click.option("--budget", help="Budget; by default the largest of each cell."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def _read(dataset: str, source: str | None, runs: Path) -> tuple[list[records.Record], str]:
+    """The records asked for, and whether they are ``runs`` or ``results``."""
+    for name, root in (("runs", runs), ("results", RESULTS)):
+        if source in (None, name):
+            found = records.read_records(root, dataset)
+            if found or source == name:
+                if not found:
+                    raise RecordError(
+                        f"no records of {dataset} under {root}; run `repro reproduce "
+                        f"--dataset {dataset}` first"
+                    )
+                return found, name
+    raise RecordError(
+        f"no records of {dataset} under {runs} or {RESULTS}; run `repro reproduce --dataset "
+        f"{dataset}` first"
+    )
+
+
+def _chosen(
+    dataset: str, source: str | None, runs: Path, recipe: str, budget: str | None,
+    seed: int | None = None,
+) -> tuple[list[records.Record], str]:  # fmt: skip
+    found, name = _read(dataset, source, runs)
+    chosen = table1.select_records(found, recipe, budget, seed)
+    if not chosen:
+        raise RecordError(
+            f"no record of {dataset} has recipe {recipe}"
+            + (f" and budget {budget}" if budget else "")
+            + "; `repro table` without these shows what is there"
+        )
+    return chosen, name
+
+
+def _figure_folder(output: Path | None, runs: Path, dataset: str, source: str) -> Path:
+    if output is not None:
+        return output
+    return runs / dataset / "figures" if source == "runs" else FIGURES / dataset
+
+
+@click.command()
+@source_options
+@click.option("--seed", type=int, help="Training seed; by default the lowest of each cell.")
+@click.option(
+    "--format",
+    "style",
+    default="text",
+    show_default=True,
+    type=click.Choice(["text", "markdown", "csv", "latex", "json"]),
+)
+def table(
+    dataset: str, source: str | None, runs: Path, recipe: str, budget: str | None,
+    seed: int | None, style: str,
+) -> None:  # fmt: skip
+    """Show Table 1: reported, measured, difference, verdict.
+
+    Example: repro table --dataset mini-imagenet --from results --format markdown
+    """
+    chosen, _ = _chosen(dataset, source, runs, recipe, budget, seed)
+    click.echo(table1.build(chosen, dataset).format(style))
+
+
+@click.command()
+@source_options
+@click.option("--pinned", is_flag=True, help="Hold runs against the published records.")
+@click.option("--reported", is_flag=True, help="Hold records against the paper (default).")
+@click.option("--strict", is_flag=True, help="Exit 1 where the paper was not reproduced.")
+def check(
+    dataset: str, source: str | None, runs: Path, recipe: str, budget: str | None,
+    pinned: bool, reported: bool, strict: bool,
+) -> None:  # fmt: skip
+    """Hold measured against published (--pinned) or reported (--reported) numbers.
+
+    Example: repro check --pinned --dataset glyphs
+    """
+    failed = False
+    if pinned:
+        mine = _read(dataset, "runs", runs)[0]
+        lines, ok = checks.pinned(mine, records.read_records(RESULTS, dataset))
+        click.echo("\n".join(lines))
+        failed |= not ok
+    if reported or not pinned:
+        found, _ = _read(dataset, source, runs)
+        lines, ok = checks.reported(found, dataset, recipe, budget)
+        click.echo("\n".join(lines))
+        failed |= strict and not ok
+    sys.exit(1 if failed else 0)
+
+
+@click.command()
+@click.option("--dataset", default="glyphs", show_default=True, help="Data set.")
+@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
+@click.option("--output", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
+def publish(dataset: str, runs: Path, output: Path) -> None:
+    """Copy finished runs, curves and small checkpoints to results/, to be committed.
+
+    Example: repro publish --dataset mini-imagenet
+    """
+    for folder in records.publish(runs, output, dataset):
+        click.echo(str(folder))
+
+
+_output = click.option("--output", type=click.Path(path_type=Path), help="Folder of the figures.")
+
+
+@click.command("plot-gates")
+@source_options
+@_output
+def plot_gates(
+    dataset: str, source: str | None, runs: Path, recipe: str, budget: str | None,
+    output: Path | None,
+) -> None:  # fmt: skip
+    """Draw Figure 3: input and forget gates of the meta-LSTM, and give them as numbers.
+
+    Example: repro plot-gates --dataset glyphs
+    """
+    chosen, name = _chosen(dataset, source, runs, recipe, budget)
+    click.echo(gates.summary(chosen))
+    for path in gates.plot_gates(chosen, _figure_folder(output, runs, dataset, name)):
+        click.echo(str(path))
+
+
+@click.command("plot-curves")
+@source_options
+@_output
+def plot_curves(
+    dataset: str, source: str | None, runs: Path, recipe: str, budget: str | None,
+    output: Path | None,
+) -> None:  # fmt: skip
+    """Draw training and validation curves of every method.
+
+    Example: repro plot-curves --dataset glyphs
+    """
+    chosen, name = _chosen(dataset, source, runs, recipe, budget)
+    for path in curves.plot_curves(chosen, _figure_folder(output, runs, dataset, name)):
+        click.echo(str(path))
+
+
+@click.command("plot-table")
+@source_options
+@_output
+def plot_table(
+    dataset: str, source: str | None, runs: Path, recipe: str, budget: str | None,
+    output: Path | None,
+) -> None:  # fmt: skip
+    """Draw reported against measured accuracies with their intervals.
+
+    Example: repro plot-table --dataset glyphs
+    """
+    chosen, name = _chosen(dataset, source, runs, recipe, budget)
+    found = table1.build(chosen, dataset)
+    for path in bars.plot_table(found, _figure_folder(output, runs, dataset, name)):
+        click.echo(str(path))

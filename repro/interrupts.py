@@ -1,0 +1,38 @@
+"""Ctrl-C and SIGTERM ask for a stop at the next safe point; a second Ctrl-C stops at once."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from types import FrameType
+
+_EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+
+class StopRequest:
+    """Whether a stop was asked for; ``exit_code`` is 0 until then."""
+
+    def __init__(self) -> None:
+        self.exit_code = 0
+
+    def __bool__(self) -> bool:
+        return self.exit_code != 0
+
+
+@contextlib.contextmanager
+def stop_requests() -> Iterator[StopRequest]:
+    """Turn the two signals into a request for as long as the block runs (main thread only)."""
+    request = StopRequest()
+
+    def handle(number: int, _: FrameType | None) -> None:
+        if request and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        request.exit_code = _EXIT_CODES[signal.Signals(number)]
+
+    before = {number: signal.signal(number, handle) for number in _EXIT_CODES}
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

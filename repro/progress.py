@@ -1,0 +1,99 @@
+"""Progress that people can watch: a live table in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+LINE_INTERVAL_S = 15.0
+
+
+class Reporter(Protocol):
+    """Receives progress; ``task`` names a bar, ``note`` is what to show beside it."""
+
+    def report(self, task: str, done: int, total: int, note: str = "") -> None: ...
+
+    def say(self, message: str) -> None: ...
+
+
+class ConsoleReporter:
+    """Bars in a terminal; without one, a line per task every 15 seconds and at its end."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
+        self._bars: dict[str, Any] = {}
+        self._began: dict[str, tuple[float, int]] = {}
+        self._printed: dict[str, float] = {}
+        self._live = (
+            Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                TextColumn("{task.completed:,}/{task.total:,} {task.fields[note]}"),
+                TimeElapsedColumn(),
+                console=self.console,
+            )
+            if self.console.is_terminal
+            else None
+        )
+
+    def __enter__(self) -> ConsoleReporter:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def report(self, task: str, done: int, total: int, note: str = "") -> None:
+        now = time.monotonic()
+        began, first = self._began.setdefault(task, (now, done))
+        rate = (done - first) / (now - began) if now > began and done > first else 0.0
+        if rate:
+            note = f"{rate:.1f}/s, {_duration((total - done) / rate)} left  {note}"
+        if self._live:
+            if task not in self._bars:
+                self._bars[task] = self._live.add_task(task, total=total, note=note)
+            self._live.update(self._bars[task], completed=done, total=total, note=note)
+        elif done >= total or now - self._printed.get(task, 0.0) >= LINE_INTERVAL_S:
+            self._printed[task] = now
+            print(f"{task}: {done:,}/{total:,} {note}", file=sys.stderr, flush=True)
+
+    def say(self, message: str) -> None:
+        self.console.print(message, highlight=False, markup=False, soft_wrap=True)
+
+
+class Silent:
+    """Shows nothing."""
+
+    def report(self, task: str, done: int, total: int, note: str = "") -> None:
+        pass
+
+    def say(self, message: str) -> None:
+        pass
+
+
+class Queued:
+    """Sends progress from a worker process to the one that shows it."""
+
+    def __init__(self, queue: Any) -> None:
+        self._queue, self._sent = queue, 0.0
+
+    def report(self, task: str, done: int, total: int, note: str = "") -> None:
+        now = time.monotonic()
+        if done >= total or now - self._sent > 0.5:
+            self._sent = now
+            self._queue.put(("report", task, done, total, note))
+
+    def say(self, message: str) -> None:
+        self._queue.put(("say", message))
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,153 @@
+"""One training loop for everything that is trained: progress, validation, checkpoints, resume."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from repro import checkpoints, storage
+from repro.config import TrainingConfig
+from repro.errors import Interrupted, TrainingError
+from repro.interrupts import StopRequest
+from repro.methods.base import SplitImages, Trainable
+from repro.progress import Reporter
+
+CHECKPOINT_INTERVAL_S = 60.0
+CHECKPOINT_COST = 100.0  # times what the last write took: below 1% of the time
+METRICS = "metrics.jsonl"
+
+# () -> {shot: (mean accuracy, half-width of its 95% interval)} on meta-validation episodes
+Validation = Callable[[], dict[int, tuple[float, float]]]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The tested parameters: the last or the best on meta-validation, by the recipe."""
+
+    state: dict[str, Tensor]
+    step: int
+    digest: str
+    wall_s: float
+
+
+class _Metrics:
+    """Lines of the training curve and the running means of the lines to come."""
+
+    def __init__(self, path: Path, every: int) -> None:
+        self.path, self.every = path, every
+        self.window = {"loss": 0.0, "accuracy": 0.0, "n": 0}
+        self.recent = 0.0
+
+    def rewind(self, step: int, window: dict[str, Any]) -> None:
+        """Keep the lines up to ``step``: what came after a checkpoint will be made again."""
+        kept = [line for line in checkpoints.parse_json_lines(self.path) if line["step"] <= step]
+        storage.write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
+        self.window = dict(window)
+        train = [line["accuracy"] for line in kept if line["kind"] == "train"]
+        self.recent = train[-1] if train else 0.0
+
+    def add(self, step: int, loss: float, accuracy: float) -> None:
+        window = self.window
+        window["loss"] += loss
+        window["accuracy"] += accuracy
+        window["n"] += 1
+        if step % self.every == 0:
+            self.recent = window["accuracy"] / window["n"]
+            line = {"kind": "train", "step": step, "loss": window["loss"] / window["n"]}
+            self.append({**line, "accuracy": self.recent})
+            self.window = {"loss": 0.0, "accuracy": 0.0, "n": 0}
+
+    def append(self, line: dict[str, Any]) -> None:
+        with self.path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def train(
+    method: Trainable,
+    config: TrainingConfig,
+    folder: Path,
+    images: SplitImages,
+    validate: Validation,
+    reporter: Reporter,
+    task: str,
+    stop: StopRequest,
+) -> Trained:
+    """Train to the config's length, going on from the folder's newest whole checkpoint.
+
+    Raises:
+        TrainingError: the loss is not finite; the last good checkpoint stays.
+        Interrupted: a stop was asked for; the state is saved.
+        RecordError: checkpoints are there but none is whole or they belong to another config.
+    """
+    digest, n_step = config.digest, config.n_step
+    metrics = _Metrics(folder / METRICS, max(1, config.validate_every // 10))
+    found, passed = checkpoints.latest(folder, digest)
+    for sentence in passed:
+        reporter.say(sentence)
+    step, best, spent = 0, -1.0, 0.0
+    if found is None:
+        storage.write_json(folder / "training.json", config.content())
+        metrics.rewind(0, metrics.window)
+    else:
+        method.load_state(found.tensors)
+        step, best, spent = found.step, found.extra["best"], found.extra["wall_s"]
+        if step < n_step:
+            metrics.rewind(step, found.extra["window"])
+            reporter.say(f"{task}: going on from step {step:,} of {n_step:,}")
+    began = last_write = time.monotonic()
+    cost = 0.0
+
+    def save() -> str:
+        nonlocal last_write, cost
+        start = time.monotonic()
+        extra = {"best": best, "window": metrics.window, "wall_s": spent + start - began}
+        written = checkpoints.write(folder, step, method.state(), extra, digest)
+        last_write = time.monotonic()
+        cost = last_write - start
+        return written
+
+    note = ""
+    reached = found.digest if found else ""
+    while step < n_step:
+        result = method.train_step(images, step)
+        if not math.isfinite(result.loss):
+            raise TrainingError(
+                f"{task}: the loss is {result.loss} at step {step + 1}; the last good checkpoint "
+                f"is kept in {folder}: lower the learning rate or check the data"
+            )
+        step += 1
+        metrics.add(step, result.loss, result.accuracy)
+        if step % config.validate_every == 0 or step == n_step:
+            measured = validate()
+            line = {"kind": "validation", "step": step}
+            line["accuracy"] = {str(k): mean for k, (mean, _) in measured.items()}
+            line["half_width"] = {str(k): half for k, (_, half) in measured.items()}
+            metrics.append(line)
+            note = ", ".join(f"val {k}-shot {mean:.1%}" for k, (mean, _) in measured.items())
+            score = sum(mean for mean, _ in measured.values()) / len(measured)
+            if score > best:
+                best = score
+                checkpoints.write(folder, step, method.state(), {}, digest, stem="best")
+        reporter.report(task, step, n_step, f"train {metrics.recent:.1%} {note}")
+        due = max(CHECKPOINT_INTERVAL_S, CHECKPOINT_COST * cost)
+        if step == n_step or stop or time.monotonic() - last_write > due:
+            reached = save()
+        if stop and step < n_step:
+            raise Interrupted(
+                f"{task}: stopped at step {step:,} of {n_step:,}, state saved in {folder}; "
+                "run the same command to go on",
+                stop.exit_code,
+            )
+    wall_s = spent + time.monotonic() - began
+    if config.recipe.parameters_tested == "best":
+        chosen, _ = checkpoints.latest(folder, digest, stem="best")
+        assert chosen is not None
+        return Trained(chosen.tensors, chosen.step, chosen.digest, wall_s)
+    return Trained(method.state(), step, reached, wall_s)
