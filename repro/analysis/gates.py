@@ -103,7 +103,7 @@ def _draw(found: dict[int, Content]) -> Figure:
     shots = sorted(found)
     n_column = sum(len(found[shot]["layers"]) for shot in shots)
     fig = style.new_figure(max(7.5, 1.5 * n_column + 0.6), 4.4)
-    upper, lower = np.atleast_1d(fig.subfigures(2, 1, height_ratios=(12, 1)))
+    upper, lower = fig.subfigures(2, 1, height_ratios=(12, 1), squeeze=False)[:, 0]
     blocks = upper.subfigures(1, len(shots), wspace=0.02, squeeze=False)[0]
     missing = [f"{shot}-shot" for shot in paper.SHOTS if shot not in found]
     for block, shot in zip(blocks, shots, strict=True):
