@@ -1,0 +1,220 @@
+"""Whole cells on a tiny data set: every row, interruption and resume, damage, publishing."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from repro import checkpoints, config, paper, records, training
+from repro.cells import Place, plan, resolve_precision, run_cell, run_training
+from repro.config import RunConfig
+from repro.engine import run
+from repro.errors import Interrupted, RecordError, TrainingError, UsageError
+from repro.interrupts import StopRequest
+from repro.methods.base import StepResult
+from repro.methods.meta_lstm import MetaLSTM
+from repro.progress import Silent
+from repro.records import Record
+from tests.conftest import TINY
+
+
+def cells(pack: Path, methods: str = "meta_lstm", shots: tuple[int, ...] = (5,),
+          recipe: str = "authors-code", seed: int = 0) -> list[RunConfig]:  # fmt: skip
+    return plan(
+        "tiny", pack, methods.split(","), shots, [seed], config.recipe(recipe), TINY, "fp32", "cpu"
+    )
+
+
+def place(runs: Path, pack: Path, force: bool = False) -> Place:
+    return Place(runs, pack, 1, "cpu", force)
+
+
+def finish(runs: Path, pack: Path, cell: RunConfig, force: bool = False) -> Record:
+    return run_cell(cell, place(runs, pack, force), Silent(), StopRequest(), "repro test")
+
+
+class StopAfter(Silent):
+    """Asks for a stop when a task has reported ``n`` times."""
+
+    def __init__(self, stop: StopRequest, n: int) -> None:
+        self.stop, self.n = stop, n
+
+    def report(self, task: str, done: int, total: int, note: str = "") -> None:
+        self.n -= 1
+        if self.n == 0:
+            self.stop.exit_code = 130
+
+
+@pytest.mark.parametrize("recipe", ["authors-code", "paper"])
+@pytest.mark.parametrize("method", paper.METHODS)
+def test_every_row_is_trained_tested_and_recorded(
+    method: str, recipe: str, tmp_path: Path, tiny_pack: Path
+) -> None:
+    for cell in cells(tiny_pack, method, (1, 5), recipe):
+        record = finish(tmp_path, tiny_pack, cell)
+        assert record.n_episode == TINY.n_test_episode
+        predictions = np.load(record.path / "predictions.npy", allow_pickle=False)
+        assert predictions.shape == (TINY.n_test_episode, 75)
+        assert record.digests["config"] == cell.digest
+        assert (record.path / "metrics.jsonl").exists()
+        assert (record.selection is not None) == (method == "finetune")
+        assert (record.path / "gates.json").exists() == (method == "meta_lstm")
+
+
+@pytest.mark.parametrize("method", ["nearest_neighbor", "matching_net_fce", "meta_lstm"])
+@pytest.mark.parametrize("after", [1, 3, 5])
+def test_an_interrupted_cell_ends_with_the_same_bits(
+    method: str, after: int, tmp_path: Path, tiny_pack: Path
+) -> None:
+    (cell,) = cells(tiny_pack, method)
+    whole = finish(tmp_path / "whole", tiny_pack, cell)
+    stop = StopRequest()
+    here = place(tmp_path / "cut", tiny_pack)
+    with pytest.raises(Interrupted):
+        run_cell(cell, here, StopAfter(stop, after), stop, "repro test")
+    cut = finish(tmp_path / "cut", tiny_pack, cell)
+    assert cut.digests == whole.digests
+    np.testing.assert_array_equal(cut.accuracy, whole.accuracy)
+    for name in ("metrics.jsonl", "predictions.npy", "model.safetensors"):
+        assert (cut.path / name).read_bytes() == (whole.path / name).read_bytes(), name
+
+
+def test_a_finished_cell_is_not_run_again_unless_asked(tmp_path: Path, tiny_pack: Path) -> None:
+    (cell,) = cells(tiny_pack, "nearest_neighbor")
+    first = finish(tmp_path, tiny_pack, cell)
+    assert finish(tmp_path, tiny_pack, cell).wall_s == first.wall_s
+    before = (first.path / "record.json").stat().st_mtime_ns
+    again = finish(tmp_path, tiny_pack, cell, force=True)
+    assert (again.path / "record.json").stat().st_mtime_ns > before
+
+
+def test_baselines_share_one_pretraining_and_matching_one_training(
+    tmp_path: Path, tiny_pack: Path
+) -> None:
+    found = cells(tiny_pack, "finetune,nearest_neighbor,matching_net,meta_lstm", (1, 5))
+    digests = [training.digest for cell in found if (training := cell.training())]
+    assert len(digests) == 8
+    assert len(set(digests)) == 4
+    paper_recipe = cells(tiny_pack, "matching_net", (1, 5), "paper")
+    assert len({c.training().digest for c in paper_recipe}) == 2  # type: ignore[union-attr]
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(
+    tmp_path: Path, tiny_pack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (cell,) = cells(tiny_pack)
+    monkeypatch.setattr(training, "CHECKPOINT_INTERVAL_S", 0.0)
+    monkeypatch.setattr(training, "CHECKPOINT_COST", 0.0)
+    honest = MetaLSTM.train_step
+
+    def broken(self: MetaLSTM, images: object, step: int) -> StepResult:
+        return StepResult(float("nan"), 0.2) if step == 3 else honest(self, images, step)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(MetaLSTM, "train_step", broken)
+    with pytest.raises(TrainingError, match="loss is nan at step 4"):
+        finish(tmp_path, tiny_pack, cell)
+    wanted = cell.training()
+    assert wanted is not None
+    found, _ = checkpoints.latest(records.training_folder(tmp_path, wanted), wanted.digest)
+    assert found is not None
+    assert found.step == 3
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
+    tmp_path: Path, tiny_pack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (cell,) = cells(tiny_pack)
+    whole = finish(tmp_path / "whole", tiny_pack, cell)
+    monkeypatch.setattr(training, "CHECKPOINT_INTERVAL_S", 0.0)
+    monkeypatch.setattr(training, "CHECKPOINT_COST", 0.0)
+    stop = StopRequest()
+    here = place(tmp_path / "cut", tiny_pack)
+    with pytest.raises(Interrupted):
+        run_training(cell, here, StopAfter(stop, 4), stop)
+    wanted = cell.training()
+    assert wanted is not None
+    folder = records.training_folder(tmp_path / "cut", wanted)
+    newest, _ = sorted(folder.glob("checkpoint-*.safetensors"), reverse=True)
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    said: list[str] = []
+
+    class Listening(Silent):
+        def say(self, message: str) -> None:
+            said.append(message)
+
+    cut = run_cell(cell, here, Listening(), StopRequest(), "repro test")
+    assert newest.name in said[0]
+    assert "is damaged" in said[0]
+    np.testing.assert_array_equal(cut.accuracy, whole.accuracy)
+    assert cut.digests == whole.digests
+    for path in folder.glob("checkpoint-*.safetensors"):
+        path.write_bytes(b"")
+    with pytest.raises(RecordError, match=r"no checkpoint in .* is whole"):
+        run_training(cell, here, Silent(), StopRequest())
+
+
+def test_a_record_of_another_configuration_is_refused(tmp_path: Path, tiny_pack: Path) -> None:
+    (cell,) = cells(tiny_pack, "nearest_neighbor")
+    (other,) = cells(tiny_pack, "nearest_neighbor", seed=1)
+    record = finish(tmp_path, tiny_pack, cell)
+    target = records.cell_folder(tmp_path, other)
+    shutil.copytree(record.path, target)
+    with pytest.raises(RecordError, match="another configuration"):
+        finish(tmp_path, tiny_pack, other)
+    (target / "record.json").write_text("{}")
+    with pytest.raises(RecordError, match=r"record\.json is not a valid record.*schema"):
+        finish(tmp_path, tiny_pack, other)
+
+
+def test_two_jobs_give_the_same_records_as_one(tmp_path: Path, tiny_pack: Path) -> None:
+    found = cells(tiny_pack, "nearest_neighbor,meta_lstm", (1,))
+    for jobs in (1, 2):
+        here = place(tmp_path / str(jobs), tiny_pack)
+        assert run(found, here, jobs, Silent(), StopRequest(), "repro test") == []
+    for cell in found:
+        one, two = (
+            records.read_record(records.cell_folder(tmp_path / jobs, cell)) for jobs in "12"
+        )
+        assert one.digests == two.digests
+        np.testing.assert_array_equal(one.accuracy, two.accuracy)
+
+
+def test_publishing_copies_whole_cells_and_refuses_uncommitted_code(
+    tmp_path: Path, tiny_pack: Path
+) -> None:
+    (cell,) = cells(tiny_pack, "meta_lstm")
+    record = finish(tmp_path / "runs", tiny_pack, cell)
+    path = record.path / "record.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "dirty": True}))
+    with pytest.raises(RecordError, match="uncommitted changes"):
+        records.publish(tmp_path / "runs", tmp_path / "results", "tiny")
+    assert not (tmp_path / "results").exists()
+    path.write_text(json.dumps({**content, "dirty": False}))
+    (target,) = records.publish(tmp_path / "runs", tmp_path / "results", "tiny")
+    assert sorted(item.name for item in target.iterdir()) == [
+        *("gates.json", "metrics.jsonl", "model.safetensors"),
+        *("predictions.npy", "record.json"),
+    ]
+    assert records.read_records(tmp_path / "results", "tiny")[0].digests == record.digests
+
+
+def test_precision_auto_is_fp32_on_small_images_and_unknown_ones_are_refused() -> None:
+    assert resolve_precision("auto", 28, "cpu") == "fp32"
+    assert resolve_precision("bf16", 28, "cpu") == "bf16"
+    with pytest.raises(UsageError, match="did you mean 'bf16'"):
+        resolve_precision("bf61", 28, "cpu")
+
+
+def test_a_meta_lstm_is_tested_at_the_shot_it_was_not_trained_for(
+    tmp_path: Path, tiny_pack: Path
+) -> None:
+    (cell,) = plan("tiny", tiny_pack, ["meta_lstm"], [1], [0], config.recipe("authors-code"), TINY,
+                   "fp32", "cpu", train_k_shot=5)  # fmt: skip
+    (usual,) = cells(tiny_pack, "meta_lstm", (5,))
+    assert cell.training() == usual.training()
+    assert finish(tmp_path, tiny_pack, cell).training["k_shot"] == 5

@@ -1,0 +1,73 @@
+"""Imports go one way, and analysis needs no torch."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import repro
+
+HOME = Path(repro.__file__).parent
+LAYERS = [
+    {"errors", "paper", "allocator", "interrupts", "progress"},
+    {"storage", "seeding"},
+    {"config"},
+    {"data", "episodes", "records", "checkpoints"},
+    {"learner", "meta_learner", "fused_cell", "context"},
+    {"methods"},
+    {"gate_traces", "training", "evaluation"},
+    {"cells"},
+    {"engine"},
+    {"analysis"},
+    {"cli_data", "cli_results"},
+    {"cli"},
+    {"__main__"},
+]
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+MAY_MEET_WITHIN_A_LAYER = {"data", "methods", "analysis", "learner", "storage", "config"}
+
+
+def imported(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            if node.module == "repro":
+                found |= {alias.name for alias in node.names}
+            elif node.module.startswith("repro."):
+                found.add(node.module.removeprefix("repro."))
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found
+
+
+def test_imports_go_down_the_list() -> None:
+    for path in HOME.rglob("*.py"):
+        own = path.relative_to(HOME).parts[0].removesuffix(".py")
+        if own == "__init__":
+            continue
+        for name in imported(path):
+            other = name.split(".")[0]
+            if other in RANK and other != own:
+                assert RANK[other] <= RANK[own], f"{path} imports {name}"
+
+
+def test_methods_never_import_each_other() -> None:
+    for path in (HOME / "methods").glob("*.py"):
+        if path.name != "__init__.py":
+            for name in imported(path):
+                if name.startswith("methods."):
+                    assert name == "methods.base", f"{path} imports {name}"
+
+
+def test_analysis_and_its_commands_import_no_torch() -> None:
+    code = (
+        "import sys, repro.cli_results, repro.cli; sys.exit(any(m.split('.')[0] == 'torch' "
+        "for m in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_modules_are_short() -> None:
+    for path in HOME.rglob("*.py"):
+        assert len(path.read_text().splitlines()) <= 400, path
+        assert path.stem != "utils"
