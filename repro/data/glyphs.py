@@ -22,11 +22,12 @@ from repro.seeding import Stream, words
 IMAGE_SIZE = 28  # px
 IMAGES_PER_CLASS = 600
 SPLIT_SIZES = {"train": 64, "val": 16, "test": 20}
-EXPECTED_DIGEST = "07848fdba5d201d208064e0524fc3fabd80e793643694a420bd05ac9a08f40f7"
+EXPECTED_DIGEST = "168a73de23d9910e55b8c9e9990d45061b16c2e552510db7abdf9ef38b7587db"
 
 _UNIT = 12  # bits of the fraction of a source coordinate
 _FRACTION = 6  # bits of a bilinear weight
-_MAX_ROTATION = 20  # degrees
+_MAX_ROTATION = 30  # degrees
+_OWN_COLOUR = 110  # share of the class in the background colour, in 1/256
 _N_DRAW = 16  # random words per image besides its noise
 Ints = npt.NDArray[np.int64]
 
@@ -87,15 +88,18 @@ def _render(strokes: Ints, sine: Ints, class_index: int) -> Pixels:
     ink = _bilinear(strokes[face, stroke], x, y)
 
     # Colours: a background with a gradient, a foreground away from it in every channel.
-    base = np.stack([_between(draws[8 + c], 40, 215) for c in range(3)], axis=-1)
+    # As in photographs, colour is a weak cue of the class: it pulls the background to its own.
+    own = _between(stream.raw(3), 40, 215)
+    drawn = np.stack([_between(draws[8 + c], 40, 215) for c in range(3)], axis=-1)
+    base = (own * _OWN_COLOUR + drawn * (256 - _OWN_COLOUR)) >> 8
     sign = np.where(base > 127, -1, 1)
     flip = (draws[11][:, None] >> np.arange(60, 63, dtype=np.uint64)[None]) & np.uint64(1)
-    away = _between(draws[12], 60, 150)[:, None] * np.where(flip == 1, 1, 2) // 2
+    away = _between(draws[12], 40, 125)[:, None] * np.where(flip == 1, 1, 2) // 2
     slope_x = _between(draws[13], -12, 12)[:, None, None]
     slope_y = _between(draws[14], -12, 12)[:, None, None]
     centred = np.arange(IMAGE_SIZE) * 2 - (IMAGE_SIZE - 1)
     gradient = (slope_x * centred[None, None, :] + slope_y * centred[None, :, None]) >> 4
-    amplitude = _between(draws[15], 4, 40)
+    amplitude = _between(draws[15], 20, 80)
     n_value = n * IMAGE_SIZE * IMAGE_SIZE * 3
     octets = stream.raw(-(-n_value // 8)).astype("<u8").view(np.uint8)[:n_value]
     noise = octets.reshape(n, IMAGE_SIZE, IMAGE_SIZE, 3).astype(np.int64) - 128
