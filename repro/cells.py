@@ -88,11 +88,6 @@ def plan(
             raise UsageError(
                 f"the port recipe concerns meta_lstm only, not {method}; add --methods meta_lstm"
             )
-    if recipe.augmentation != "none" or recipe.eval_resize != "none":
-        raise UsageError(
-            "augmentation and evaluation resize (recipe port) are not built yet; use "
-            "--recipe port,augmentation=none,eval_resize=none"
-        )
     if recipe.meta_gradient != "first-order":
         raise UsageError("second-order meta-gradients are not built yet; use first-order")
     return [

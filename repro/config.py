@@ -168,8 +168,8 @@ class Budget:
 
 
 BUDGETS = {
-    "smoke": Budget("smoke", 60, 20, 10, "small", 100, 200, 100, 60, 100, 100),
-    "quick": Budget("quick", 600, 50, 20, "middle", 500, 1500, 1000, 400, 800, 800),
+    "smoke": Budget("smoke", 60, 20, 10, "small", 100, 400, 300, 200, 250, 250),
+    "quick": Budget("quick", 600, 50, 20, "middle", 250, 1500, 1500, 800, 1200, 1200),
     "paper": Budget(
         "paper",
         n_test_episode=paper.N_TEST_EPISODE,

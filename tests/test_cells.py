@@ -218,3 +218,12 @@ def test_a_meta_lstm_is_tested_at_the_shot_it_was_not_trained_for(
     (usual,) = cells(tiny_pack, "meta_lstm", (5,))
     assert cell.training() == usual.training()
     assert finish(tmp_path, tiny_pack, cell).training["k_shot"] == 5
+
+
+def test_the_port_recipe_runs_augmented_and_concerns_the_meta_lstm_only(
+    tmp_path: Path, tiny_pack: Path
+) -> None:
+    (cell,) = cells(tiny_pack, "meta_lstm", (5,), "port")
+    assert finish(tmp_path, tiny_pack, cell).n_episode == TINY.n_test_episode
+    with pytest.raises(UsageError, match="concerns meta_lstm only, not finetune"):
+        cells(tiny_pack, "finetune", (5,), "port")

@@ -13,7 +13,7 @@ LAYERS = [
     {"storage", "seeding"},
     {"config"},
     {"data", "episodes", "records", "checkpoints"},
-    {"learner", "meta_learner", "fused_cell", "context"},
+    {"augmentation", "learner", "meta_learner", "fused_cell", "context"},
     {"methods"},
     {"gate_traces", "training", "evaluation"},
     {"cells"},

@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 
 from repro import paper
+from repro.augmentation import augment, resize_and_crop
 from repro.config import Recipe
 from repro.data.images import ImageSplit
 from repro.episodes import Episode
+from repro.seeding import Stream, Words, words
 
 EMBED_BUFFER_BYTES = 32 * 2**20  # larger buffers go back to the kernel after every layer
 
@@ -62,17 +64,31 @@ class SplitImages:
         self._shift = torch.tensor(shift, device=setting.device).view(1, 3, 1, 1)
         self._scale = torch.tensor(scale, device=setting.device).view(1, 3, 1, 1)
 
-    def normalise(self, pixels: npt.NDArray[np.uint8]) -> Tensor:
+    def normalise(self, pixels: npt.NDArray[np.uint8], augmentation: Words | None = None) -> Tensor:
         """uint8 ``[n, H, W, 3]`` to float ``[n, 3, H, W]``, channels last in memory."""
         batch = torch.from_numpy(pixels).to(self.setting.device).permute(0, 3, 1, 2).float()
         batch /= 255
+        if self.setting.recipe.eval_resize != "none" and self.split.split != "train":
+            batch = resize_and_crop(batch)
+        if augmentation is not None:
+            batch = augment(batch, augmentation)
         if self.setting.recipe.pixels == "imagenet":
             batch = (batch - self._shift) / self._scale
         return batch
 
-    def gather(self, rows: npt.NDArray[np.int64]) -> Tensor:
-        """The images of ``rows`` ``[n]`` as float ``[n, 3, H, W]``."""
-        return self.normalise(self.split.images[rows])
+    def gather(self, rows: npt.NDArray[np.int64], augmentation: Words | None = None) -> Tensor:
+        """The images of ``rows`` ``[n]`` as float ``[n, 3, H, W]``.
+
+        Args:
+            augmentation: draws of a training step's augmentation; None for none.
+        """
+        return self.normalise(self.split.images[rows], augmentation)
+
+    def augmentation(self, step: int) -> Words | None:
+        """The draws for a training step, or None where the recipe has no augmentation."""
+        if self.setting.recipe.augmentation == "none":
+            return None
+        return words(self.setting.seed, Stream.AUGMENTATION, step)
 
     def embedded(
         self, key: str, embed: Callable[[Tensor], Tensor], rows: npt.NDArray[np.int64]

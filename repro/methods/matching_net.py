@@ -99,8 +99,9 @@ class MatchingNet:
             images.split.class_rows, "train", spec, setting.seed, recipe.episode_classes
         )[step]
         stream = words(setting.seed, Stream.DROPOUT, step)
-        support = self._features("g", images.gather(episode.support), stream)
-        query = self._features("f", images.gather(episode.query), stream)
+        augmentation = images.augmentation(step)
+        support = self._features("g", images.gather(episode.support, augmentation), stream)
+        query = self._features("f", images.gather(episode.query, augmentation), stream)
         target = torch.from_numpy(episode.query_labels).to(setting.device)
         labels = torch.from_numpy(episode.support_labels).to(setting.device)
         scores = self._scores(support, query, labels, setting.n_way)

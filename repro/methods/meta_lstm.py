@@ -19,7 +19,7 @@ from repro.meta_learner import (
     replay_backward,
 )
 from repro.methods.base import Adam, Setting, SplitImages, StepResult, accuracy
-from repro.seeding import Stream, words
+from repro.seeding import Stream, Words, words
 
 _META_NAMES = (
     *("lstm_weight", "lstm_bias", "forget_weight"),
@@ -85,14 +85,18 @@ class MetaLSTM:
         return F.cross_entropy(logits, labels), logits
 
     def _inner_problem(
-        self, episode: Episode, images: SplitImages, statistics: BatchNormStatistics | None
+        self,
+        episode: Episode,
+        images: SplitImages,
+        statistics: BatchNormStatistics | None,
+        augmentation: Words | None = None,
     ) -> tuple[LossAndGradient, list[int]]:
         """Loss and gradient on the support set at a step, as constants; and the batch sizes.
 
         Support passes normalise by their own batch; with ``statistics`` they also accumulate
         running statistics, seen at theta_0 ... theta_{T-1}.
         """
-        support = images.gather(episode.support)
+        support = images.gather(episode.support, augmentation)
         labels = torch.from_numpy(episode.support_labels).to(self.setting.device)
         schedule = inner_schedule(
             self.setting.k_shot,
@@ -118,15 +122,18 @@ class MetaLSTM:
         theta_0: Tensor,
         statistics: BatchNormStatistics | None,
         trace: bool = False,
+        augmentation: Words | None = None,
     ) -> Trajectory:
         """The inner loop on an episode's support set; no graph is kept."""
-        problem, sizes = self._inner_problem(episode, images, statistics)
+        problem, sizes = self._inner_problem(episode, images, statistics, augmentation)
         with torch.no_grad():
             return inner_loop(self.meta, theta_0, problem, sizes, self.setting.recipe, trace)
 
-    def _adapt_on_tape(self, episode: Episode, images: SplitImages, theta_0: Tensor) -> Tape:
+    def _adapt_on_tape(
+        self, episode: Episode, images: SplitImages, theta_0: Tensor, augmentation: Words | None
+    ) -> Tape:
         """The inner loop of :meth:`adapt` on the fused cell, which keeps what backward needs."""
-        problem, sizes = self._inner_problem(episode, images, None)
+        problem, sizes = self._inner_problem(episode, images, None, augmentation)
         if self._tape is None or self._tape.n_step != len(sizes):
             self._tape = Tape(self.learner.n_param, len(sizes), self.meta)
         tape, recipe = self._tape, self.setting.recipe
@@ -149,21 +156,24 @@ class MetaLSTM:
         theta_0 = self._start(step)
         labels = torch.from_numpy(episode.query_labels).to(self.setting.device)
 
+        augmentation = images.augmentation(step)
+
         def query_loss(learner_params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             leaf = learner_params.detach().requires_grad_()
-            loss, logits = self._loss(leaf, images.gather(episode.query), labels, None, True)
+            query = images.gather(episode.query, augmentation)
+            loss, logits = self._loss(leaf, query, labels, None, True)
             (upstream,) = torch.autograd.grad(loss, leaf)
             return loss, logits, upstream
 
         if recipe.gates == "constant":
-            trajectory = self.adapt(episode, images, theta_0, statistics=None)
+            trajectory = self.adapt(episode, images, theta_0, None, augmentation=augmentation)
             loss, logits, upstream = query_loss(trajectory.learner_params)
             gradients, of_theta_0 = replay_backward(
                 self.meta, theta_0, trajectory, upstream, recipe
             )
         else:
             with torch.no_grad():
-                tape = self._adapt_on_tape(episode, images, theta_0)
+                tape = self._adapt_on_tape(episode, images, theta_0, augmentation)
             loss, logits, upstream = query_loss(tape.learner_params(tape.n_step))
             with torch.no_grad():
                 gradients, of_theta_0 = tape.backward(self.meta, upstream, recipe)

@@ -36,9 +36,8 @@ class NearestNeighbor:
         """One 64-image step; the draw depends on seed and step only."""
         rows, labels = self._batch(images.split.class_rows, step)
         with self.setting.autocast():
-            logits = self.learner.logits(
-                self.params, images.gather(rows), self.statistics, training=True
-            )
+            batch = images.gather(rows, images.augmentation(step))
+            logits = self.learner.logits(self.params, batch, self.statistics, training=True)
         target = torch.from_numpy(labels).to(logits.device)
         loss = F.cross_entropy(logits.float(), target)
         loss.backward()  # type: ignore[no-untyped-call]
