@@ -291,13 +291,7 @@ def _copy_training(config: RunConfig, trained: Trained | None, place: Place, fol
 def provenance(place: Place, command: str) -> dict[str, Any]:
     """Versions, device, threads, commit and command of a run."""
     commit, dirty = _git_state()
-    device = platform.processor() or platform.machine()
-    cpu = Path("/proc/cpuinfo")
-    if place.device != "cpu":
-        device = torch.cuda.get_device_name()
-    elif cpu.exists():
-        names = [line for line in cpu.read_text().splitlines() if line.startswith("model name")]
-        device = names[0].split(":", 1)[1].strip() if names else device
+    name = torch.cuda.get_device_name() if place.device != "cpu" else _processor()
     return {
         "numerics_revision": NUMERICS_REVISION,
         "versions": {
@@ -305,12 +299,24 @@ def provenance(place: Place, command: str) -> dict[str, Any]:
             "torch": torch.__version__,
             "numpy": np.__version__,
         },
-        "device": device,
+        "device": name,
         "threads": place.threads,
         "commit": commit,
         "dirty": dirty,
         "command": command,
     }
+
+
+def _processor() -> str:
+    """Model name with the vector units that decide which kernels run."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    found = {key.strip(): value.strip() for key, _, value in (x.partition(":") for x in lines)}
+    units = [u for u in ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+             if u in found.get("flags", "").split()]  # fmt: skip
+    return f"{found.get('model name', platform.machine())} ({', '.join(units) or 'no AVX2'})"
 
 
 def command_line() -> str:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from repro import records
 from repro.allocator import keep_large_buffers
 from repro.config import RunConfig
 from repro.errors import Interrupted, ReproError
@@ -89,11 +90,17 @@ def run(
     stop: StopRequest,
     command: str,
 ) -> list[Failure]:
-    """Run the cells; a failed one does not stop the others. ``place`` is a ``cells.Place``.
+    """Run the cells that are not finished; a failed one does not stop the others. ``place`` is a ``cells.Place``.
 
     Raises:
         Interrupted: a stop was asked for; everything that ran has saved its state.
     """
+    if not place.force:
+        done = [records.finished(records.cell_folder(place.runs, c), c) for c in cells]
+        cells = [cell for cell, record in zip(cells, done, strict=True) if record is None]
+    if not cells:
+        reporter.say("all cells are finished; --force runs them again")
+        return []
     if jobs <= 1:
         return _run_here(cells, place, reporter, stop, command)
     return _Pool(place, jobs, reporter, stop, command).run(_tasks(cells))
