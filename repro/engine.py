@@ -90,7 +90,9 @@ def run(
     stop: StopRequest,
     command: str,
 ) -> list[Failure]:
-    """Run the cells that are not finished; a failed one does not stop the others. ``place`` is a ``cells.Place``.
+    """Run the cells that are not finished; a failed one does not stop the others.
+
+    ``place`` is a ``cells.Place``; importing it here would load torch in the parent.
 
     Raises:
         Interrupted: a stop was asked for; everything that ran has saved its state.

@@ -112,8 +112,8 @@ def pinned(runs: Sequence[Record], published: Sequence[Record]) -> tuple[list[st
 
     Numerics revision and the digests of data, episodes and configuration have to be the same.
     The mean may differ by :data:`PINNED_TOLERANCE`; how many episodes differ is told, and with the
-    same software, device and threads it should be none. Runs that were never published are named and
-    passed over.
+    same software, device and threads it should be none. Runs that were never published are named
+    and passed over.
 
     Returns:
         One line per cell, and whether there was a pair and every pair agreed.

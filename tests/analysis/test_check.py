@@ -1,0 +1,49 @@
+"""A moved number fails the pinned check; the paper's number itself never does unless asked."""
+
+import numpy as np
+
+from repro.analysis import check
+from tests.analysis.analysis_doubles import record, spread
+
+
+def test_equal_runs_pass_and_a_moved_mean_fails() -> None:
+    published = [record(budget="quick", accuracy=spread(0.50))]
+    lines, ok = check.pinned([record(budget="quick", accuracy=spread(0.50))], published)
+    assert ok, lines
+    assert "0 of 600 episodes differ" in lines[0]
+    assert check.pinned([record(budget="quick", accuracy=spread(0.52))], published)[1]
+    for mean in (0.53 + 1e-3, 0.47 - 1e-3):
+        lines, ok = check.pinned([record(budget="quick", accuracy=spread(mean))], published)
+        assert not ok
+        assert "FAILED" in lines[0]
+
+
+def test_other_episodes_data_or_configuration_fail_by_name() -> None:
+    run = record(budget="quick")
+    for name in ("episodes", "data", "config"):
+        other = record(budget="quick")
+        other.digests[name] = "f" * 64
+        lines, ok = check.pinned([run], [other])
+        assert not ok
+        assert f"{name} digest" in lines[0]
+
+
+def test_nothing_to_compare_fails_and_unpublished_runs_are_passed_over() -> None:
+    assert not check.pinned([record(budget="quick")], [])[1]
+    lines, ok = check.pinned(
+        [record(budget="quick"), record(budget="quick", seed=3)], [record(budget="quick")]
+    )
+    assert ok
+    assert any("passed over" in line for line in lines)
+
+
+def test_reported_is_strict_only_when_every_cell_is_there_and_indistinguishable() -> None:
+    records = [record(method, k) for method in check.table1.paper.METHODS for k in (1, 5)]
+    lines, ok = check.reported(records, "mini-imagenet")
+    assert ok
+    assert len(lines) == 11
+    records[-1] = record("meta_lstm", 5, accuracy=np.asarray(spread(0.57)))
+    lines, ok = check.reported(records, "mini-imagenet")
+    assert not ok
+    assert "lower" in lines[-1]
+    assert not check.reported(records[:3], "mini-imagenet")[1]

@@ -1,0 +1,42 @@
+"""A file is whole or absent."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from repro import storage
+from repro.errors import RecordError, StorageError
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    storage.write_text(path, "old")
+    with pytest.raises(RuntimeError), storage.atomic_file(path) as file:
+        file.write(b"half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    storage.write_text(tmp_path / "file", "old")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match="No space left"):
+        storage.write_text(tmp_path / "file", "new")
+    assert (tmp_path / "file").read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_json_is_canonical_and_errors_name_the_file(tmp_path: Path) -> None:
+    assert storage.digest({"b": 1, "a": [1.5]}) == storage.digest({"a": [1.5], "b": 1})
+    assert storage.canonical_json({"b": 1, "a": None}) == '{"a":null,"b":1}'
+    with pytest.raises(RecordError, match=r"gone\.json is missing"):
+        storage.read_json(tmp_path / "gone.json")
+    (tmp_path / "bad.json").write_bytes(b"\xff{")
+    with pytest.raises(RecordError, match=r"bad\.json is not readable JSON"):
+        storage.read_json(tmp_path / "bad.json")
