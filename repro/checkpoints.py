@@ -103,7 +103,7 @@ def latest(
     if headers:
         raise RecordError(
             f"no checkpoint in {folder} is whole ({passed[0].split(';')[0]}); "
-            "delete the folder or use --force to start again"
+            "delete the folder to start again"
         )
     return None, passed
 

@@ -14,7 +14,7 @@ from repro import __version__, paper
 from repro.allocator import keep_large_buffers
 from repro.cli_data import data, doctor, episodes
 from repro.cli_results import check, plot_curves, plot_gates, plot_table, publish, table
-from repro.errors import ReproError, unknown
+from repro.errors import ReproError, from_os_error, unknown
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -36,6 +36,11 @@ class Commands(click.Group):
         except ReproError as error:
             click.echo(f"error: {error}", err=True)
             ctx.exit(error.exit_code)
+        except BrokenPipeError:
+            raise  # the reader of a pipe went away: click handles it
+        except OSError as error:
+            click.echo(f"error: {from_os_error(error)}", err=True)
+            ctx.exit(1)
         except KeyboardInterrupt:
             click.echo("stopped at once; the last checkpoints are kept", err=True)
             ctx.exit(130)

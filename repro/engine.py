@@ -13,7 +13,7 @@ from typing import Any
 from repro import records
 from repro.allocator import keep_large_buffers
 from repro.config import RunConfig
-from repro.errors import Interrupted, ReproError
+from repro.errors import Interrupted, ReproError, from_os_error
 from repro.interrupts import StopRequest, stop_requests
 from repro.progress import Queued, Reporter
 
@@ -78,6 +78,8 @@ def _work(task: _Task, place: Any, command: str, channel: Any) -> None:
                 run_cell(task.config, place, reporter, stop, command)
         except ReproError as error:
             channel.put(("failed", task.name, str(error), error.exit_code))
+        except OSError as error:
+            channel.put(("failed", task.name, str(from_os_error(error)), 1))
         else:
             channel.put(("done", task.name))
 

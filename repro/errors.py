@@ -45,6 +45,15 @@ class Interrupted(ReproError):
         self.exit_code = exit_code
 
 
+def from_os_error(error: OSError) -> StorageError:
+    """The sentence for a file that the system refuses to read or write."""
+    what = f"{error.filename}: " if error.filename else ""
+    return StorageError(
+        f"{what}{error.strerror or error}; free some space or choose a readable and writable "
+        "folder, then run the same command again (earlier files are untouched)"
+    )
+
+
 def unknown(kind: str, value: str, known: Iterable[str]) -> UsageError:
     """The error for a name that is not in ``known``, with the near miss suggested."""
     names = sorted(known)

@@ -44,6 +44,7 @@ class _Metrics:
         self.path, self.every = path, every
         self.window = {"loss": 0.0, "accuracy": 0.0, "n": 0}
         self.recent = 0.0
+        self.loss = 0.0
 
     def rewind(self, step: int, window: dict[str, Any]) -> None:
         """Keep the lines up to ``step``: what came after a checkpoint will be made again."""
@@ -53,6 +54,15 @@ class _Metrics:
         train = [line["accuracy"] for line in kept if line["kind"] == "train"]
         self.recent = train[-1] if train else 0.0
 
+    @property
+    def shown(self) -> str:
+        """Latest means for people: of the last line, or of the window while there is none."""
+        n = self.window["n"]
+        loss, accuracy = self.loss, self.recent
+        if not loss and n:
+            loss, accuracy = self.window["loss"] / n, self.window["accuracy"] / n
+        return f"loss {loss:.3f}, train {accuracy:.1%}"
+
     def add(self, step: int, loss: float, accuracy: float) -> None:
         window = self.window
         window["loss"] += loss
@@ -60,8 +70,9 @@ class _Metrics:
         window["n"] += 1
         if step % self.every == 0:
             self.recent = window["accuracy"] / window["n"]
-            line = {"kind": "train", "step": step, "loss": window["loss"] / window["n"]}
-            self.append({**line, "accuracy": self.recent})
+            self.loss = window["loss"] / window["n"]
+            line = {"kind": "train", "step": step, "loss": self.loss, "accuracy": self.recent}
+            self.append(line)
             self.window = {"loss": 0.0, "accuracy": 0.0, "n": 0}
 
     def append(self, line: dict[str, Any]) -> None:
@@ -107,7 +118,12 @@ def train(
     def save() -> str:
         nonlocal last_write, cost
         start = time.monotonic()
-        extra = {"best": best, "window": metrics.window, "wall_s": spent + start - began}
+        extra = {
+            "seed": config.seed,
+            "best": best,
+            "window": metrics.window,
+            "wall_s": spent + start - began,
+        }
         written = checkpoints.write(folder, step, method.state(), extra, digest)
         last_write = time.monotonic()
         cost = last_write - start
@@ -135,7 +151,7 @@ def train(
             if score > best:
                 best = score
                 checkpoints.write(folder, step, method.state(), {}, digest, stem="best")
-        reporter.report(task, step, n_step, f"train {metrics.recent:.1%} {note}")
+        reporter.report(task, step, n_step, ", ".join(filter(None, (metrics.shown, note))))
         due = max(CHECKPOINT_INTERVAL_S, CHECKPOINT_COST * cost)
         if step == n_step or stop or time.monotonic() - last_write > due:
             reached = save()

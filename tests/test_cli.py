@@ -1,5 +1,8 @@
 """What a user's mistake gets: one sentence, the right exit code, no traceback."""
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,3 +58,40 @@ def test_help_fits_a_screen_and_has_an_example(words: tuple[str, ...]) -> None:
     assert result.exit_code == 0
     assert len(result.output.splitlines()) <= 40
     assert "Example: repro" in result.output
+
+
+def _start(*words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "repro", *words],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=Path.cwd(),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_stopped_run_saves_its_checkpoint_and_says_so(
+    number: signal.Signals, code: int, jobs: str
+) -> None:
+    with _start(
+        "reproduce", "--methods", "nearest_neighbor", "--shots", "1,5", "--jobs", jobs,
+        "--budget", "smoke,pretrain=100000",
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("train pretrain"):
+                break
+        process.send_signal(number)
+        said = process.stdout.read()
+    assert process.wait(60) == code, said
+    assert "run the same command to go on" in said
+    assert "Traceback" not in said
+    assert len(list(Path().rglob("checkpoint-*.safetensors"))) == 1
+    assert not list(Path().rglob("record.json"))
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence() -> None:
+    Path("runs").write_text("a file, not a folder")
+    result = invoke("evaluate", "nearest_neighbor", "--recipe",
+                    "authors-code,neighbor_features=pixels", "--budget", "smoke")  # fmt: skip
+    assert result.exit_code == 1
+    assert "Not a directory" in result.output

@@ -124,3 +124,19 @@ def test_initial_gates_are_nearly_closed_and_nearly_open() -> None:
         assert 4 <= float(meta.forget_bias) <= 5
         assert -5 <= float(meta.input_bias) <= -4
         assert max(float(p.abs().max()) for p in (meta.lstm_weight, meta.input_weight)) <= 0.01
+
+
+def test_first_order_gradients_do_not_flow_through_the_learners_gradient() -> None:
+    # With a forget gate of exactly 1, d(theta_T)/d(theta_0) is 1 to first order, whatever the
+    # curvature; through the learner's gradient it would be prod(1 - 0.1 a_j).
+    recipe = Recipe(gates="constant", gradient_over_batch=False)
+    meta = random_meta(recipe)
+    meta.forget_bias = torch.tensor([60.0], dtype=torch.float64)
+    meta.input_bias = torch.tensor([math.log(0.1 / 0.9)], dtype=torch.float64)
+    upstream = torch.linspace(-1, 1, N, dtype=torch.float64)
+    with torch.no_grad():
+        trajectory = inner_loop(meta, theta(), quadratic, SIZES, recipe)
+    _, of_theta_0 = replay_backward(meta, theta(), trajectory, upstream, recipe)
+    torch.testing.assert_close(of_theta_0, upstream, rtol=0, atol=1e-12)
+    through = upstream * (1 - 0.1 * torch.linspace(0.1, 2.0, N, dtype=torch.float64)) ** len(SIZES)
+    assert (of_theta_0 - through).abs().max() > 0.1
