@@ -1,4 +1,7 @@
-"""Commands that read records: table, check, publish and the figures. None needs torch."""
+"""Commands that read records: table, check, publish and the figures. None needs torch.
+
+The figures import seaborn when they are drawn, so that every other command starts at once.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,8 @@ from typing import Any, TypeVar
 import click
 
 from repro import records
-from repro.analysis import bars, curves, gates, table1
 from repro.analysis import check as checks
+from repro.analysis import table1
 from repro.errors import RecordError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -150,6 +153,8 @@ def plot_gates(
 
     Example: repro plot-gates --dataset glyphs
     """
+    from repro.analysis import gates
+
     chosen, name = _chosen(dataset, source, runs, recipe, budget)
     click.echo(gates.summary(chosen))
     for path in gates.plot_gates(chosen, _figure_folder(output, runs, dataset, name)):
@@ -167,6 +172,8 @@ def plot_curves(
 
     Example: repro plot-curves --dataset glyphs
     """
+    from repro.analysis import curves
+
     chosen, name = _chosen(dataset, source, runs, recipe, budget)
     for path in curves.plot_curves(chosen, _figure_folder(output, runs, dataset, name)):
         click.echo(str(path))
@@ -183,6 +190,8 @@ def plot_table(
 
     Example: repro plot-table --dataset glyphs
     """
+    from repro.analysis import bars
+
     chosen, name = _chosen(dataset, source, runs, recipe, budget)
     found = table1.build(chosen, dataset)
     for path in bars.plot_table(found, _figure_folder(output, runs, dataset, name)):

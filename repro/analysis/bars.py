@@ -28,8 +28,8 @@ def _point(axes: Axes, interval: HasInterval, y: float, color: str, filled: bool
         fmt="o" if filled else "s",
         color=color,
         mfc=color if filled else "white",
-        ms=6,
-        mew=1.4,
+        ms=4,
+        mew=1.1,
         elinewidth=1.6,
         capsize=3,
     )
@@ -63,9 +63,9 @@ def _draw(table: Table) -> Figure:
         range(len(paper.METHODS)), [paper.ROW_TITLES[method] for method in paper.METHODS]
     )
     panels[0].set_ylim(len(paper.METHODS) - 0.5, -0.5)
-    fig.suptitle("\n".join(textwrap.wrap(table.title, 90)), fontsize=11)
+    fig.suptitle("\n".join(textwrap.wrap(table.title, 110)), fontsize=10)
     handles = [
-        Line2D([], [], color=style.MUTED, marker="s", mfc="white", mew=1.4, lw=1.6),
+        Line2D([], [], color=style.MUTED, marker="s", mfc="white", mew=1.1, lw=1.6),
         Line2D([], [], color=style.INK, marker="o", lw=1.6),
     ]
     labels = ["reported by the paper", "measured here (colour of the method)"]

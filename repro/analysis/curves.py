@@ -125,7 +125,11 @@ def _draw(curves: dict[tuple[str, int], tuple[Record, Curve]]) -> Figure:
         Line2D([], [], color=style.MUTED, lw=0.9, ls=":"),
     ]
     # Three columns do not fit a single panel's width.
-    labels = ["training (running mean)", "meta-validation, 95% interval", "chance"]
+    labels = [
+        "training (baselines: over all training classes)",
+        "meta-validation, 95% interval",
+        "chance in an episode",
+    ]
     fig.legend(handles, labels, loc="outside upper center", ncols=3 if len(methods) > 1 else 1)
     return fig
 

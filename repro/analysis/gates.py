@@ -90,7 +90,7 @@ def _panel(axes: Axes, found: Content) -> None:
     axes.text(
         0.55,
         height,
-        f"mean {found['mean']:.3g}\ninitial {found['untrained_mean']:.3g}",
+        f"mean {found['mean']:#.3g}\ninitial {found['untrained_mean']:#.3g}",
         transform=axes.transAxes,
         ha="center",
         va="center",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import seaborn
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
@@ -16,17 +17,18 @@ from matplotlib.ticker import FuncFormatter
 from repro import storage
 from repro.analysis.table1 import percent
 
-# Okabe & Ito's colours, told apart with every common colour blindness; one per method.
+# seaborn's colour-blind safe palette, by its own numbers; one colour per method, everywhere.
+_PALETTE = seaborn.color_palette("colorblind").as_hex()
 COLORS = {
-    "finetune": "#E69F00",
-    "nearest_neighbor": "#56B4E9",
-    "matching_net": "#009E73",
-    "matching_net_fce": "#CC79A7",
-    "meta_lstm": "#0072B2",
+    "finetune": _PALETTE[1],
+    "nearest_neighbor": _PALETTE[9],
+    "matching_net": _PALETTE[2],
+    "matching_net_fce": _PALETTE[4],
+    "meta_lstm": _PALETTE[0],
 }
 INK = "#222222"
 MUTED = "#767676"
-ACCENT = "#D55E00"  # reference lines
+ACCENT = _PALETTE[3]  # reference lines
 DPI = 150
 _RC: Any = {
     "axes.edgecolor": MUTED,
