@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import datetime
-import platform
-import shlex
-import subprocess
-import sys
+import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from filelock import FileLock
 from safetensors.torch import save
 
 from repro import paper, records, storage
-from repro.config import NUMERICS_REVISION, Budget, EpisodeSpec, Recipe, RunConfig, TrainingConfig
+from repro.config import Budget, EpisodeSpec, Recipe, RunConfig, TrainingConfig
 from repro.data.images import ImageSplit, open_pack
-from repro.episodes import EpisodeSampler, episodes_digest
-from repro.errors import UsageError, unknown
-from repro.evaluation import accuracies, evaluate
+from repro.episodes import Episode, EpisodeSampler, episodes_digest
+from repro.errors import RecordError, UsageError, unknown
+from repro.evaluation import Partial, accuracies, evaluate
 from repro.gate_traces import gate_traces
 from repro.interrupts import StopRequest
+from repro.locks import locked
 from repro.methods import ROWS, TRAINABLE
-from repro.methods.base import Setting, SplitImages
-from repro.methods.finetune import Finetune, grid
+from repro.methods.base import Setting, SplitImages, Trainable
+from repro.methods.finetune import Finetune, GridPoint, grid
 from repro.methods.meta_lstm import MetaLSTM
 from repro.progress import Reporter
+from repro.provenance import provenance
 from repro.training import METRICS, Trained, train
 
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -129,6 +126,18 @@ def _setting(config: RunConfig, training: TrainingConfig | None, place: Place) -
     )
 
 
+def build_row(config: RunConfig, place: Place) -> tuple[Finetune | Trainable, Setting]:
+    """A cell's method before its state is loaded, and what it was built from."""
+    setting = _setting(config, config.training(), place)
+    return ROWS[config.method](setting), setting
+
+
+def test_episodes(config: RunConfig, test: ImageSplit) -> list[Episode]:
+    """The meta-test episodes of a cell."""
+    sampler = _sampler(test, "test", config.spec.k_shot, config)
+    return sampler.first(config.budget.n_test_episode)
+
+
 def run_training(
     config: RunConfig, place: Place, reporter: Reporter, stop: StopRequest
 ) -> Trained | None:
@@ -159,7 +168,7 @@ def run_training(
             found[k_shot] = float(values.mean()), half
         return found
 
-    with FileLock(folder / ".lock"):
+    with locked(folder, task, reporter, stop):
         images = SplitImages(open_pack(place.pack, "train"), setting)
         return train(method, training, folder, images, validate, reporter, task, stop)
 
@@ -180,7 +189,8 @@ def run_cell(
     """Train what is missing, test on the fixed episodes, write the record; done ones are kept."""
     folder = records.cell_folder(place.runs, config)
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):
+    title = f"{config.method} {config.spec.k_shot}-shot"
+    with locked(folder, title, reporter, stop):
         if not place.force:
             done = records.finished(folder, config)
             if done is not None:
@@ -189,20 +199,29 @@ def run_cell(
         torch.set_num_threads(place.threads)
         started, began = datetime.datetime.now(datetime.UTC), time.monotonic()
         training = config.training()
-        setting = _setting(config, training, place)
-        method = ROWS[config.method](setting)
+        method, setting = build_row(config, place)
         if trained is not None:
             method.load_state(trained.state)
         selection = None
-        title = f"{config.method} {config.spec.k_shot}-shot"
         if isinstance(method, Finetune):
-            selection = _choose(method, config, place, folder, reporter, f"{title}: grid", stop)
+            selection = _choose(
+                method,
+                config,
+                place,
+                folder,
+                reporter,
+                f"{title}: grid",
+                stop,
+                trained.digest if trained else "",
+            )
         test = open_pack(place.pack, "test")
-        episodes = _sampler(test, "test", config.spec.k_shot, config).first(
-            config.budget.n_test_episode
-        )
+        episodes = test_episodes(config, test)
         images = SplitImages(test, setting)
-        predictions = evaluate(method, episodes, images, reporter, f"{title}: test", stop)
+        tested = {"config": config.digest, "checkpoint": trained.digest if trained else ""}
+        partial = Partial(folder / "test.partial", storage.digest(tested))
+        if place.force:
+            partial.discard()
+        predictions = evaluate(method, episodes, images, reporter, f"{title}: test", stop, partial)
         if isinstance(method, MetaLSTM) and config.train_k_shot is None:
             validation = open_pack(place.pack, "val")
             drawn = _sampler(validation, "val", config.spec.k_shot, config).first(
@@ -221,12 +240,13 @@ def run_cell(
             "accuracy": accuracies(predictions, episodes).tolist(),
             "training": _training_summary(training, trained),
             "selection": selection,
-            **provenance(place, command),
+            **provenance(place.device, place.threads, command),
             "started_at": started.isoformat(timespec="seconds"),
             "wall_s": round(time.monotonic() - began, 3),
         }
-        _copy_training(config, trained, place, folder)
+        content["digests"]["model"] = _copy_training(config, trained, place, folder)
         records.write_record(folder, content, predictions)
+        partial.discard()
         return records.read_record(folder)
 
 
@@ -238,6 +258,7 @@ def _choose(
     reporter: Reporter,
     task: str,
     stop: StopRequest,
+    checkpoint: str,
 ) -> dict[str, Any]:
     """Learning rate and decay with the best mean accuracy on meta-validation; all are recorded."""
     validation = open_pack(place.pack, "val")
@@ -246,18 +267,44 @@ def _choose(
     )
     images = SplitImages(validation, method.setting)
     path, points = folder / "selection.json", grid(config.budget.finetune_grid)
-    done = storage.read_json(path) if path.exists() and not place.force else []
+    done = [] if place.force else _tried_before(path, checkpoint, points)
     for number in range(len(done), len(points)):
         method.choice, method.head_index = points[number], 0
-        predictions = evaluate(method, episodes, images, _Quiet(reporter), task, stop)
         lr, decay = points[number]
+        tried = {"config": config.digest, "checkpoint": checkpoint, "lr": lr, "decay": decay}
+        partial = Partial(folder / "grid.partial", storage.digest(tried))
+        predictions = evaluate(method, episodes, images, _Quiet(reporter), task, stop, partial)
         mean = float(accuracies(predictions, episodes).mean())
         done.append({"lr": lr, "decay": decay, "accuracy": mean})
-        storage.write_json(path, done)
+        storage.write_json(path, {"checkpoint": checkpoint, "grid": done})
+        partial.discard()
         reporter.report(task, number + 1, len(points), f"lr {lr:g}, decay {decay:g}: {mean:.1%}")
     best = max(range(len(points)), key=lambda number: done[number]["accuracy"])
     method.choice, method.head_index = points[best], 1
     return {"n_episode": len(episodes), "grid": done, "chosen": done[best]}
+
+
+def _tried_before(path: Path, checkpoint: str, points: Sequence[GridPoint]) -> list[dict[str, Any]]:
+    """Grid points of an interrupted search with the same checkpoint, in the grid's order.
+
+    Raises:
+        RecordError: the file is damaged; it is named.
+    """
+    if not path.exists():
+        return []
+    content = storage.read_json(path)
+    try:
+        if content["checkpoint"] != checkpoint:
+            return []
+        done = [
+            {name: float(point[name]) for name in ("lr", "decay", "accuracy")}
+            for point in content["grid"]
+        ]
+        if [(point["lr"], point["decay"]) for point in done] != list(points[: len(done)]):
+            raise ValueError("grid")
+    except (KeyError, TypeError, ValueError) as error:
+        raise RecordError(f"{path} is damaged (field {error}); delete it and run again") from error
+    return done
 
 
 def _training_summary(training: TrainingConfig | None, trained: Trained | None) -> dict[str, Any]:
@@ -273,11 +320,14 @@ def _training_summary(training: TrainingConfig | None, trained: Trained | None) 
     }
 
 
-def _copy_training(config: RunConfig, trained: Trained | None, place: Place, folder: Path) -> None:
-    """The cell's folder stands alone: the curve and the tested parameters are copied into it."""
+def _copy_training(config: RunConfig, trained: Trained | None, place: Place, folder: Path) -> str:
+    """The cell's folder stands alone: the curve and the tested parameters are copied into it.
+
+    Returns the digest of the parameters' file.
+    """
     training = config.training()
     if training is None or trained is None:
-        return
+        return ""
     curve = records.training_folder(place.runs, training) / METRICS
     storage.write_bytes(folder / METRICS, curve.read_bytes())
     tensors = {
@@ -285,56 +335,6 @@ def _copy_training(config: RunConfig, trained: Trained | None, place: Place, fol
         for name, tensor in trained.state.items()
         if not name.startswith("adam.")
     }
-    storage.write_bytes(folder / "model.safetensors", save(tensors))
-
-
-def provenance(place: Place, command: str) -> dict[str, Any]:
-    """Versions, device, threads, commit and command of a run."""
-    commit, dirty = _git_state()
-    name = torch.cuda.get_device_name() if place.device != "cpu" else _processor()
-    return {
-        "numerics_revision": NUMERICS_REVISION,
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-        },
-        "device": name,
-        "threads": place.threads,
-        "commit": commit,
-        "dirty": dirty,
-        "command": command,
-    }
-
-
-def _processor() -> str:
-    """Model name with the vector units that decide which kernels run."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    found = {key.strip(): value.strip() for key, _, value in (x.partition(":") for x in lines)}
-    units = [u for u in ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
-             if u in found.get("flags", "").split()]  # fmt: skip
-    return f"{found.get('model name', platform.machine())} ({', '.join(units) or 'no AVX2'})"
-
-
-def command_line() -> str:
-    """The command as typed, without the path of the program."""
-    return shlex.join(["repro", *sys.argv[1:]])
-
-
-def _git_state() -> tuple[str, bool]:
-    """Commit of the code, and whether the code differs from it; unknown outside a checkout."""
-    home = Path(__file__).parent
-
-    def git(*words: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(home), *words], capture_output=True, text=True, check=True
-        )
-        return done.stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", str(home)))
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown", True
+    content = save(tensors)
+    storage.write_bytes(folder / records.MODEL, content)
+    return hashlib.sha256(content).hexdigest()

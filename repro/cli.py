@@ -14,7 +14,7 @@ from repro import __version__, paper
 from repro.allocator import keep_large_buffers
 from repro.cli_data import data, doctor, episodes
 from repro.cli_results import check, plot_curves, plot_gates, plot_table, publish, table
-from repro.errors import ReproError, from_os_error, unknown
+from repro.errors import RecordError, ReproError, from_os_error, unknown
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -121,12 +121,13 @@ def _run(
     keep_large_buffers()
     import torch
 
-    from repro.cells import Place, command_line, plan, run_training
+    from repro.cells import Place, plan, run_training
     from repro.data import prepare
     from repro.engine import default_jobs
     from repro.engine import run as run_cells
     from repro.interrupts import stop_requests
     from repro.progress import ConsoleReporter
+    from repro.provenance import command_line
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -218,6 +219,39 @@ def evaluate(
     """
     options["jobs"] = "1"
     _run([method], [k_shot], **options, train_k_shot=trained_k_shot, threads=threads)
+
+
+@cli.command()
+@click.argument("record", type=click.Path(path_type=Path))
+@click.option("--data", "root", type=click.Path(path_type=Path), help="Folder of the images.")
+@click.option("--n", "n_episode", type=click.IntRange(min=1), help="A seeded sample of episodes.")
+def verify(record: Path, root: Path | None, n_episode: int | None) -> None:
+    """Test RECORD's parameters again and compare episode by episode.
+
+    RECORD is the folder of a cell, or one above: then every record below it that has parameters.
+
+    Example: repro verify results/glyphs --n 20
+    """
+    keep_large_buffers()
+    from repro.data import prepare
+    from repro.interrupts import stop_requests
+    from repro.progress import ConsoleReporter
+    from repro.records import MODEL, read_record
+    from repro.verify import verify as run_verify
+
+    found = [path.parent for path in sorted(record.rglob("record.json"))]
+    if not found:
+        raise RecordError(f"no record.json in or under {record}; give the folder of a cell")
+    if len(found) > 1:
+        found = [path for path in found if (path / MODEL).exists()]
+    failed = False
+    with ConsoleReporter() as reporter, stop_requests() as stop:
+        for path in found:
+            pack = prepare(read_record(path).dataset, root)
+            verdict = run_verify(path, pack, reporter, stop, n_episode)
+            click.echo(verdict.sentence(path))
+            failed |= not verdict.ok
+    sys.exit(1 if failed else 0)
 
 
 for command in (data, episodes, doctor, table, check, publish, plot_gates, plot_curves, plot_table):

@@ -69,8 +69,8 @@ def _work(task: _Task, place: Any, command: str, channel: Any) -> None:
     keep_large_buffers()
     from repro.cells import run_cell, run_training
 
-    reporter = Queued(channel)
     with stop_requests() as stop:
+        reporter = Queued(channel, stop)
         try:
             if task.kind == "training":
                 run_training(task.config, place, reporter, stop)

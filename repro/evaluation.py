@@ -2,16 +2,63 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from repro import storage
 from repro.episodes import Episode
 from repro.errors import Interrupted, TrainingError
 from repro.interrupts import StopRequest
 from repro.methods.base import Method, SplitImages
 from repro.progress import Reporter
+
+SAVE_INTERVAL_S = 30.0
+SAVE_COST = 100.0  # times what the last write took
+
+
+class Partial:
+    """Predictions so far on disk, so that an interrupted test goes on at the next episode.
+
+    Args:
+        digest: of what is tested (config and checkpoint); a file of anything else is not used.
+    """
+
+    def __init__(self, path: Path, digest: str) -> None:
+        self.path, self.digest = path, digest
+        self._last, self._cost = time.monotonic(), 0.0
+
+    def load(self, n_query: int) -> npt.NDArray[np.uint8]:
+        """Rows ``[n_done, n_query]``; none where the file is absent, damaged or of another test."""
+        nothing = np.empty((0, n_query), dtype=np.uint8)
+        try:
+            head, _, body = self.path.read_bytes().partition(b"\n")
+            header = json.loads(head)
+            if header != {"digest": self.digest, "sha256": hashlib.sha256(body).hexdigest()}:
+                return nothing
+            return np.frombuffer(body, dtype=np.uint8).reshape(-1, n_query)
+        except (OSError, ValueError):
+            return nothing
+
+    def save(self, rows: npt.NDArray[np.uint8], now: bool = False) -> None:
+        """Write when it is due."""
+        began = time.monotonic()
+        if not now and began - self._last < max(SAVE_INTERVAL_S, SAVE_COST * self._cost):
+            return
+        body = rows.tobytes()
+        header = {"digest": self.digest, "sha256": hashlib.sha256(body).hexdigest()}
+        storage.write_bytes(self.path, json.dumps(header).encode() + b"\n" + body)
+        self._last = time.monotonic()
+        self._cost = self._last - began
+
+    def discard(self) -> None:
+        """What was tested is recorded elsewhere now."""
+        self.path.unlink(missing_ok=True)
 
 
 def accuracies(
@@ -30,26 +77,53 @@ def evaluate(
     reporter: Reporter,
     task: str,
     stop: StopRequest,
+    partial: Partial | None = None,
 ) -> npt.NDArray[np.uint8]:
     """Predicted labels, uint8 ``[n_episode, n_way * n_query]``.
+
+    With ``partial`` it goes on where an interrupted call stopped; the caller discards it once
+    the outcome is recorded.
 
     Raises:
         TrainingError: a method's output has another shape or is not a number.
         Interrupted: a stop was asked for between two episodes.
     """
     predictions = np.empty((len(episodes), len(episodes[0].query)), dtype=np.uint8)
-    correct = 0.0
-    for place, episode in enumerate(episodes):
+    done = 0
+    if partial is not None:
+        kept = partial.load(predictions.shape[1])[: len(episodes)]
+        done = len(kept)
+        predictions[:done] = kept
+    correct = float(accuracies(predictions[:done], episodes[:done]).sum()) if done else 0.0
+    for place in range(done, len(episodes)):
+        episode = episodes[place]
         if stop:
-            raise Interrupted(f"{task}: stopped at episode {place}; run again", stop.exit_code)
-        scores = method.predict(episode, images)
-        expected = (len(episode.query), len(episode.class_indices))
-        if tuple(scores.shape) != expected or bool(scores.isnan().any()):
-            raise TrainingError(
-                f"{task}: predictions of episode {episode.index} must be finite log-probabilities "
-                f"of shape {expected}, got shape {tuple(scores.shape)}; check the method"
+            if partial is not None:
+                partial.save(predictions[:place], now=True)
+            raise Interrupted(
+                f"{task}: stopped at episode {place} of {len(episodes)}; run the same command to "
+                "go on",
+                stop.exit_code,
             )
-        predictions[place] = scores.argmax(1).cpu().numpy()
+        predictions[place] = _labels(method, episode, images, task)
         correct += float((predictions[place] == episode.query_labels).mean())
+        if partial is not None:
+            partial.save(predictions[: place + 1])
         reporter.report(task, place + 1, len(episodes), f"accuracy {correct / (place + 1):.1%}")
+    if partial is not None:
+        partial.save(predictions, now=True)
     return predictions
+
+
+def _labels(
+    method: Method, episode: Episode, images: SplitImages, task: str
+) -> npt.NDArray[np.uint8]:
+    scores = method.predict(episode, images)
+    expected = (len(episode.query), len(episode.class_indices))
+    if tuple(scores.shape) != expected or bool(scores.isnan().any()):
+        raise TrainingError(
+            f"{task}: predictions of episode {episode.index} must be finite log-probabilities "
+            f"of shape {expected}, got shape {tuple(scores.shape)}; check the method"
+        )
+    labels: npt.NDArray[np.uint8] = scores.argmax(1).cpu().numpy().astype(np.uint8)
+    return labels

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from repro.interrupts import StopRequest
 
 LINE_INTERVAL_S = 15.0
 
@@ -78,12 +81,19 @@ class Silent:
 
 
 class Queued:
-    """Sends progress from a worker process to the one that shows it."""
+    """Sends progress from a worker process to the one that shows it.
 
-    def __init__(self, queue: Any) -> None:
-        self._queue, self._sent = queue, 0.0
+    When that one is gone, nobody would start what comes next: ``stop`` is asked for.
+    """
+
+    def __init__(self, queue: Any, stop: StopRequest) -> None:
+        self._queue, self._sent, self._stop = queue, 0.0, stop
+        self._parent = os.getppid()
 
     def report(self, task: str, done: int, total: int, note: str = "") -> None:
+        if os.getppid() != self._parent:
+            self._stop.exit_code = self._stop.exit_code or 143
+            return
         now = time.monotonic()
         if done >= total or now - self._sent > 0.5:
             self._sent = now

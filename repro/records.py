@@ -17,10 +17,18 @@ import numpy as np
 import numpy.typing as npt
 
 from repro import storage
-from repro.config import NUMERICS_REVISION, RunConfig, TrainingConfig
-from repro.errors import RecordError
+from repro.config import (
+    NUMERICS_REVISION,
+    Budget,
+    EpisodeSpec,
+    Recipe,
+    RunConfig,
+    TrainingConfig,
+)
+from repro.errors import RecordError, UsageError
 
 SCHEMA = 1
+MODEL = "model.safetensors"
 # What `repro publish` copies of a cell when it is there.
 PUBLISHED_FILES = ("record.json", "predictions.npy", "metrics.jsonl", "gates.json")
 MAX_PUBLISHED_CHECKPOINT = 5 * 2**20  # bytes
@@ -98,6 +106,32 @@ def training_folder(root: Path, config: TrainingConfig) -> Path:
         / f"seed-{config.seed}"
         / f"{config.recipe.name}-{config.budget_name}-{config.digest[:8]}"
     )
+
+
+def config_of(record: Record) -> RunConfig:
+    """The config that a record was made from.
+
+    Raises:
+        RecordError: its config is damaged; the field is named.
+    """
+    kept = record.config
+    try:
+        spec = EpisodeSpec(int(kept["n_way"]), int(kept["k_shot"]), int(kept["n_query"]))
+        other = kept["train_k_shot"]
+        return RunConfig(
+            dataset=record.dataset,
+            data_digest=str(kept["data_digest"]),
+            method=record.method,
+            spec=spec,
+            recipe=Recipe(**kept["recipe"]),
+            budget=Budget(**kept["budget"]),
+            seed=record.seed,
+            precision=str(kept["precision"]),
+            train_k_shot=None if other is None else int(other),
+            episode_seed=int(kept["episode_seed"]),
+        )
+    except (KeyError, TypeError, ValueError, UsageError) as error:
+        raise RecordError(f"{record.path / 'record.json'}: damaged config ({error})") from error
 
 
 def write_record(folder: Path, content: dict[str, Any], predictions: npt.NDArray[np.uint8]) -> None:
@@ -200,7 +234,7 @@ def publish(root: Path, results: Path, dataset: str, allow_dirty: bool = False) 
             if (record.path / name).exists():
                 storage.write_bytes(target / name, (record.path / name).read_bytes())
         targets.append(target)
-        model = record.path / "model.safetensors"
+        model = record.path / MODEL
         if record.budget_name == "smoke":
             continue  # pinned for CI; nobody asks for these parameters
         if model.exists() and model.stat().st_size <= MAX_PUBLISHED_CHECKPOINT:

@@ -33,6 +33,7 @@ class Stream(enum.IntEnum):
     GLYPHS = 15
     RANDOM_THETA_0 = 16
     CLASS_SPLIT = 17
+    VERIFY = 18
 
 
 class Words:

@@ -148,7 +148,7 @@ def open_pack(pack: Path, split: str) -> ImageSplit:
         images = np.load(path, mmap_mode="r", allow_pickle=False)
         if images.dtype != np.uint8 or list(images.shape) != item["shape"]:
             raise ValueError(f"{images.dtype} {images.shape}, expected uint8 {item['shape']}")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"the pack file {path} is damaged ({error}); delete {pack} and run again"
         ) from error

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +22,12 @@ IMAGES_PER_CLASS = 600
 MAX_PIXELS = 50_000_000
 # What Pillow raises for files that are no image, cut short, or bombs.
 _UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+MAX_FILE_BYTES = 64 * 2**20
+# What zipfile raises for archives that are none, damaged, encrypted or of unknown compression.
+_BAD_ZIP = (
+    *(zipfile.BadZipFile, zlib.error, OSError, RuntimeError, NotImplementedError),
+    *(EOFError, KeyError, ValueError, UnicodeError, struct.error),
+)
 SUFFIXES = (".jpg", ".jpeg", ".png")
 LAYOUTS = "<split>/<WordNet id>/*.jpg, or <split>.zip files of that, for train, val and test"
 
@@ -77,15 +85,33 @@ def _list_split(root: Path, split: str) -> Listing:
         if archive.is_file():
             try:
                 opened = zipfile.ZipFile(archive)
-            except (zipfile.BadZipFile, OSError) as error:
+            except _BAD_ZIP as error:
                 raise DataError(
                     f"{archive} is not a readable zip file ({error}); get it again"
                 ) from error
-            return Listing(_group(opened.namelist()), opened.read, archive)
+            return Listing(_group(opened.namelist()), _member_reader(opened, archive), archive)
     raise DataError(
         f"no {split} split under {root}: neither a folder {split}/ nor {split}.zip is there; "
         f"accepted are {LAYOUTS}"
     )
+
+
+def _member_reader(opened: zipfile.ZipFile, archive: Path) -> Callable[[str], bytes]:
+    """Reads one file of an archive into memory; nothing is unpacked to disk."""
+
+    def read(name: str) -> bytes:
+        try:
+            size = opened.getinfo(name).file_size
+            if size <= MAX_FILE_BYTES:
+                return opened.read(name)
+        except _BAD_ZIP as error:
+            raise DataError(f"{archive}: {name} cannot be read ({error}); get it again") from error
+        raise DataError(
+            f"{archive}: {name} would unpack to {size:,} bytes, more than the "
+            f"{MAX_FILE_BYTES:,} accepted for an image; get it again"
+        )
+
+    return read
 
 
 def _check_listing(split: str, listing: Listing) -> None:

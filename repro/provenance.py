@@ -1,0 +1,67 @@
+"""Where and how a run was made: versions, processor, threads, commit, command."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from repro.config import NUMERICS_REVISION
+
+
+def provenance(device: str, threads: int, command: str) -> dict[str, Any]:
+    """Versions, device, threads, commit and command of a run."""
+    commit, dirty = _git_state()
+    name = torch.cuda.get_device_name() if device != "cpu" else _processor()
+    return {
+        "numerics_revision": NUMERICS_REVISION,
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
+        "device": name,
+        "threads": threads,
+        "commit": commit,
+        "dirty": dirty,
+        "command": command,
+    }
+
+
+def _processor() -> str:
+    """Model name with the vector units that decide which kernels run."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    found = {key.strip(): value.strip() for key, _, value in (x.partition(":") for x in lines)}
+    units = [u for u in ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+             if u in found.get("flags", "").split()]  # fmt: skip
+    return f"{found.get('model name', platform.machine())} ({', '.join(units) or 'no AVX2'})"
+
+
+def command_line() -> str:
+    """The command as typed, without the path of the program."""
+    return shlex.join(["repro", *sys.argv[1:]])
+
+
+def _git_state() -> tuple[str, bool]:
+    """Commit of the code, and whether the code differs from it; unknown outside a checkout."""
+    home = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(home), *words], capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", str(home)))
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown", True

@@ -1,0 +1,246 @@
+"""Damaged and hostile files: only a ReproError that names the file, never a traceback."""
+
+import io
+import json
+import random
+import resource
+import signal
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from repro import checkpoints, config, records, storage
+from repro.analysis import curves, gates
+from repro.cells import Place, plan, run_cell
+from repro.config import EpisodeSpec
+from repro.data import mini_imagenet
+from repro.data.images import build_pack, open_pack, verify_pack
+from repro.episodes import EpisodeSampler, episodes_digest, manifest, verify_manifest
+from repro.errors import RecordError, ReproError, StorageError
+from repro.evaluation import Partial
+from repro.interrupts import StopRequest
+from repro.progress import Silent
+from tests.analysis.analysis_doubles import write_gates
+from tests.conftest import TINY, tiny_plans
+
+Reader = Callable[[Path], object]
+MUTATIONS = 350  # per reader, seeded; seven readers
+
+
+def mutated(content: bytes, rng: random.Random) -> bytes:
+    """Truncate, flip a bit, overwrite a stretch, double a part, or replace a token of text."""
+    kind = rng.randrange(5)
+    place = rng.randrange(max(1, len(content)))
+    if kind == 0:
+        return content[:place]
+    if kind == 1:
+        return (
+            content[:place] + bytes([content[place] ^ 1 << rng.randrange(8)]) + content[place + 1 :]
+        )
+    if kind == 2:
+        return content[:place] + rng.randbytes(8) + content[place + 8 :]
+    if kind == 3:
+        return content[:place] + content[max(0, place - 40) :]
+    token, other = rng.choice(
+        [(b"1", b"-1"), (b"0", b"NaN"), (b'"', b""), (b"[", b"{"), (b":", b",")]
+    )
+    return content.replace(token, other, 1 + rng.randrange(3))
+
+
+def damage(path: Path, read: Reader, allowed: tuple[type[Exception], ...] = (ReproError,)) -> int:
+    """How many mutations of a file were refused; anything but a refusal or a success fails."""
+    content, rng, refused = path.read_bytes(), random.Random(path.name), 0
+    for _ in range(MUTATIONS):
+        path.write_bytes(mutated(content, rng))
+        try:
+            read(path)
+        except allowed:
+            refused += 1
+    path.write_bytes(content)
+    read(path)
+    return refused
+
+
+def test_checkpoints(tmp_path: Path) -> None:
+    tensors = {"params": torch.arange(200.0), "adam.params.step": torch.tensor(3.0)}
+    checkpoints.write(tmp_path, 3, tensors, {"best": 0.5}, "d" * 64)
+    header = tmp_path / "checkpoint-0000003.json"
+
+    def read(_: Path) -> None:
+        found = checkpoints.read(header, "d" * 64)
+        # What is accepted is what was written: the digest leaves no third way.
+        assert torch.equal(found.tensors["params"], tensors["params"])
+
+    same = damage(header.with_suffix(".safetensors"), read)
+    assert same >= MUTATIONS - 5  # a mutation may by chance change nothing
+    damage(header, lambda path: checkpoints.read(path, "d" * 64))
+
+
+def test_records_and_partial_results(tmp_path: Path, tiny_pack: Path) -> None:
+    recipe = config.recipe("authors-code,neighbor_features=pixels")
+    (cell,) = plan("tiny", tiny_pack, ["nearest_neighbor"], [1], [0], recipe, TINY, "fp32", "cpu")
+    here = Place(tmp_path, tiny_pack, 1, "cpu")
+    record = run_cell(cell, here, Silent(), StopRequest(), "repro test")
+    assert records.config_of(record) == cell
+
+    def read(path: Path) -> None:
+        found = records.read_record(path.parent)
+        assert ((found.accuracy >= 0) & (found.accuracy <= 1)).all()
+        records.config_of(found)
+
+    damage(record.path / "record.json", read)
+    partial = Partial(tmp_path / "test.partial", "d" * 64)
+    rows = np.arange(150, dtype=np.uint8).reshape(2, 75)
+    partial.save(rows, now=True)
+
+    def read_partial(_: Path) -> None:
+        found = partial.load(75)
+        assert len(found) == 0 or (found == rows).all()
+
+    damage(partial.path, read_partial)
+
+
+def test_manifests(tmp_path: Path) -> None:
+    sampler = EpisodeSampler([(i * 30, 30) for i in range(6)], "val", EpisodeSpec(), 0)
+    path = tmp_path / "episodes.json"
+    storage.write_json(path, manifest(sampler, 4, "tiny"))
+    refused = damage(path, lambda p: verify_manifest(storage.read_json(p), sampler, p.name))
+    assert refused > MUTATIONS / 2
+
+
+def test_gates_and_curves(tmp_path: Path) -> None:
+    write_gates(tmp_path, 5, 4, n_episode=2)
+    damage(tmp_path / "gates.json", gates._read)
+    path = tmp_path / "metrics.jsonl"
+    lines = [
+        {"kind": "train", "step": 10, "loss": 1.5, "accuracy": 0.3},
+        {"kind": "validation", "step": 10, "accuracy": {"5": 0.4}, "half_width": {"5": 0.02}},
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    damage(path, lambda p: curves.read_curve(p, 5))
+
+
+def test_packs(tiny_pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPRO_CACHE", str(tmp_path))
+    pack = build_pack("tiny", 16, tiny_plans(), "made up")
+    damage(pack / "pack.json", lambda p: open_pack(p.parent, "test"))
+    refused = damage(pack / "val.npy", lambda p: verify_pack(p.parent))
+    assert refused >= MUTATIONS - 15
+
+
+def test_images_and_archives(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 255, (20, 20, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(buffer, "JPEG")
+    path = tmp_path / "image.jpg"
+    path.write_bytes(buffer.getvalue())
+    damage(path, lambda p: mini_imagenet.decode(p.read_bytes(), p.name))
+    root = tmp_path / "copy"
+    root.mkdir()
+    for split in ("train", "val", "test"):
+        with zipfile.ZipFile(root / f"{split}.zip", "w") as archive:
+            archive.writestr(f"{split}/n01/0.jpg", buffer.getvalue())
+    damage(root / "test.zip", lambda p: _look(p.parent))
+    with zipfile.ZipFile(root / "test.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("test/n01/0.jpg", bytes(65 * 2**20))
+    with pytest.raises(ReproError, match="would unpack to 68,157,440 bytes"):
+        _look(root)
+
+
+def _look(root: Path) -> None:
+    listing = mini_imagenet._list_split(root, "test")
+    for names in listing.files.values():
+        for name in names:
+            mini_imagenet.decode(listing.read(name), name)
+
+
+def test_an_image_with_too_many_pixels_is_refused_before_it_is_decoded() -> None:
+    buffer = io.BytesIO()
+    Image.new("1", (8000, 8000)).save(buffer, "PNG")
+    with pytest.raises(ReproError, match=r"8000×8000 pixels, more than the 50,000,000"):
+        mini_imagenet.decode(buffer.getvalue(), "bomb.png")
+
+
+@pytest.fixture
+def _small_disk() -> Iterator[None]:
+    """Files may not grow past 64 KiB: what a full disk does, without special rights."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64 * 1024, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.usefixtures("_small_disk")
+def test_a_disk_that_fills_up_leaves_the_state_before_it(tmp_path: Path) -> None:
+    small, large = {"params": torch.zeros(100)}, {"params": torch.zeros(100_000)}
+    checkpoints.write(tmp_path, 1, small, {}, "d" * 64)
+    with pytest.raises(StorageError, match=r"cannot write .*File too large"):
+        checkpoints.write(tmp_path, 2, large, {}, "d" * 64)
+    found, passed = checkpoints.latest(tmp_path, "d" * 64)
+    assert found is not None
+    assert (found.step, passed) == (1, [])
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".safetensors"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n_class=st.integers(5, 30),
+    per_class=st.integers(25, 60),
+    n_way=st.integers(2, 5),
+    k_shot=st.integers(1, 7),
+    n_query=st.integers(1, 15),
+    seed=st.integers(0, 2**62),
+    index=st.integers(0, 10**6),
+    classes=st.sampled_from(["permutation", "independent"]),
+)
+def test_any_episode_is_valid_and_repeatable(
+    n_class: int, per_class: int, n_way: int, k_shot: int, n_query: int, seed: int, index: int,
+    classes: str,
+) -> None:  # fmt: skip
+    rows = [(i * per_class, per_class) for i in range(n_class)]
+    spec = EpisodeSpec(n_way, k_shot, n_query)
+    episode = EpisodeSampler(rows, "train", spec, seed, classes)[index]
+    drawn = np.concatenate([episode.support, episode.query])
+    assert len(np.unique(drawn)) == n_way * (k_shot + n_query)
+    labels = np.concatenate([episode.support_labels, episode.query_labels])
+    np.testing.assert_array_equal(episode.class_indices[labels], drawn // per_class)
+    again = EpisodeSampler(rows, "train", spec, seed, classes)[index]
+    assert episodes_digest([again]) == episodes_digest([episode])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    k_shot=st.integers(1, 5),
+    recipe=st.sampled_from(list(config.RECIPES.values())),
+    budget=st.sampled_from(list(config.BUDGETS.values())),
+    precision=st.sampled_from(["fp32", "bf16"]),
+)
+def test_a_config_survives_its_record(
+    seed: int, k_shot: int, recipe: config.Recipe, budget: config.Budget, precision: str
+) -> None:
+    run = config.RunConfig(
+        "glyphs", "d" * 64, "meta_lstm", EpisodeSpec(k_shot=k_shot), recipe, budget, seed, precision
+    )
+    described = json.loads(json.dumps(run.described()))
+    record = records.Record(
+        Path("cell"), described, {}, 1, np.ones(1), {}, None, {}, "", 1, "", False, "", "", 0.0
+    )
+    assert records.config_of(record) == run
+    assert records.config_of(record).digest == run.digest
+    with pytest.raises(RecordError, match="damaged config"):
+        records.config_of(
+            records.Record(
+                Path("cell"), {**described, "recipe": {"gates": 3}}, {}, 1, np.ones(1), {}, None,
+                {}, "", 1, "", False, "", "", 0.0,
+            )
+        )  # fmt: skip

@@ -1,0 +1,127 @@
+"""Runs killed with SIGKILL at random moments end with the bits of one that was never killed."""
+
+import multiprocessing
+import os
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from repro import config, paper, records
+from repro.cells import Place, plan, run_cell
+from repro.config import RunConfig
+from repro.engine import run
+from repro.interrupts import StopRequest
+from repro.progress import Silent
+from tests.conftest import TINY
+
+KILLS = 5  # per method
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["repro.cells", "tests.test_kills"])
+SAME_BYTES = ("metrics.jsonl", "predictions.npy", "model.safetensors")
+
+
+def tiny_cells(pack: Path, methods: list[str], shots: tuple[int, ...]) -> list[RunConfig]:
+    recipe = config.recipe("authors-code")
+    return plan("tiny", pack, methods, shots, [0], recipe, TINY, "fp32", "cpu")
+
+
+def work(cells: list[RunConfig], runs: Path, pack: Path, jobs: int) -> None:
+    """In a process of its own: save at every step, so that a kill can fall into any write."""
+    import torch
+
+    from repro import evaluation, training
+
+    torch.set_num_threads(1)
+    training.CHECKPOINT_INTERVAL_S = training.CHECKPOINT_COST = 0.0
+    evaluation.SAVE_INTERVAL_S = evaluation.SAVE_COST = 0.0
+    place = Place(runs, pack, 1, "cpu")
+    if jobs > 1:
+        assert run(cells, place, jobs, Silent(), StopRequest(), "repro test") == []
+    for cell in cells:
+        run_cell(cell, place, Silent(), StopRequest(), "repro test")
+
+
+def start(*arguments: Any) -> Any:
+    process = CONTEXT.Process(target=work, args=arguments)
+    process.start()
+    return process
+
+
+def assert_same(cell: RunConfig, whole: Path, cut: Path) -> None:
+    expected, actual = (
+        records.read_record(records.cell_folder(root, cell)) for root in (whole, cut)
+    )
+    assert actual.digests == expected.digests
+    np.testing.assert_array_equal(actual.accuracy, expected.accuracy)
+    assert actual.selection == expected.selection
+    for name in SAME_BYTES:
+        assert (actual.path / name).read_bytes() == (expected.path / name).read_bytes(), name
+    assert not list(cut.rglob("*.partial"))
+
+
+@pytest.mark.parametrize("method", paper.METHODS)
+def test_a_cell_killed_at_random_moments_ends_with_the_same_bits(
+    method: str, tmp_path: Path, tiny_pack: Path
+) -> None:
+    cells = tiny_cells(tiny_pack, [method], (5,))
+    whole, rng = tmp_path / "whole", random.Random(f"kills of {method}")
+    start(cells, whole, tiny_pack, 1).join()
+    began = time.monotonic()
+    start(cells, tmp_path / "timed", tiny_pack, 1).join()
+    duration = time.monotonic() - began
+    kills, fresh = 0, 0
+    while kills < KILLS:
+        runs = tmp_path / f"cut-{fresh}"
+        process = start(cells, runs, tiny_pack, 1)
+        process.join(rng.uniform(0.1, 0.8) * duration)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            kills += 1
+        else:  # done before the kill: judge it and go on with another
+            assert process.exitcode == 0
+            assert_same(cells[0], whole, runs)
+            fresh += 1
+    process = start(cells, runs, tiny_pack, 1)
+    process.join()
+    assert process.exitcode == 0
+    assert_same(cells[0], whole, runs)
+
+
+def test_two_processes_share_the_cells_and_one_may_be_killed(
+    tmp_path: Path, tiny_pack: Path
+) -> None:
+    cells = tiny_cells(tiny_pack, ["nearest_neighbor", "meta_lstm"], (1, 5))
+    whole, runs = tmp_path / "whole", tmp_path / "shared"
+    start(cells, whole, tiny_pack, 1).join()
+    first, second = (start(cells, runs, tiny_pack, 1) for _ in range(2))
+    first.join(1.0)
+    first.kill()
+    second.join()
+    assert second.exitcode == 0
+    third = start(cells, runs, tiny_pack, 1)
+    third.join()
+    assert third.exitcode == 0
+    for cell in cells:
+        assert_same(cell, whole, runs)
+
+
+def test_a_killed_engine_leaves_no_worker_and_goes_on(tmp_path: Path, tiny_pack: Path) -> None:
+    cells = tiny_cells(tiny_pack, ["nearest_neighbor", "meta_lstm"], (5,))
+    whole, runs = tmp_path / "whole", tmp_path / "cut"
+    start(cells, whole, tiny_pack, 1).join()
+    engine = start(cells, runs, tiny_pack, 2)
+    deadline = time.monotonic() + 60
+    while not list(runs.rglob("checkpoint-*.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(engine.pid, 9)
+    engine.join()
+    again = start(cells, runs, tiny_pack, 2)
+    again.join()
+    assert again.exitcode == 0
+    for cell in cells:
+        assert_same(cell, whole, runs)
