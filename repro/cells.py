@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import torch
 from safetensors.torch import save
 
 from repro import paper, records, storage
+from repro.checkpoints import parse_json_lines
 from repro.config import Budget, EpisodeSpec, Recipe, RunConfig, TrainingConfig
 from repro.data.images import ImageSplit, open_pack
 from repro.episodes import Episode, EpisodeSampler, episodes_digest
@@ -28,7 +30,7 @@ from repro.methods.finetune import Finetune, GridPoint, grid
 from repro.methods.meta_lstm import MetaLSTM
 from repro.progress import Reporter
 from repro.provenance import provenance
-from repro.training import METRICS, Trained, train
+from repro.training import METRICS, Trained, so_far, train
 
 PRECISIONS = ("auto", "fp32", "bf16")
 SMALL_IMAGE_PX = 64  # below it the casts cost more than they save
@@ -43,6 +45,7 @@ class Place:
     threads: int
     device: str
     force: bool = False
+    unfinished: bool = False  # test trainings as far as they got
 
 
 def resolve_precision(requested: str, image_size: int, device: str) -> str:
@@ -147,6 +150,8 @@ def run_training(
         return None
     torch.set_num_threads(place.threads)
     folder = records.training_folder(place.runs, training)
+    if place.unfinished:
+        return so_far(training, folder)
     folder.mkdir(parents=True, exist_ok=True)
     setting = _setting(config, training, place)
     method = TRAINABLE[training.training](setting)
@@ -195,6 +200,7 @@ def run_cell(
             done = records.finished(folder, config)
             if done is not None:
                 return done
+        earlier = records.earlier_tests(folder)
         trained = run_training(config, place, reporter, stop)
         torch.set_num_threads(place.threads)
         started, began = datetime.datetime.now(datetime.UTC), time.monotonic()
@@ -240,6 +246,7 @@ def run_cell(
             "accuracy": accuracies(predictions, episodes).tolist(),
             "training": _training_summary(training, trained),
             "selection": selection,
+            "earlier_tests": earlier,
             **provenance(place.device, place.threads, command),
             "started_at": started.isoformat(timespec="seconds"),
             "wall_s": round(time.monotonic() - began, 3),
@@ -314,9 +321,11 @@ def _training_summary(training: TrainingConfig | None, trained: Trained | None) 
         "name": training.training,
         "k_shot": training.k_shot,
         "n_step": training.n_step,
+        "reached_step": trained.reached,
         "tested_step": trained.step,
         "digest": training.digest,
         "wall_s": round(trained.wall_s, 3),
+        "checkpoint_s": round(trained.checkpoint_s, 3),
     }
 
 
@@ -328,8 +337,10 @@ def _copy_training(config: RunConfig, trained: Trained | None, place: Place, fol
     training = config.training()
     if training is None or trained is None:
         return ""
-    curve = records.training_folder(place.runs, training) / METRICS
-    storage.write_bytes(folder / METRICS, curve.read_bytes())
+    curve = parse_json_lines(records.training_folder(place.runs, training) / METRICS)
+    # A training that still goes on may be ahead of the checkpoint that was tested.
+    kept = [json.dumps(line) + "\n" for line in curve if line["step"] <= trained.reached]
+    storage.write_text(folder / METRICS, "".join(kept))
     tensors = {
         name: tensor.detach().cpu().contiguous()
         for name, tensor in trained.state.items()

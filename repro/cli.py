@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import click
 from repro import __version__, paper
 from repro.allocator import keep_large_buffers
 from repro.cli_data import data, doctor, episodes
-from repro.cli_results import check, plot_curves, plot_gates, plot_table, publish, table
+from repro.cli_results import check, plot_curves, plot_gates, plot_table, publish, restore, table
 from repro.errors import RecordError, ReproError, from_os_error, unknown
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -55,6 +56,24 @@ def cli() -> None:
     """
 
 
+def _log_to(_ctx: click.Context, _param: click.Parameter, path: Path | None) -> None:
+    """From here on everything is written to the log, and a terminal that closes is ignored."""
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        log = path.open("ab")
+    except OSError as error:
+        raise from_os_error(error) from error
+    click.echo(f"progress goes to {path}; the run goes on when this terminal closes", err=True)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # workers inherit it
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    for descriptor in (1, 2):
+        os.dup2(log.fileno(), descriptor)
+
+
 def run_options(function: F) -> F:
     """The options of every command that trains or tests."""
     options = [
@@ -68,8 +87,10 @@ def run_options(function: F) -> F:
             "--recipe", default="authors-code", show_default=True, metavar="NAME[,switch=value]",
             help="authors-code, paper or port, with switches changed if need be.",
         ),
-        click.option("--seed", default=0, show_default=True, help="First training seed."),
-        click.option("--seeds", default=1, show_default=True, help="How many seeds from it."),
+        click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
+                     help="First training seed."),
+        click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True,
+                     help="How many seeds from it."),
         click.option("--precision", default="auto", show_default=True, help="auto, fp32 or bf16."),
         click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
         click.option("--jobs", default="auto", show_default=True,
@@ -77,6 +98,9 @@ def run_options(function: F) -> F:
         click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"),
                      show_default=True, help="Where runs are written."),
         click.option("--force", is_flag=True, help="Run finished cells again."),
+        click.option("--log-file", type=click.Path(path_type=Path, dir_okay=False),
+                     is_eager=True, expose_value=False, callback=_log_to,
+                     help="Write everything there; outlives the terminal."),
     ]  # fmt: skip
     for option in reversed(options):
         function = option(function)
@@ -113,6 +137,7 @@ def _run(
     train_k_shot: int | None = None,
     threads: int | None = None,
     only_training: bool = False,
+    unfinished: bool = False,
 ) -> None:
     """Plan the cells, run them, name what failed."""
     from repro import config
@@ -142,7 +167,7 @@ def _run(
         n_job = default_jobs(len(cells)) if jobs == "auto" else _numbers(jobs, "--jobs")[0]
         n_job = 1 if device != "cpu" else max(1, n_job)
         n_thread = threads or max(1, (os.cpu_count() or 1) // n_job)
-        place = Place(runs, pack, n_thread, device, force)
+        place = Place(runs, pack, n_thread, device, force, unfinished)
         if only_training:
             for cell in cells:
                 run_training(cell, place, reporter, stop)
@@ -192,8 +217,12 @@ def reproduce(ctx: click.Context, /, methods: str, shots: str, **options: Any) -
 
 @cli.command()
 @click.argument("method")
-@click.option("--k-shot", default=5, show_default=True, help="The task's shot.")
-@click.option("--threads", type=int, help="Threads of the processor; all by default.")
+@click.option(
+    "--k-shot", type=click.IntRange(min=1), default=5, show_default=True, help="The task's shot."
+)
+@click.option(
+    "--threads", type=click.IntRange(min=1), help="Threads of the processor; all by default."
+)
 @run_options
 def train(method: str, k_shot: int, threads: int | None, **options: Any) -> None:
     """Train METHOD, going on from its newest checkpoint.
@@ -206,19 +235,32 @@ def train(method: str, k_shot: int, threads: int | None, **options: Any) -> None
 
 @cli.command()
 @click.argument("method")
-@click.option("--k-shot", default=5, show_default=True, help="The task's shot.")
-@click.option("--trained-k-shot", type=int, help="Shot it was trained for, when another.")
-@click.option("--threads", type=int, help="Threads of the processor; all by default.")
+@click.option(
+    "--k-shot", type=click.IntRange(min=1), default=5, show_default=True, help="The task's shot."
+)
+@click.option(
+    "--trained-k-shot", type=click.IntRange(min=1), help="Shot it was trained for, when another."
+)
+@click.option(
+    "--threads", type=click.IntRange(min=1), help="Threads of the processor; all by default."
+)
+@click.option(
+    "--unfinished", is_flag=True, help="Test the training as far as it got; not comparable."
+)
 @run_options
 def evaluate(
-    method: str, k_shot: int, trained_k_shot: int | None, threads: int | None, **options: Any
-) -> None:
+    method: str, k_shot: int, trained_k_shot: int | None, threads: int | None, unfinished: bool,
+    **options: Any,
+) -> None:  # fmt: skip
     """Test METHOD on the fixed meta-test episodes (after training what is missing).
 
     Example: repro evaluate meta_lstm --k-shot 1 --trained-k-shot 5
     """
     options["jobs"] = "1"
-    _run([method], [k_shot], **options, train_k_shot=trained_k_shot, threads=threads)
+    _run(
+        [method], [k_shot], **options, train_k_shot=trained_k_shot, threads=threads,
+        unfinished=unfinished,
+    )  # fmt: skip
 
 
 @cli.command()
@@ -254,7 +296,18 @@ def verify(record: Path, root: Path | None, n_episode: int | None) -> None:
     sys.exit(1 if failed else 0)
 
 
-for command in (data, episodes, doctor, table, check, publish, plot_gates, plot_curves, plot_table):
+for command in (
+    data,
+    episodes,
+    doctor,
+    table,
+    check,
+    publish,
+    restore,
+    plot_gates,
+    plot_curves,
+    plot_table,
+):
     cli.add_command(command)
 
 

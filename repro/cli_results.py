@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
-from repro import records
+from repro import publishing, records
 from repro.analysis import check as checks
 from repro.analysis import table1
 from repro.errors import RecordError
@@ -135,7 +135,22 @@ def publish(dataset: str, runs: Path, output: Path) -> None:
 
     Example: repro publish --dataset mini-imagenet
     """
-    for folder in records.publish(runs, output, dataset):
+    for folder in publishing.publish(runs, output, dataset):
+        click.echo(str(folder))
+
+
+@click.command()
+@click.option("--dataset", default="glyphs", show_default=True, help="Data set.")
+@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
+@click.option(
+    "--from", "source", type=click.Path(path_type=Path), default=RESULTS, show_default=True
+)
+def restore(dataset: str, runs: Path, source: Path) -> None:
+    """Copy the published checkpoints of unfinished trainings to runs/, to go on with them.
+
+    Example: repro restore --dataset mini-imagenet
+    """
+    for folder in publishing.restore(source, runs, dataset):
         click.echo(str(folder))
 
 

@@ -142,6 +142,14 @@ class _Pool:
         self.failures: dict[str, Failure] = {}
 
     def run(self, tasks: list[_Task]) -> list[Failure]:
+        try:
+            return self._run(tasks)
+        except KeyboardInterrupt:  # a second Ctrl-C: nobody waits for a safe point
+            for process in self.running.values():
+                process.kill()
+            raise
+
+    def _run(self, tasks: list[_Task]) -> list[Failure]:
         waiting = list(tasks)
         told = False
         while waiting or self.running:

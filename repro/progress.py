@@ -33,9 +33,9 @@ class ConsoleReporter:
         self._printed: dict[str, float] = {}
         self._live = (
             Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=24),
-                TextColumn("{task.completed:,}/{task.total:,} {task.fields[note]}"),
+                TextColumn("{task.completed:,}/{task.total:,} {task.fields[note]}", markup=False),
                 TimeElapsedColumn(),
                 console=self.console,
             )

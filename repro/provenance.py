@@ -47,8 +47,13 @@ def _processor() -> str:
 
 
 def command_line() -> str:
-    """The command as typed, without the path of the program."""
-    return shlex.join(["repro", *sys.argv[1:]])
+    """The command as typed, of absolute paths only the last part: records are for others too."""
+
+    def shown(word: str) -> str:
+        option, equals, value = word.rpartition("=")
+        return option + equals + (Path(value).name if Path(value).is_absolute() else value)
+
+    return shlex.join(["repro", *map(shown, sys.argv[1:])])
 
 
 def _git_state() -> tuple[str, bool]:

@@ -8,6 +8,7 @@ with ``record.json`` (config, digests, one accuracy per episode, provenance), ``
 
 from __future__ import annotations
 
+import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,26 +18,20 @@ import numpy as np
 import numpy.typing as npt
 
 from repro import storage
-from repro.config import (
-    NUMERICS_REVISION,
-    Budget,
-    EpisodeSpec,
-    Recipe,
-    RunConfig,
-    TrainingConfig,
-)
+from repro.config import Budget, EpisodeSpec, Recipe, RunConfig, TrainingConfig
 from repro.errors import RecordError, UsageError
 
 SCHEMA = 1
 MODEL = "model.safetensors"
-# What `repro publish` copies of a cell when it is there.
-PUBLISHED_FILES = ("record.json", "predictions.npy", "metrics.jsonl", "gates.json")
-MAX_PUBLISHED_CHECKPOINT = 5 * 2**20  # bytes
 
 
 @dataclass(frozen=True)
 class Record:
-    """One finished cell. Accuracies are fractions, ``[n_episode]``."""
+    """One tested cell. Accuracies are fractions, ``[n_episode]``.
+
+    Attributes:
+        earlier_tests: of the same cell on meta-test, when its training had not ended yet.
+    """
 
     path: Path
     config: dict[str, Any]
@@ -53,6 +48,18 @@ class Record:
     command: str
     started_at: str
     wall_s: float
+    earlier_tests: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether it tests a training that had not come to its end."""
+        n_step = int(self.training.get("n_step", 0))
+        return int(self.training.get("reached_step", n_step)) < n_step
+
+    @property
+    def n_step(self) -> int:
+        """Training steps made."""
+        return int(self.training.get("reached_step", self.training.get("n_step", 0)))
 
     @property
     def dataset(self) -> str:
@@ -139,7 +146,17 @@ def write_record(folder: Path, content: dict[str, Any], predictions: npt.NDArray
     buffer = io.BytesIO()
     np.save(buffer, predictions, allow_pickle=False)
     storage.write_bytes(folder / "predictions.npy", buffer.getvalue())
-    storage.write_json(folder / "record.json", {"schema": SCHEMA, **content})
+    digests = {**content["digests"], "predictions": hashlib.sha256(buffer.getvalue()).hexdigest()}
+    content = {"schema": SCHEMA, **content, "digests": digests}
+    digests["record"] = _outcome_digest(content)
+    storage.write_json(folder / "record.json", content)
+
+
+def _outcome_digest(content: dict[str, Any]) -> str:
+    """Of what a run of one config gives on one machine: everything but times and provenance."""
+    digests = {key: value for key, value in content["digests"].items() if key != "record"}
+    kept = {key: content[key] for key in ("config", "accuracy", "selection")}
+    return storage.digest({**kept, "digests": digests})
 
 
 def read_record(folder: Path) -> Record:
@@ -156,6 +173,9 @@ def read_record(folder: Path) -> Record:
         accuracy = np.asarray(content["accuracy"], dtype=np.float64)
         if accuracy.ndim != 1 or not len(accuracy) or not ((accuracy >= 0) & (accuracy <= 1)).all():
             raise ValueError("accuracy is not a list of fractions")
+        named = content["digests"].get("record")
+        if named is not None and named != _outcome_digest(content):
+            raise ValueError("digests.record: the content was changed")
         config = dict(content["config"])
         for key in ("dataset", "method", "k_shot", "seed", "recipe_name", "budget_name"):
             config[key]
@@ -175,6 +195,7 @@ def read_record(folder: Path) -> Record:
             command=str(content["command"]),
             started_at=str(content["started_at"]),
             wall_s=float(content["wall_s"]),
+            earlier_tests=tuple(map(dict, content.get("earlier_tests", ()))),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RecordError(
@@ -183,7 +204,7 @@ def read_record(folder: Path) -> Record:
 
 
 def finished(folder: Path, config: RunConfig) -> Record | None:
-    """The cell's record when it is there and whole; None when there is none.
+    """The cell's record when it is there, whole and of a training that ended; else None.
 
     Raises:
         RecordError: a record is there but damaged or of another configuration.
@@ -196,47 +217,25 @@ def finished(folder: Path, config: RunConfig) -> Record | None:
             f"{folder / 'record.json'} belongs to another configuration; move it away or use "
             "--force to run the cell again"
         )
-    return record
+    return None if record.unfinished else record
+
+
+def earlier_tests(folder: Path) -> list[dict[str, Any]]:
+    """What the record about to be replaced said, so that every test on meta-test stays told."""
+    if not (folder / "record.json").exists():
+        return []
+    record = read_record(folder)
+    told = {
+        "started_at": record.started_at,
+        "reached_step": record.n_step,
+        "checkpoint": record.digests.get("checkpoint", ""),
+        "n_episode": record.n_episode,
+        "accuracy": float(record.accuracy.mean()),
+    }
+    return [*record.earlier_tests, told]
 
 
 def read_records(root: Path, dataset: str) -> list[Record]:
     """All records of a dataset, in a stable order."""
     paths = sorted((root / dataset).glob("*/*-shot/seed-*/*/record.json"))
     return [read_record(path.parent) for path in paths]
-
-
-def publish(root: Path, results: Path, dataset: str, allow_dirty: bool = False) -> list[Path]:
-    """Copy finished cells from runs to results, with checkpoints under 5 MB.
-
-    Raises:
-        RecordError: nothing to publish, or a record is dirty or of another numerics revision.
-    """
-    found = read_records(root, dataset)
-    if not found:
-        raise RecordError(
-            f"no finished runs of {dataset} under {root}; run `repro reproduce` first"
-        )
-    for record in found:
-        if record.numerics_revision != NUMERICS_REVISION:
-            raise RecordError(
-                f"{record.path} is of numerics revision {record.numerics_revision}, this code is "
-                f"{NUMERICS_REVISION}; run the cell again before publishing"
-            )
-        if record.dirty and not allow_dirty:
-            raise RecordError(
-                f"{record.path} was run from a working tree with uncommitted changes; commit and "
-                "run the cell again before publishing"
-            )
-    targets = []
-    for record in found:
-        target = results / record.path.relative_to(root)
-        for name in PUBLISHED_FILES:
-            if (record.path / name).exists():
-                storage.write_bytes(target / name, (record.path / name).read_bytes())
-        targets.append(target)
-        model = record.path / MODEL
-        if record.budget_name == "smoke":
-            continue  # pinned for CI; nobody asks for these parameters
-        if model.exists() and model.stat().st_size <= MAX_PUBLISHED_CHECKPOINT:
-            storage.write_bytes(target / model.name, model.read_bytes())
-    return targets

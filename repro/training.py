@@ -29,12 +29,19 @@ Validation = Callable[[], dict[int, tuple[float, float]]]
 
 @dataclass(frozen=True)
 class Trained:
-    """The tested parameters: the last or the best on meta-validation, by the recipe."""
+    """The tested parameters: the last or the best on meta-validation, by the recipe.
+
+    Attributes:
+        step: of these parameters. reached: training steps made in all, of those of the config.
+        wall_s, checkpoint_s: time of the training, and of it what writing checkpoints took.
+    """
 
     state: dict[str, Tensor]
     step: int
     digest: str
     wall_s: float
+    checkpoint_s: float
+    reached: int
 
 
 class _Metrics:
@@ -113,20 +120,22 @@ def train(
             metrics.rewind(step, found.extra["window"])
             reporter.say(f"{task}: going on from step {step:,} of {n_step:,}")
     began = last_write = time.monotonic()
-    cost = 0.0
+    cost, writing = 0.0, found.extra.get("checkpoint_s", 0.0) if found else 0.0
 
     def save() -> str:
-        nonlocal last_write, cost
+        nonlocal last_write, cost, writing
         start = time.monotonic()
         extra = {
             "seed": config.seed,
             "best": best,
             "window": metrics.window,
             "wall_s": spent + start - began,
+            "checkpoint_s": writing,
         }
         written = checkpoints.write(folder, step, method.state(), extra, digest)
         last_write = time.monotonic()
         cost = last_write - start
+        writing += cost
         return written
 
     note = ""
@@ -165,5 +174,22 @@ def train(
     if config.recipe.parameters_tested == "best":
         chosen, _ = checkpoints.latest(folder, digest, stem="best")
         assert chosen is not None
-        return Trained(chosen.tensors, chosen.step, chosen.digest, wall_s)
-    return Trained(method.state(), step, reached, wall_s)
+        return Trained(chosen.tensors, chosen.step, chosen.digest, wall_s, writing, step)
+    return Trained(method.state(), step, reached, wall_s, writing, step)
+
+
+def so_far(config: TrainingConfig, folder: Path) -> Trained:
+    """What a training that has not ended would be tested with now; it may go on meanwhile.
+
+    Raises:
+        TrainingError: it has no checkpoint yet.
+        RecordError: as :func:`train`.
+    """
+    last, _ = checkpoints.latest(folder, config.digest)
+    chosen = last
+    if config.recipe.parameters_tested == "best":
+        chosen, _ = checkpoints.latest(folder, config.digest, stem="best")
+    if last is None or chosen is None:
+        raise TrainingError(f"no checkpoint in {folder} yet; `repro train` makes the first one")
+    wall_s, writing = last.extra["wall_s"], last.extra.get("checkpoint_s", 0.0)
+    return Trained(chosen.tensors, chosen.step, chosen.digest, wall_s, writing, last.step)

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from repro import checkpoints, config, paper, records, training
+from repro import checkpoints, config, paper, publishing, records, training
+from repro.analysis import table1
 from repro.cells import Place, plan, resolve_precision, run_cell, run_training
 from repro.config import RunConfig
 from repro.engine import run
@@ -192,10 +193,10 @@ def test_publishing_copies_whole_cells_and_refuses_uncommitted_code(
     content = json.loads(path.read_text())
     path.write_text(json.dumps({**content, "dirty": True}))
     with pytest.raises(RecordError, match="uncommitted changes"):
-        records.publish(tmp_path / "runs", tmp_path / "results", "tiny")
+        publishing.publish(tmp_path / "runs", tmp_path / "results", "tiny")
     assert not (tmp_path / "results").exists()
     path.write_text(json.dumps({**content, "dirty": False}))
-    (target,) = records.publish(tmp_path / "runs", tmp_path / "results", "tiny")
+    (target,) = publishing.publish(tmp_path / "runs", tmp_path / "results", "tiny")
     assert sorted(item.name for item in target.iterdir()) == [
         *("gates.json", "metrics.jsonl", "model.safetensors"),
         *("predictions.npy", "record.json"),
@@ -227,3 +228,34 @@ def test_the_port_recipe_runs_augmented_and_concerns_the_meta_lstm_only(
     assert finish(tmp_path, tiny_pack, cell).n_episode == TINY.n_test_episode
     with pytest.raises(UsageError, match="concerns meta_lstm only, not finetune"):
         cells(tiny_pack, "finetune", (5,), "port")
+
+
+def test_a_training_is_tested_as_far_as_it_got_published_and_gone_on_with_elsewhere(
+    tmp_path: Path, tiny_pack: Path
+) -> None:
+    (cell,) = cells(tiny_pack, "meta_lstm")
+    whole = finish(tmp_path / "whole", tiny_pack, cell)
+    runs, elsewhere, results = (tmp_path / name for name in ("runs", "elsewhere", "results"))
+    early = Place(runs, tiny_pack, 1, "cpu", unfinished=True)
+    with pytest.raises(TrainingError, match=r"no checkpoint in .* yet"):
+        run_cell(cell, early, Silent(), StopRequest(), "repro test")
+    stop = StopRequest()
+    with pytest.raises(Interrupted):
+        run_cell(cell, place(runs, tiny_pack), StopAfter(stop, 3), stop, "repro test")
+    record = run_cell(cell, early, Silent(), StopRequest(), "repro test")
+    assert (record.unfinished, record.n_step) == (True, 3)
+    reason = table1.not_comparable(record, "mini-imagenet")
+    assert f"trained for 3 of {cell.training().n_step} steps" in reason  # type: ignore[union-attr]
+
+    published = publishing.publish(runs, results, "tiny", allow_dirty=True)
+    assert [path.relative_to(results).parts[1] for path in published] == ["meta_lstm", "trainings"]
+    copied = publishing.restore(results, elsewhere, "tiny")
+    assert publishing.restore(results, elsewhere, "tiny") == []
+    assert [path.relative_to(elsewhere) for path in copied] == [published[1].relative_to(results)]
+    shutil.copytree(record.path, elsewhere / record.path.relative_to(runs))
+    there = finish(elsewhere, tiny_pack, cell)
+    assert there.digests == whole.digests
+    assert [test["reached_step"] for test in there.earlier_tests] == [3]
+    publishing.publish(elsewhere, results, "tiny", allow_dirty=True)
+    with pytest.raises(RecordError, match="no unfinished trainings"):
+        publishing.restore(results, elsewhere, "tiny")

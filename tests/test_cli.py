@@ -1,8 +1,10 @@
 """What a user's mistake gets: one sentence, the right exit code, no traceback."""
 
+import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,14 @@ def invoke(*words: str) -> Result:
         (("check", "--pinned"), 1, "no records"),
         (("plot-gates",), 1, "no records"),
         (("publish",), 1, "no finished runs"),
+        (("restore",), 1, "no unfinished trainings"),
+        (("verify", "gone"), 1, "no record.json in or under gone"),
+        (("reproduce", "--seeds", "0"), 2, "0 is not in the range x>=1"),
+        (("reproduce", "--jobs", "many"), 2, "whole numbers"),
+        (("train", "meta_lstm", "--k-shot", "0"), 2, "0 is not in the range x>=1"),
+        (("train", "meta_lstm", "--threads", "0"), 2, "0 is not in the range x>=1"),
+        (("evaluate", "meta_lstm", "--unfinished", "--budget", "smoke"), 1, "no checkpoint"),
+        (("train", "meta_lstm", "--log-file", "."), 2, "is a directory"),
     ],
 )
 def test_a_mistake_gets_one_sentence_and_its_exit_code(
@@ -51,7 +61,8 @@ def test_a_mistake_gets_one_sentence_and_its_exit_code(
 
 @pytest.mark.parametrize(
     "words", [(), ("data",), ("episodes",), ("train",), ("evaluate",), ("reproduce",), ("table",),
-              ("check",), ("publish",), ("plot-gates",), ("plot-curves",), ("doctor",)],
+              ("check",), ("publish",), ("restore",), ("verify",), ("plot-gates",),
+              ("plot-curves",), ("doctor",)],
 )  # fmt: skip
 def test_help_fits_a_screen_and_has_an_example(words: tuple[str, ...]) -> None:
     result = invoke(*words, "--help")
@@ -87,6 +98,71 @@ def test_a_stopped_run_saves_its_checkpoint_and_says_so(
     assert "Traceback" not in said
     assert len(list(Path().rglob("checkpoint-*.safetensors"))) == 1
     assert not list(Path().rglob("record.json"))
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_second_ctrl_c_stops_at_once(jobs: str) -> None:
+    # Validation on a million episodes: no safe point comes by itself.
+    budget = "smoke,pretrain=100000,validate_every=1,n_validation_episode=1000000"
+    with _start(
+        "reproduce", "--methods", "nearest_neighbor", "--shots", "1,5", "--jobs", jobs,
+        "--budget", budget,
+    ) as process:  # fmt: skip
+        deadline = time.monotonic() + 60
+        while not list(Path().rglob("metrics.jsonl")) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(2)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
+        assert process.stdout is not None
+        assert "stopped at once" in process.stdout.read()
+
+
+HANG_UP = """
+import os, pty, sys, time
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execv(sys.executable, [sys.executable, "-m", "repro", *sys.argv[2:]])
+print(pid, flush=True)
+for _ in range(600):
+    time.sleep(0.1)
+    if os.path.exists(sys.argv[1]):
+        break
+os.close(terminal)
+"""
+
+
+@pytest.mark.parametrize("log", [True, False])
+def test_a_terminal_that_goes_away_ends_only_runs_without_a_log(log: bool) -> None:
+    runs = Path("runs")
+    words = ["train", "nearest_neighbor", "--budget", "smoke,pretrain=100000"]
+    words += ["--log-file", "train.log"] if log else []
+    done = subprocess.run(
+        [sys.executable, "-c", HANG_UP, str(runs), *words], stdout=subprocess.PIPE, text=True,
+        check=True,
+    )  # fmt: skip
+    pid = int(done.stdout)
+    time.sleep(3)
+    assert _alive(pid) == log
+    if log:
+        deadline = time.monotonic() + 60
+        while "train pretrain" not in Path("train.log").read_text() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        os.kill(pid, signal.SIGTERM)
+        while _alive(pid) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert "run the same command to go on" in Path("train.log").read_text()
+
+
+def _alive(pid: int) -> bool:
+    """Whether a process that is not our child runs (a zombie that waits for init does not)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence() -> None:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from repro import checkpoints, config, records, storage
 from repro.analysis import curves, gates
-from repro.cells import Place, plan, run_cell
+from repro.cells import Place, _tried_before, plan, run_cell
 from repro.config import EpisodeSpec
 from repro.data import mini_imagenet
 from repro.data.images import build_pack, open_pack, verify_pack
@@ -31,7 +31,7 @@ from tests.analysis.analysis_doubles import write_gates
 from tests.conftest import TINY, tiny_plans
 
 Reader = Callable[[Path], object]
-MUTATIONS = 350  # per reader, seeded; seven readers
+MUTATIONS = 350  # per reader, seeded; twelve readers
 
 
 def mutated(content: bytes, rng: random.Random) -> bytes:
@@ -107,6 +107,27 @@ def test_records_and_partial_results(tmp_path: Path, tiny_pack: Path) -> None:
     damage(partial.path, read_partial)
 
 
+def test_a_record_whose_numbers_were_changed_is_refused(tmp_path: Path, tiny_pack: Path) -> None:
+    recipe = config.recipe("authors-code,neighbor_features=pixels")
+    (cell,) = plan("tiny", tiny_pack, ["nearest_neighbor"], [1], [0], recipe, TINY, "fp32", "cpu")
+    here = Place(tmp_path, tiny_pack, 1, "cpu")
+    record = run_cell(cell, here, Silent(), StopRequest(), "repro test")
+    path = record.path / "record.json"
+    content = storage.read_json(path)
+    content["accuracy"][0] = 1.0 - content["accuracy"][0]
+    storage.write_json(path, content)
+    with pytest.raises(RecordError, match=r"record.json .*the content was changed"):
+        records.read_record(record.path)
+
+
+def test_grid_searches(tmp_path: Path) -> None:
+    points = [(0.1, 0.0), (0.01, 0.0)]
+    grid = [{"lr": lr, "decay": decay, "accuracy": 0.4} for lr, decay in points]
+    path = tmp_path / "selection.json"
+    storage.write_json(path, {"checkpoint": "d" * 64, "grid": grid})
+    damage(path, lambda p: _tried_before(p, "d" * 64, points))
+
+
 def test_manifests(tmp_path: Path) -> None:
     sampler = EpisodeSampler([(i * 30, 30) for i in range(6)], "val", EpisodeSpec(), 0)
     path = tmp_path / "episodes.json"
@@ -132,7 +153,7 @@ def test_packs(tiny_pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     pack = build_pack("tiny", 16, tiny_plans(), "made up")
     damage(pack / "pack.json", lambda p: open_pack(p.parent, "test"))
     refused = damage(pack / "val.npy", lambda p: verify_pack(p.parent))
-    assert refused >= MUTATIONS - 15
+    assert refused > 0.9 * MUTATIONS  # the header before the pixels is not read
 
 
 def test_images_and_archives(tmp_path: Path) -> None:

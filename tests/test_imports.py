@@ -13,6 +13,7 @@ LAYERS = [
     {"storage", "seeding"},
     {"config"},
     {"data", "episodes", "records", "checkpoints"},
+    {"publishing"},
     {"augmentation", "learner", "meta_learner", "fused_cell", "context"},
     {"methods"},
     {"gate_traces", "training", "evaluation", "provenance", "locks"},
@@ -66,6 +67,13 @@ def test_analysis_and_its_commands_import_no_torch() -> None:
         "for m in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_no_pickle_is_ever_loaded() -> None:
+    for path in HOME.rglob("*.py"):
+        assert not imported(path) & {"pickle", "cPickle", "dill", "joblib", "shelve"}, path
+        assert "torch.load" not in path.read_text(), path
+        assert "allow_pickle=True" not in path.read_text(), path
 
 
 def test_modules_are_short() -> None:

@@ -176,6 +176,8 @@ def not_comparable(record: Record, dataset: str) -> str:
         reasons.append(f"{dataset} is not mini-imagenet")
     if record.budget_name != "paper":
         reasons.append(f"budget {record.budget_name} is not the paper's")
+    if record.unfinished:
+        reasons.append(f"trained for {record.n_step:,} of {record.training['n_step']:,} steps")
     if record.config.get("n_way") != paper.N_WAY or record.config.get("n_query") != paper.N_QUERY:
         reasons.append(
             f"episodes of {record.config.get('n_way')} classes and {record.config.get('n_query')} "
@@ -207,7 +209,7 @@ def _cell(method: str, k_shot: int, record: Record | None, dataset: str) -> Cell
         measured,
         difference,
         record.n_episode,
-        int(record.training.get("n_step", 0)),
+        record.n_step,
         record.budget_name,
         record.seed,
         verdict,

@@ -1,0 +1,103 @@
+"""From runs/ to results/, which is committed, and back: small records, parameters, checkpoints."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from repro import records, storage
+from repro.config import NUMERICS_REVISION
+from repro.errors import RecordError
+
+# What is copied of a cell when it is there.
+PUBLISHED_FILES = ("record.json", "predictions.npy", "metrics.jsonl", "gates.json")
+MAX_PUBLISHED_CHECKPOINT = 5 * 2**20  # bytes
+
+
+def publish(root: Path, results: Path, dataset: str, allow_dirty: bool = False) -> list[Path]:
+    """Copy tested cells from runs to results, with parameters under 5 MB.
+
+    Of a training that has not ended its newest checkpoint goes along, so that :func:`restore`
+    can go on with it elsewhere.
+
+    Raises:
+        RecordError: nothing to publish, or a record is dirty or of another numerics revision.
+    """
+    found = records.read_records(root, dataset)
+    if not found:
+        raise RecordError(
+            f"no finished runs of {dataset} under {root}; run `repro reproduce` first"
+        )
+    for record in found:
+        if record.numerics_revision != NUMERICS_REVISION:
+            raise RecordError(
+                f"{record.path} is of numerics revision {record.numerics_revision}, this code is "
+                f"{NUMERICS_REVISION}; run the cell again before publishing"
+            )
+        if record.dirty and not allow_dirty:
+            raise RecordError(
+                f"{record.path} was run from a working tree with uncommitted changes; commit and "
+                "run the cell again before publishing"
+            )
+    targets = []
+    for record in found:
+        target = results / record.path.relative_to(root)
+        for name in PUBLISHED_FILES:
+            if (record.path / name).exists():
+                storage.write_bytes(target / name, (record.path / name).read_bytes())
+        targets.append(target)
+        targets += _publish_training(root, results, record)
+        model = record.path / records.MODEL
+        if record.budget_name == "smoke":
+            continue  # pinned for CI; nobody asks for these parameters
+        if model.exists() and model.stat().st_size <= MAX_PUBLISHED_CHECKPOINT:
+            storage.write_bytes(target / model.name, model.read_bytes())
+    return targets
+
+
+def _publish_training(root: Path, results: Path, record: records.Record) -> list[Path]:
+    """The newest small checkpoint of a training that a record of it calls unfinished."""
+    training = records.config_of(record).training()
+    if training is None:
+        return []
+    source, target = (
+        records.training_folder(root, training),
+        records.training_folder(results, training),
+    )
+    if not record.unfinished:
+        shutil.rmtree(target, ignore_errors=True)  # its end is in the record's own parameters
+        return []
+    headers = sorted(source.glob("checkpoint-*.json"))
+    if not headers:
+        return []
+    newest, tensors = headers[-1], headers[-1].with_suffix(".safetensors")
+    if tensors.stat().st_size > MAX_PUBLISHED_CHECKPOINT:
+        return []
+    for path in (tensors, newest, source / "training.json", source / "metrics.jsonl"):
+        storage.write_bytes(target / path.name, path.read_bytes())
+    for old in target.glob("checkpoint-*"):
+        if old.stem != newest.stem:
+            old.unlink()
+    return [target]
+
+
+def restore(results: Path, root: Path, dataset: str) -> list[Path]:
+    """Copy published checkpoints of unfinished trainings to runs where none is further.
+
+    Raises:
+        RecordError: nothing was published to go on with.
+    """
+    copied: list[Path] = []
+    found = sorted((results / dataset / "trainings").glob("*/seed-*/*/checkpoint-*.json"))
+    if not found:
+        raise RecordError(f"no unfinished trainings of {dataset} under {results}")
+    for header in found:
+        target = root / header.parent.relative_to(results)
+        newest = max((path.name for path in target.glob("checkpoint-*.json")), default="")
+        if newest < header.name:
+            # The header last: a checkpoint counts from then on.
+            names = ("training.json", "metrics.jsonl", f"{header.stem}.safetensors", header.name)
+            for name in names:
+                storage.write_bytes(target / name, (header.parent / name).read_bytes())
+            copied.append(target)
+    return copied
