@@ -102,8 +102,8 @@ def test_a_stopped_run_saves_its_checkpoint_and_says_so(
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_a_second_ctrl_c_stops_at_once(jobs: str) -> None:
-    # Validation on a million episodes: no safe point comes by itself.
-    budget = "smoke,pretrain=100000,validate_every=1,n_validation_episode=1000000"
+    # Validation on 30,000 episodes: no safe point comes by itself.
+    budget = "smoke,pretrain=100000,validate_every=1,n_validation_episode=30000"
     with _start(
         "reproduce", "--methods", "nearest_neighbor", "--shots", "1,5", "--jobs", jobs,
         "--budget", budget,
