@@ -102,8 +102,8 @@ def test_a_stopped_run_saves_its_checkpoint_and_says_so(
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_a_second_ctrl_c_stops_at_once(jobs: str) -> None:
-    # Validation on 30,000 episodes: no safe point comes by itself.
-    budget = "smoke,pretrain=100000,validate_every=1,n_validation_episode=30000"
+    # Validation on 8,000 episodes: no safe point comes by itself.
+    budget = "smoke,pretrain=100000,validate_every=1,n_validation_episode=8000"
     with _start(
         "reproduce", "--methods", "nearest_neighbor", "--shots", "1,5", "--jobs", jobs,
         "--budget", budget,
@@ -122,9 +122,10 @@ def test_a_second_ctrl_c_stops_at_once(jobs: str) -> None:
 
 
 HANG_UP = """
-import os, pty, sys, time
+import os, pty, signal, sys, time
 pid, terminal = pty.fork()
 if pid == 0:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
     os.execv(sys.executable, [sys.executable, "-m", "repro", *sys.argv[2:]])
 print(pid, flush=True)
 for _ in range(600):
