@@ -19,16 +19,17 @@ from repro.checkpoints import parse_json_lines
 from repro.config import Budget, EpisodeSpec, Recipe, RunConfig, TrainingConfig
 from repro.data.images import ImageSplit, open_pack
 from repro.episodes import Episode, EpisodeSampler, episodes_digest
-from repro.errors import RecordError, UsageError, unknown
+from repro.errors import UsageError, unknown
 from repro.evaluation import Partial, accuracies, evaluate
 from repro.gate_traces import gate_traces
+from repro.grid_search import choose
 from repro.interrupts import StopRequest
 from repro.locks import locked
 from repro.methods import ROWS, TRAINABLE
 from repro.methods.base import Setting, SplitImages, Trainable
-from repro.methods.finetune import Finetune, GridPoint, grid
+from repro.methods.finetune import Finetune, grid
 from repro.methods.meta_lstm import MetaLSTM
-from repro.progress import Reporter
+from repro.progress import Quiet, Reporter
 from repro.provenance import provenance
 from repro.training import METRICS, Trained, so_far, train
 
@@ -167,7 +168,7 @@ def run_training(
         for k_shot, episodes in drawn.items():
             name = f"{task}: validation {k_shot}-shot"
             values = accuracies(
-                evaluate(method, episodes, images, _Quiet(reporter), name, StopRequest()), episodes
+                evaluate(method, episodes, images, Quiet(reporter), name, StopRequest()), episodes
             )
             half = paper.Z_95 * float(values.std(ddof=1)) / len(values) ** 0.5
             found[k_shot] = float(values.mean()), half
@@ -176,16 +177,6 @@ def run_training(
     with locked(folder, task, reporter, stop):
         images = SplitImages(open_pack(place.pack, "train"), setting)
         return train(method, training, folder, images, validate, reporter, task, stop)
-
-
-class _Quiet:
-    """Validation inside training: its bar would hide the training's own."""
-
-    def __init__(self, reporter: Reporter) -> None:
-        self.say = reporter.say
-
-    def report(self, task: str, done: int, total: int, note: str = "") -> None:
-        pass
 
 
 def run_cell(
@@ -210,15 +201,19 @@ def run_cell(
             method.load_state(trained.state)
         selection = None
         if isinstance(method, Finetune):
-            selection = _choose(
+            validation = open_pack(place.pack, "val")
+            sampler = _sampler(validation, "val", config.spec.k_shot, config)
+            selection = choose(
                 method,
-                config,
-                place,
+                grid(config.budget.finetune_grid),
+                sampler.first(config.budget.n_grid_episode),
+                SplitImages(validation, setting),
                 folder,
+                {"config": config.digest, "checkpoint": trained.digest if trained else ""},
                 reporter,
                 f"{title}: grid",
                 stop,
-                trained.digest if trained else "",
+                place.force,
             )
         test = open_pack(place.pack, "test")
         episodes = test_episodes(config, test)
@@ -230,9 +225,8 @@ def run_cell(
         predictions = evaluate(method, episodes, images, reporter, f"{title}: test", stop, partial)
         if isinstance(method, MetaLSTM) and config.train_k_shot is None:
             validation = open_pack(place.pack, "val")
-            drawn = _sampler(validation, "val", config.spec.k_shot, config).first(
-                paper.N_GATE_EPISODE
-            )
+            n_traced = min(paper.N_GATE_EPISODE, config.budget.n_validation_episode)
+            drawn = _sampler(validation, "val", config.spec.k_shot, config).first(n_traced)
             traces = gate_traces(method, setting, drawn, SplitImages(validation, setting))
             storage.write_json(folder / "gates.json", traces)
         content: dict[str, Any] = {
@@ -255,63 +249,6 @@ def run_cell(
         records.write_record(folder, content, predictions)
         partial.discard()
         return records.read_record(folder)
-
-
-def _choose(
-    method: Finetune,
-    config: RunConfig,
-    place: Place,
-    folder: Path,
-    reporter: Reporter,
-    task: str,
-    stop: StopRequest,
-    checkpoint: str,
-) -> dict[str, Any]:
-    """Learning rate and decay with the best mean accuracy on meta-validation; all are recorded."""
-    validation = open_pack(place.pack, "val")
-    episodes = _sampler(validation, "val", config.spec.k_shot, config).first(
-        config.budget.n_grid_episode
-    )
-    images = SplitImages(validation, method.setting)
-    path, points = folder / "selection.json", grid(config.budget.finetune_grid)
-    done = [] if place.force else _tried_before(path, checkpoint, points)
-    for number in range(len(done), len(points)):
-        method.choice, method.head_index = points[number], 0
-        lr, decay = points[number]
-        tried = {"config": config.digest, "checkpoint": checkpoint, "lr": lr, "decay": decay}
-        partial = Partial(folder / "grid.partial", storage.digest(tried))
-        predictions = evaluate(method, episodes, images, _Quiet(reporter), task, stop, partial)
-        mean = float(accuracies(predictions, episodes).mean())
-        done.append({"lr": lr, "decay": decay, "accuracy": mean})
-        storage.write_json(path, {"checkpoint": checkpoint, "grid": done})
-        partial.discard()
-        reporter.report(task, number + 1, len(points), f"lr {lr:g}, decay {decay:g}: {mean:.1%}")
-    best = max(range(len(points)), key=lambda number: done[number]["accuracy"])
-    method.choice, method.head_index = points[best], 1
-    return {"n_episode": len(episodes), "grid": done, "chosen": done[best]}
-
-
-def _tried_before(path: Path, checkpoint: str, points: Sequence[GridPoint]) -> list[dict[str, Any]]:
-    """Grid points of an interrupted search with the same checkpoint, in the grid's order.
-
-    Raises:
-        RecordError: the file is damaged; it is named.
-    """
-    if not path.exists():
-        return []
-    content = storage.read_json(path)
-    try:
-        if content["checkpoint"] != checkpoint:
-            return []
-        done = [
-            {name: float(point[name]) for name in ("lr", "decay", "accuracy")}
-            for point in content["grid"]
-        ]
-        if [(point["lr"], point["decay"]) for point in done] != list(points[: len(done)]):
-            raise ValueError("grid")
-    except (KeyError, TypeError, ValueError) as error:
-        raise RecordError(f"{path} is damaged (field {error}); delete it and run again") from error
-    return done
 
 
 def _training_summary(training: TrainingConfig | None, trained: Trained | None) -> dict[str, Any]:

@@ -80,6 +80,16 @@ class Silent:
         pass
 
 
+class Quiet:
+    """Messages only: the bar of an evaluation inside a longer task would hide the task's own."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self.say = reporter.say
+
+    def report(self, task: str, done: int, total: int, note: str = "") -> None:
+        pass
+
+
 class Queued:
     """Sends progress from a worker process to the one that shows it.
 

@@ -30,7 +30,7 @@ class Record:
     """One tested cell. Accuracies are fractions, ``[n_episode]``.
 
     Attributes:
-        earlier_tests: of the same cell on meta-test, when its training had not ended yet.
+        earlier_tests: of the same cell on meta-test, of an earlier checkpoint or with --force.
     """
 
     path: Path
@@ -49,6 +49,11 @@ class Record:
     started_at: str
     wall_s: float
     earlier_tests: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def place(self) -> tuple[dict[str, str], str, int]:
+        """Software, device and threads: bits are promised only where all three are the same."""
+        return self.versions, self.device, self.threads
 
     @property
     def unfinished(self) -> bool:

@@ -100,7 +100,7 @@ def verify(
     found = evaluate(method, sample, SplitImages(test, setting), reporter, f"verify {path}", stop)
     difference = accuracies(found, sample) - record.accuracy[places]
     here = provenance("cpu", record.threads, "")
-    same = all(here[key] == getattr(record, key) for key in ("versions", "device", "threads"))
+    same = record.place == (here["versions"], here["device"], here["threads"])
     limit = (0.0, 0.0) if same else (EPISODE_TOLERANCE, MEAN_TOLERANCE)
     worst, mean = float(abs(difference).max()), float(difference.mean())
     ok = worst <= limit[0] + 1e-9 and abs(mean) <= limit[1] + 1e-9

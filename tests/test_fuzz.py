@@ -1,5 +1,6 @@
 """Damaged and hostile files: only a ReproError that names the file, never a traceback."""
 
+import contextlib
 import io
 import json
 import random
@@ -18,13 +19,14 @@ from PIL import Image
 
 from repro import checkpoints, config, records, storage
 from repro.analysis import curves, gates
-from repro.cells import Place, _tried_before, plan, run_cell
+from repro.cells import Place, plan, run_cell
 from repro.config import EpisodeSpec
 from repro.data import mini_imagenet
 from repro.data.images import build_pack, open_pack, verify_pack
 from repro.episodes import EpisodeSampler, episodes_digest, manifest, verify_manifest
 from repro.errors import RecordError, ReproError, StorageError
 from repro.evaluation import Partial
+from repro.grid_search import tried_before
 from repro.interrupts import StopRequest
 from repro.progress import Silent
 from tests.analysis.analysis_doubles import write_gates
@@ -125,7 +127,7 @@ def test_grid_searches(tmp_path: Path) -> None:
     grid = [{"lr": lr, "decay": decay, "accuracy": 0.4} for lr, decay in points]
     path = tmp_path / "selection.json"
     storage.write_json(path, {"checkpoint": "d" * 64, "grid": grid})
-    damage(path, lambda p: _tried_before(p, "d" * 64, points))
+    damage(path, lambda p: tried_before(p, "d" * 64, points))
 
 
 def test_manifests(tmp_path: Path) -> None:
@@ -189,23 +191,28 @@ def test_an_image_with_too_many_pixels_is_refused_before_it_is_decoded() -> None
         mini_imagenet.decode(buffer.getvalue(), "bomb.png")
 
 
-@pytest.fixture
-def _small_disk() -> Iterator[None]:
-    """Files may not grow past 64 KiB: what a full disk does, without special rights."""
+@contextlib.contextmanager
+def small_disk() -> Iterator[None]:
+    """Files may not grow past 64 KiB: what a full disk does, without special rights.
+
+    Not a fixture: the log that pytest itself writes between the phases of a test may be longer.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (64 * 1024, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
-@pytest.mark.usefixtures("_small_disk")
 def test_a_disk_that_fills_up_leaves_the_state_before_it(tmp_path: Path) -> None:
     small, large = {"params": torch.zeros(100)}, {"params": torch.zeros(100_000)}
-    checkpoints.write(tmp_path, 1, small, {}, "d" * 64)
-    with pytest.raises(StorageError, match=r"cannot write .*File too large"):
-        checkpoints.write(tmp_path, 2, large, {}, "d" * 64)
+    with small_disk():
+        checkpoints.write(tmp_path, 1, small, {}, "d" * 64)
+        with pytest.raises(StorageError, match=r"cannot write .*File too large"):
+            checkpoints.write(tmp_path, 2, large, {}, "d" * 64)
     found, passed = checkpoints.latest(tmp_path, "d" * 64)
     assert found is not None
     assert (found.step, passed) == (1, [])

@@ -17,6 +17,7 @@ LAYERS = [
     {"augmentation", "learner", "meta_learner", "fused_cell", "context"},
     {"methods"},
     {"gate_traces", "training", "evaluation", "provenance", "locks"},
+    {"grid_search"},
     {"cells"},
     {"verify"},
     {"engine"},

@@ -99,11 +99,7 @@ def _same_place(run: Record, pinned: Record) -> bool:
     """
     if "NVIDIA" in run.device:
         return False
-    return (run.versions, run.device, run.threads) == (
-        pinned.versions,
-        pinned.device,
-        pinned.threads,
-    )
+    return run.place == pinned.place
 
 
 def pinned(runs: Sequence[Record], published: Sequence[Record]) -> tuple[list[str], bool]:

@@ -1,0 +1,78 @@
+"""Fine-tune's learning rate and decay, chosen on meta-validation; resumes at the next episode."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from repro import storage
+from repro.episodes import Episode
+from repro.errors import RecordError
+from repro.evaluation import Partial, accuracies, evaluate
+from repro.interrupts import StopRequest
+from repro.methods.base import SplitImages
+from repro.methods.finetune import Finetune, GridPoint
+from repro.progress import Quiet, Reporter
+
+
+def choose(
+    method: Finetune,
+    points: Sequence[GridPoint],
+    episodes: Sequence[Episode],
+    images: SplitImages,
+    folder: Path,
+    searched: dict[str, str],
+    reporter: Reporter,
+    task: str,
+    stop: StopRequest,
+    force: bool = False,
+) -> dict[str, Any]:
+    """Give ``method`` the point with the best mean accuracy; all are returned for the record.
+
+    Args:
+        searched: digests of config and checkpoint, which an interrupted search must share.
+        force: leave out what an interrupted search found.
+    Raises:
+        RecordError: what it left in ``folder`` is damaged. Interrupted: a stop was asked for.
+    """
+    path = folder / "selection.json"
+    done = [] if force else tried_before(path, searched["checkpoint"], points)
+    for number in range(len(done), len(points)):
+        method.choice, method.head_index = points[number], 0
+        lr, decay = points[number]
+        partial = Partial(
+            folder / "grid.partial", storage.digest({**searched, "lr": lr, "decay": decay})
+        )
+        predictions = evaluate(method, episodes, images, Quiet(reporter), task, stop, partial)
+        mean = float(accuracies(predictions, episodes).mean())
+        done.append({"lr": lr, "decay": decay, "accuracy": mean})
+        storage.write_json(path, {"checkpoint": searched["checkpoint"], "grid": done})
+        partial.discard()
+        reporter.report(task, number + 1, len(points), f"lr {lr:g}, decay {decay:g}: {mean:.1%}")
+    best = max(range(len(points)), key=lambda number: done[number]["accuracy"])
+    method.choice, method.head_index = points[best], 1
+    return {"n_episode": len(episodes), "grid": done, "chosen": done[best]}
+
+
+def tried_before(path: Path, checkpoint: str, points: Sequence[GridPoint]) -> list[dict[str, Any]]:
+    """Grid points of an interrupted search with the same checkpoint, in the grid's order.
+
+    Raises:
+        RecordError: the file is damaged; it is named.
+    """
+    if not path.exists():
+        return []
+    content = storage.read_json(path)
+    try:
+        if content["checkpoint"] != checkpoint:
+            return []
+        done = [
+            {name: float(point[name]) for name in ("lr", "decay", "accuracy")}
+            for point in content["grid"]
+        ]
+        if [(point["lr"], point["decay"]) for point in done] != list(points[: len(done)]):
+            raise ValueError("grid")
+    except (KeyError, TypeError, ValueError) as error:
+        raise RecordError(f"{path} is damaged (field {error}); delete it and run again") from error
+    return done
