@@ -102,8 +102,8 @@ def test_a_stopped_run_saves_its_checkpoint_and_says_so(
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_a_second_ctrl_c_stops_at_once(jobs: str) -> None:
-    # Validation on 8,000 episodes: no safe point comes by itself.
-    budget = "smoke,pretrain=100000,validate_every=1,n_validation_episode=8000"
+    # Validation on 30,000 episodes: no safe point comes by itself.
+    budget = "smoke,pretrain=100000,validate_every=1,n_validation_episode=30000"
     with _start(
         "reproduce", "--methods", "nearest_neighbor", "--shots", "1,5", "--jobs", jobs,
         "--budget", budget,
@@ -146,16 +146,21 @@ def test_a_terminal_that_goes_away_ends_only_runs_without_a_log(log: bool) -> No
         check=True,
     )  # fmt: skip
     pid = int(done.stdout)
-    time.sleep(3)
-    assert _alive(pid) == log
-    if log:
-        deadline = time.monotonic() + 60
-        while "train pretrain" not in Path("train.log").read_text() and time.monotonic() < deadline:
-            time.sleep(0.2)
-        os.kill(pid, signal.SIGTERM)
-        while _alive(pid) and time.monotonic() < deadline:
-            time.sleep(0.2)
-        assert "run the same command to go on" in Path("train.log").read_text()
+    try:
+        time.sleep(3)
+        assert _alive(pid) == log
+        if log:
+            deadline = time.monotonic() + 60
+            written = Path("train.log")
+            while "train pretrain" not in written.read_text() and time.monotonic() < deadline:
+                time.sleep(0.2)
+            os.kill(pid, signal.SIGTERM)
+            while _alive(pid) and time.monotonic() < deadline:
+                time.sleep(0.2)
+            assert "run the same command to go on" in written.read_text()
+    finally:  # a test that fails leaves no training behind
+        if _alive(pid):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _alive(pid: int) -> bool:

@@ -1,0 +1,83 @@
+"""`repro verify` repeats a record's test, and tells what does not hold."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from repro import config, paper, records, storage
+from repro.cells import Place, plan, run_cell
+from repro.data.images import build_pack
+from repro.errors import RecordError
+from repro.interrupts import StopRequest
+from repro.progress import Silent
+from repro.records import Record
+from repro.verify import Verdict, verify
+from tests.conftest import TINY, tiny_plans
+
+
+def recorded(runs: Path, pack: Path, method: str) -> Record:
+    recipe = config.recipe("authors-code")
+    (cell,) = plan("tiny", pack, [method], [5], [0], recipe, TINY, "fp32", "cpu")
+    return run_cell(cell, Place(runs, pack, 1, "cpu"), Silent(), StopRequest(), "repro test")
+
+
+def again(record: Record, pack: Path, n_episode: int | None = None) -> Verdict:
+    return verify(record.path, pack, Silent(), StopRequest(), n_episode)
+
+
+@pytest.mark.parametrize("method", paper.METHODS)
+def test_every_row_is_verified_to_the_bit(method: str, tmp_path: Path, tiny_pack: Path) -> None:
+    record = recorded(tmp_path, tiny_pack, method)
+    assert again(record, tiny_pack) == Verdict(TINY.n_test_episode, 0, 0.0, True, True)
+    assert again(record, tiny_pack, 2).n_episode == 2
+
+
+def rewrite(record: Record, **changed: object) -> None:
+    """Change a record as someone would who also repairs its digest."""
+    content = storage.read_json(record.path / "record.json") | changed
+    predictions = np.load(record.path / "predictions.npy", allow_pickle=False)
+    records.write_record(record.path, content, predictions)
+
+
+def test_one_episode_that_differs_fails_here_and_within_the_tolerance_passes_elsewhere(
+    tmp_path: Path, tiny_pack: Path
+) -> None:
+    record = recorded(tmp_path, tiny_pack, "nearest_neighbor")
+    accuracy = record.accuracy.tolist()
+    accuracy[0] += (1 if accuracy[0] < 0.5 else -1) / 75  # one query of one episode
+    rewrite(record, accuracy=accuracy)
+    verdict = again(record, tiny_pack)
+    assert (verdict.n_differing, verdict.same_place, verdict.ok) == (1, True, False)
+    assert "FAILED: 1 of" in verdict.sentence(record.path)
+    rewrite(record, versions={**record.versions, "torch": "1.0"})
+    elsewhere = again(record, tiny_pack)
+    assert (elsewhere.n_differing, elsewhere.same_place, elsewhere.ok) == (1, False, True)
+    accuracy[0] += (10 if accuracy[0] < 0.5 else -10) / 75
+    rewrite(record, accuracy=accuracy)
+    assert not again(record, tiny_pack).ok
+
+
+def test_what_cannot_be_verified_is_named(
+    tmp_path: Path, tiny_pack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = recorded(tmp_path / "runs", tiny_pack, "meta_lstm")
+    model = record.path / records.MODEL
+    content = model.read_bytes()
+    model.write_bytes(content[:-1] + b"?")
+    with pytest.raises(RecordError, match=r"model\.safetensors is damaged"):
+        again(record, tiny_pack)
+    model.unlink()
+    with pytest.raises(RecordError, match="published without parameters"):
+        again(record, tiny_pack)
+    model.write_bytes(content)
+    monkeypatch.setenv("REPRO_CACHE", str(tmp_path))
+    other = build_pack("other", 16, tiny_plans(), "made up")
+    with pytest.raises(RecordError, match="made on other images"):
+        again(record, other)
+    changed = json.loads((record.path / "record.json").read_text())
+    changed["config"]["seed"] = 1
+    rewrite(record, config=changed["config"])
+    with pytest.raises(RecordError, match="does not have the digest"):
+        again(record, tiny_pack)
