@@ -18,7 +18,7 @@ from repro.config import NUMERICS_REVISION
 def provenance(device: str, threads: int, command: str) -> dict[str, Any]:
     """Versions, device, threads, commit and command of a run."""
     commit, dirty = _git_state()
-    name = torch.cuda.get_device_name() if device != "cpu" else _processor()
+    name = torch.cuda.get_device_name() if device != "cpu" else processor()
     return {
         "numerics_revision": NUMERICS_REVISION,
         "versions": {
@@ -34,7 +34,7 @@ def provenance(device: str, threads: int, command: str) -> dict[str, Any]:
     }
 
 
-def _processor() -> str:
+def processor() -> str:
     """Model name with the vector units that decide which kernels run."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

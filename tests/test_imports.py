@@ -21,13 +21,15 @@ LAYERS = [
     {"cells"},
     {"verify"},
     {"engine"},
+    {"plain"},
+    {"bench", "bench_work"},
     {"analysis"},
-    {"cli_data", "cli_results"},
+    {"cli_bench", "cli_data", "cli_results"},
     {"cli"},
     {"__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-MAY_MEET_WITHIN_A_LAYER = {"data", "methods", "analysis", "learner", "storage", "config"}
+MAY_MEET_WITHIN_A_LAYER = {"data", "methods", "analysis", "learner", "storage", "config", "bench"}
 
 
 def imported(path: Path) -> set[str]:

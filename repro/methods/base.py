@@ -90,6 +90,11 @@ class SplitImages:
             return None
         return words(self.setting.seed, Stream.AUGMENTATION, step)
 
+    def forget(self) -> None:
+        """Drop the features kept so far."""
+        self._features.clear()
+        self._known.clear()
+
     def embedded(
         self, key: str, embed: Callable[[Tensor], Tensor], rows: npt.NDArray[np.int64]
     ) -> Tensor:
