@@ -44,9 +44,8 @@ class Tape:
     def start(self, theta_0: Tensor) -> None:
         """Zero states around ``theta_0`` ``[n]``."""
         self.theta[:, 0] = self._blocks(theta_0)
-        self.inputs[:, 0, 4:] = 0
-        self.cell[:, 0] = 0
-        self.recurrent[:, 0] = 0
+        for state in (self.inputs[:, 0, 4:], self.cell[:, 0], self.recurrent[:, 0]):
+            state.zero_()
 
     def learner_params(self, index: int) -> Tensor:
         """theta before step ``index``, ``[n]``."""

@@ -18,6 +18,7 @@ from repro.config import Recipe
 from repro.seeding import Words
 
 # (learner_params, step) -> (mean loss [], gradient [n_param]); gradients are of this mean loss.
+# Several learners in one vector give a loss for each coordinate, [n_param].
 LossAndGradient = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 REPLAY_BLOCK = 8192  # coordinates whose replayed states fit in a core's cache
 
@@ -31,7 +32,8 @@ def preprocess(x: Tensor, p: float = paper.PREPROCESS_P) -> Tensor:
         ``[2, len(x)]``: (log|x| / p, sign x) where |x| >= e^-p, else (-1, e^p x).
     Source: Ravi & Larochelle 2017, Sec. 3.2, after Andrychowicz et al. 2016, App. A.
     """
-    smallest = torch.exp(torch.tensor(-p, dtype=x.dtype, device=x.device))
+    # Filled where it is needed: a copy from the host could not be part of a CUDA graph.
+    smallest = torch.full((), -p, dtype=x.dtype, device=x.device).exp()
     magnitude = x.abs()
     large = magnitude >= smallest
     log = torch.log(torch.where(large, magnitude, smallest)) / p  # no log of 0 in either branch
@@ -150,7 +152,8 @@ class Trajectory:
 
     Attributes:
         learner_params: the last parameters ``[n_param]``.
-        gradients: ``[n_param]`` per step. losses: ``[1]`` per step, nats.
+        gradients: ``[n_param]`` per step.
+        losses: ``[1]`` per step, nats (``[n_param]`` where coordinates are of several learners).
         forget_gates, input_gates: ``[n_param]`` per step when traced, else empty.
     """
 
@@ -183,7 +186,7 @@ def inner_loop(
     trajectory = Trajectory(theta_0, [], [], [], [])
     for index, batch_size in enumerate(batch_sizes):
         loss, gradient = loss_and_gradient(state.learner_params, index)
-        loss = loss.reshape(1)
+        loss = loss.reshape(-1)
         if recipe.gradient_over_batch:
             gradient = gradient / batch_size
         features = _features(loss, gradient)

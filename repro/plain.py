@@ -15,11 +15,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from repro import paper
-from repro.config import EpisodeSpec
-from repro.episodes import EpisodeSampler
 from repro.learner import N_BLOCK, BatchNormStatistics, Conv4
 from repro.meta_learner import inner_loop
-from repro.methods.base import SplitImages, StepResult, accuracy
+from repro.methods.base import SplitImages
 from repro.methods.finetune import Finetune
 from repro.methods.matching_net import MatchingNet
 from repro.methods.meta_lstm import MetaLSTM
@@ -72,22 +70,22 @@ class PlainImages(SplitImages):
 class PlainMetaLSTM(MetaLSTM):
     """The meta-LSTM with one graph for the whole episode."""
 
-    def train_step(self, images: SplitImages, step: int) -> StepResult:
-        """As :meth:`MetaLSTM.train_step`."""
-        setting, recipe = self.setting, self.setting.recipe
-        spec = EpisodeSpec(setting.n_way, setting.k_shot)
-        episode = EpisodeSampler(
-            images.split.class_rows, "train", spec, setting.seed, recipe.episode_classes
-        )[step]
-        labels = torch.from_numpy(episode.query_labels).to(setting.device)
-        problem, sizes = self._inner_problem(episode, images, None, images.augmentation(step))
-        adapted = inner_loop(self.meta, self.theta_0, problem, sizes, recipe).learner_params
-        query = images.gather(episode.query, images.augmentation(step))
-        loss, logits = self._loss(adapted, query, labels, None, True)
+    def learn(
+        self,
+        support: Tensor,
+        support_labels: Tensor,
+        query: Tensor,
+        query_labels: Tensor,
+        theta_0: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """As :meth:`MetaLSTM.learn`, where theta_0 is learned."""
+        problem, sizes = self._problem(support, support_labels, None)
+        found = inner_loop(self.meta, self.theta_0, problem, sizes, self.setting.recipe)
+        loss, logits = self._loss(found.learner_params, query, query_labels, None, True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_([*self.meta, self.theta_0], paper.META_CLIP_NORM)
         self.adam.step()
-        return StepResult(loss.item(), accuracy(logits.detach(), labels))
+        return loss.detach(), logits.detach()
 
 
 PlainRow = NearestNeighbor | Finetune | MatchingNet | MetaLSTM

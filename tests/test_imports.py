@@ -14,7 +14,7 @@ LAYERS = [
     {"config"},
     {"data", "episodes", "records", "checkpoints"},
     {"publishing"},
-    {"augmentation", "learner", "meta_learner", "fused_cell", "context"},
+    {"augmentation", "learner", "stacked", "meta_learner", "fused_cell", "context", "replay"},
     {"methods"},
     {"gate_traces", "training", "evaluation", "provenance", "locks"},
     {"grid_search"},

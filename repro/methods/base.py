@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -64,9 +64,23 @@ class SplitImages:
         self._shift = torch.tensor(shift, device=setting.device).view(1, 3, 1, 1)
         self._scale = torch.tensor(scale, device=setting.device).view(1, 3, 1, 1)
 
-    def normalise(self, pixels: npt.NDArray[np.uint8], augmentation: Words | None = None) -> Tensor:
+        self._resident: Tensor | None = None
+
+    def _pixels(self, rows: npt.NDArray[np.int64]) -> Tensor:
+        """uint8 ``[n, H, W, 3]``; an accelerator holds the whole split from the first use on."""
+        if self.setting.device.type == "cpu":
+            return torch.from_numpy(self.split.images[rows])
+        if self._resident is None:
+            self._resident = torch.from_numpy(np.array(self.split.images)).to(self.setting.device)
+        return self._resident[torch.from_numpy(rows).to(self.setting.device)]
+
+    def labels(self, labels: npt.NDArray[np.int64]) -> Tensor:
+        """Labels where the method computes."""
+        return torch.from_numpy(labels).to(self.setting.device)
+
+    def normalise(self, pixels: Tensor, augmentation: Words | None = None) -> Tensor:
         """uint8 ``[n, H, W, 3]`` to float ``[n, 3, H, W]``, channels last in memory."""
-        batch = torch.from_numpy(pixels).to(self.setting.device).permute(0, 3, 1, 2).float()
+        batch = pixels.permute(0, 3, 1, 2).float()
         batch /= 255
         if self.setting.recipe.eval_resize != "none" and self.split.split != "train":
             batch = resize_and_crop(batch)
@@ -82,7 +96,12 @@ class SplitImages:
         Args:
             augmentation: draws of a training step's augmentation; None for none.
         """
-        return self.normalise(self.split.images[rows], augmentation)
+        return self.normalise(self._pixels(rows), augmentation)
+
+    def gather_many(self, rows: Sequence[npt.NDArray[np.int64]]) -> Tensor:
+        """Equally many rows of several episodes, float ``[n_episode, n, 3, H, W]``."""
+        batch = self.gather(np.concatenate(rows))
+        return batch.view(len(rows), len(rows[0]), *batch.shape[1:])
 
     def augmentation(self, step: int) -> Words | None:
         """The draws for a training step, or None where the recipe has no augmentation."""
@@ -136,6 +155,15 @@ class Method(Protocol):
         ...
 
 
+@runtime_checkable
+class Stackable(Method, Protocol):
+    """A method that can answer several episodes in one pass, which pays on an accelerator."""
+
+    def predict_many(self, episodes: Sequence[Episode], images: SplitImages) -> Tensor:
+        """As :meth:`predict`, for episodes of one size: ``[n_episode, n_way * n_query, n_way]``."""
+        ...
+
+
 class Trainable(Method, Protocol):
     """A method with a training of its own; each step depends on state and step number only."""
 
@@ -159,7 +187,8 @@ class Adam:
         self.params = params
         for param in params.values():
             param.requires_grad_()
-        self._adam = torch.optim.Adam(list(params.values()), lr=lr)
+        on_gpu = next(iter(params.values())).device.type == "cuda"
+        self._adam = torch.optim.Adam(list(params.values()), lr=lr, capturable=on_gpu)
 
     def step(self) -> None:
         """Update the parameters in place from their ``grad`` and clear it."""
@@ -181,7 +210,7 @@ class Adam:
                 param.copy_(state[name])
             prefix = f"adam.{name}."
             self._adam.state[param] = {
-                key.removeprefix(prefix): value.clone()
+                key.removeprefix(prefix): value.to(param.device, copy=True)
                 for key, value in state.items()
                 if key.startswith(prefix)
             }

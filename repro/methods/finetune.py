@@ -8,7 +8,9 @@ running statistics for the queries. Learning rate and decay are chosen on meta-v
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -18,6 +20,7 @@ from repro.episodes import Episode
 from repro.learner import BatchNormStatistics, Conv4
 from repro.methods.base import Setting, SplitImages
 from repro.seeding import Stream, words
+from repro.stacked import StackedConv4
 
 GridPoint = tuple[float, float]  # learning rate, decay: lr_t = lr / (1 + decay * t)
 
@@ -63,7 +66,7 @@ class Finetune:
         params = torch.cat([self._body, self._head()]).requires_grad_()
         statistics = self._statistics.copy()
         support = images.gather(episode.support)
-        labels = torch.from_numpy(episode.support_labels).to(self.setting.device)
+        labels = images.labels(episode.support_labels)
         for update in range(paper.FINETUNE_UPDATES):
             with torch.enable_grad(), self.setting.autocast():
                 logits = self.learner.logits(params, support, statistics, training=True)
@@ -76,3 +79,27 @@ class Finetune:
                 params, images.gather(episode.query), statistics, training=False
             )
         return logits.float().log_softmax(1)
+
+    def predict_many(self, episodes: Sequence[Episode], images: SplitImages) -> Tensor:
+        """As :meth:`predict` for episodes of one size, ``[n_episode, n_way * n_query, n_way]``."""
+        lr, decay = self.choice
+        stacked = StackedConv4(self.learner, len(episodes))
+        params = torch.cat([self._body, self._head()]).repeat(len(episodes), 1).requires_grad_()
+        statistics = stacked.statistics(self._statistics)
+        support = images.gather_many([episode.support for episode in episodes])
+        labels = images.labels(np.stack([episode.support_labels for episode in episodes]))
+        for update in range(paper.FINETUNE_UPDATES):
+            with torch.enable_grad(), self.setting.autocast():
+                logits = stacked.logits(params, support, statistics, training=True)
+                per_image = F.cross_entropy(
+                    logits.float().transpose(1, 2), labels, reduction="none"
+                )
+                # Learners share nothing: the gradient of the sum holds each one's own.
+                loss = per_image.mean(1).sum()
+            (gradient,) = torch.autograd.grad(loss, params)
+            with torch.no_grad():
+                params -= lr / (1 + decay * update) * gradient
+        query = images.gather_many([episode.query for episode in episodes])
+        with torch.no_grad(), self.setting.autocast():
+            logits = stacked.logits(params, query, statistics, training=False)
+        return logits.float().log_softmax(2)

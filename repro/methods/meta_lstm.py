@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -9,7 +12,7 @@ from torch.nn import functional as F
 from repro import paper
 from repro.config import EpisodeSpec
 from repro.episodes import Episode, EpisodeSampler
-from repro.fused_cell import Tape
+from repro.fused_cell import BLOCK, Tape
 from repro.learner import BatchNormStatistics, Conv4
 from repro.meta_learner import (
     LossAndGradient,
@@ -19,7 +22,9 @@ from repro.meta_learner import (
     replay_backward,
 )
 from repro.methods.base import Adam, Setting, SplitImages, StepResult, accuracy
-from repro.seeding import Stream, Words, words
+from repro.replay import Replay
+from repro.seeding import Stream, words
+from repro.stacked import StackedConv4
 
 _META_NAMES = (
     *("lstm_weight", "lstm_bias", "forget_weight"),
@@ -56,6 +61,7 @@ class MetaLSTM:
         self.meta = MetaParams(**named)
         self.theta_0 = self._fresh_theta_0(0).to(setting.device)
         self._tape: Tape | None = None
+        self._replay = Replay(self.learn, self.state)
         learned = {**named, "theta_0": self.theta_0}
         self.adam = Adam(learned, paper.META_LR)
 
@@ -84,26 +90,15 @@ class MetaLSTM:
         logits = logits.float()
         return F.cross_entropy(logits, labels), logits
 
-    def _inner_problem(
-        self,
-        episode: Episode,
-        images: SplitImages,
-        statistics: BatchNormStatistics | None,
-        augmentation: Words | None = None,
+    def _problem(
+        self, support: Tensor, labels: Tensor, statistics: BatchNormStatistics | None
     ) -> tuple[LossAndGradient, list[int]]:
         """Loss and gradient on the support set at a step, as constants; and the batch sizes.
 
         Support passes normalise by their own batch; with ``statistics`` they also accumulate
         running statistics, seen at theta_0 ... theta_{T-1}.
         """
-        support = images.gather(episode.support, augmentation)
-        labels = torch.from_numpy(episode.support_labels).to(self.setting.device)
-        schedule = inner_schedule(
-            self.setting.k_shot,
-            episode.support_rows.shape[1],
-            len(episode.class_indices),
-            self.setting.recipe.passes_5shot,
-        )
+        schedule = self._schedule(len(labels))
 
         def loss_and_gradient(params: Tensor, index: int) -> tuple[Tensor, Tensor]:
             part = schedule[index]
@@ -115,6 +110,15 @@ class MetaLSTM:
 
         return loss_and_gradient, [part.stop - part.start for part in schedule]
 
+    def _schedule(self, n_support: int) -> list[slice]:
+        setting = self.setting
+        return inner_schedule(
+            setting.k_shot,
+            n_support // setting.n_way,
+            setting.n_way,
+            setting.recipe.passes_5shot,
+        )
+
     def adapt(
         self,
         episode: Episode,
@@ -122,20 +126,21 @@ class MetaLSTM:
         theta_0: Tensor,
         statistics: BatchNormStatistics | None,
         trace: bool = False,
-        augmentation: Words | None = None,
     ) -> Trajectory:
         """The inner loop on an episode's support set; no graph is kept."""
-        problem, sizes = self._inner_problem(episode, images, statistics, augmentation)
+        support, labels = images.gather(episode.support), images.labels(episode.support_labels)
+        problem, sizes = self._problem(support, labels, statistics)
         with torch.no_grad():
             return inner_loop(self.meta, theta_0, problem, sizes, self.setting.recipe, trace)
 
-    def _adapt_on_tape(
-        self, episode: Episode, images: SplitImages, theta_0: Tensor, augmentation: Words | None
-    ) -> Tape:
+    def _adapt_on_tape(self, support: Tensor, labels: Tensor, theta_0: Tensor) -> Tape:
         """The inner loop of :meth:`adapt` on the fused cell, which keeps what backward needs."""
-        problem, sizes = self._inner_problem(episode, images, None, augmentation)
+        problem, sizes = self._problem(support, labels, None)
         if self._tape is None or self._tape.n_step != len(sizes):
-            self._tape = Tape(self.learner.n_param, len(sizes), self.meta)
+            n = self.learner.n_param
+            # Blocks serve a core's cache; a GPU wants all coordinates at once.
+            block = BLOCK if self.setting.device.type == "cpu" else n
+            self._tape = Tape(n, len(sizes), self.meta, block)
         tape, recipe = self._tape, self.setting.recipe
         tape.start(theta_0)
         for index, size in enumerate(sizes):
@@ -145,35 +150,58 @@ class MetaLSTM:
             tape.step(self.meta, index, gradient, loss.reshape(1), recipe)
         return tape
 
-    def train_step(self, images: SplitImages, step: int) -> StepResult:
-        """One meta-training episode; queries normalise by the query batch's statistics."""
-        recipe = self.setting.recipe
-        spec = EpisodeSpec(self.setting.n_way, self.setting.k_shot)
-        sampler = EpisodeSampler(
-            images.split.class_rows, "train", spec, self.setting.seed, recipe.episode_classes
-        )
-        episode = sampler[step]
-        theta_0 = self._start(step)
-        labels = torch.from_numpy(episode.query_labels).to(self.setting.device)
+    def training_episode(self, images: SplitImages, step: int) -> tuple[Tensor, ...]:
+        """What a training step is a function of, besides the state; shapes never change.
 
-        augmentation = images.augmentation(step)
+        Returns:
+            Support ``[n_way * k_shot, 3, H, W]`` and labels, query and labels, theta_0.
+        """
+        setting = self.setting
+        spec = EpisodeSpec(setting.n_way, setting.k_shot)
+        sampler = EpisodeSampler(
+            images.split.class_rows, "train", spec, setting.seed, setting.recipe.episode_classes
+        )
+        episode, augmentation = sampler[step], images.augmentation(step)
+        return (
+            images.gather(episode.support, augmentation),
+            images.labels(episode.support_labels),
+            images.gather(episode.query, augmentation),
+            images.labels(episode.query_labels),
+            self._start(step),
+        )
+
+    def learn(
+        self,
+        support: Tensor,
+        support_labels: Tensor,
+        query: Tensor,
+        query_labels: Tensor,
+        theta_0: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Inner loop, query loss, meta-gradient and Adam; queries normalise by their own batch.
+
+        Returns:
+            The query loss ``[]`` in nats and the logits ``[n_way * n_query, n_way]``.
+        """
+        recipe = self.setting.recipe
 
         def query_loss(learner_params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             leaf = learner_params.detach().requires_grad_()
-            query = images.gather(episode.query, augmentation)
-            loss, logits = self._loss(leaf, query, labels, None, True)
+            loss, logits = self._loss(leaf, query, query_labels, None, True)
             (upstream,) = torch.autograd.grad(loss, leaf)
-            return loss, logits, upstream
+            return loss.detach(), logits.detach(), upstream
 
         if recipe.gates == "constant":
-            trajectory = self.adapt(episode, images, theta_0, None, augmentation=augmentation)
+            problem, sizes = self._problem(support, support_labels, None)
+            with torch.no_grad():
+                trajectory = inner_loop(self.meta, theta_0, problem, sizes, recipe)
             loss, logits, upstream = query_loss(trajectory.learner_params)
             gradients, of_theta_0 = replay_backward(
                 self.meta, theta_0, trajectory, upstream, recipe
             )
         else:
             with torch.no_grad():
-                tape = self._adapt_on_tape(episode, images, theta_0, augmentation)
+                tape = self._adapt_on_tape(support, support_labels, theta_0)
             loss, logits, upstream = query_loss(tape.learner_params(tape.n_step))
             with torch.no_grad():
                 gradients, of_theta_0 = tape.backward(self.meta, upstream, recipe)
@@ -185,7 +213,14 @@ class MetaLSTM:
             learned.append(self.theta_0)
         torch.nn.utils.clip_grad_norm_(learned, paper.META_CLIP_NORM)
         self.adam.step()
-        return StepResult(loss.item(), accuracy(logits.detach(), labels))
+        return loss, logits
+
+    def train_step(self, images: SplitImages, step: int) -> StepResult:
+        """One meta-training episode; on a GPU all of it is one graph."""
+        inputs = self.training_episode(images, step)
+        learn = self.learn if self.setting.device.type == "cpu" else self._replay
+        loss, logits = learn(*inputs)
+        return StepResult(loss.item(), accuracy(logits, inputs[3]))
 
     def predict(self, episode: Episode, images: SplitImages) -> Tensor:
         """Adapt to the support set, then classify the queries (by default inductively)."""
@@ -204,6 +239,50 @@ class MetaLSTM:
             )
         return logits.float().log_softmax(1)
 
+    def predict_many(self, episodes: Sequence[Episode], images: SplitImages) -> Tensor:
+        """As :meth:`predict` for episodes of one size, ``[n_episode, n_way * n_query, n_way]``."""
+        n, kind = len(episodes), self.setting.recipe.query_batch_norm
+        stacked = StackedConv4(self.learner, n)
+        statistics = stacked.statistics(
+            BatchNormStatistics(self.learner.n_filter, self.theta_0.detach())
+        )
+        support = images.gather_many([episode.support for episode in episodes])
+        labels = images.labels(np.stack([episode.support_labels for episode in episodes]))
+        schedule = self._schedule(labels.shape[1])
+        momentum = paper.META_BATCH_NORM_MOMENTUM[1 if self.setting.k_shot == 1 else 5]
+
+        def loss_and_gradient(params: Tensor, index: int) -> tuple[Tensor, Tensor]:
+            part = schedule[index]
+            with torch.enable_grad():
+                leaf = params.detach().requires_grad_()
+                with self.setting.autocast():
+                    logits = stacked.logits(
+                        leaf.view(n, -1), support[:, part], statistics, True, momentum
+                    )
+                per_image = F.cross_entropy(
+                    logits.float().transpose(1, 2), labels[:, part], reduction="none"
+                )
+                loss = per_image.mean(1)
+                # Learners share nothing: the gradient of the sum holds each one's own.
+                (gradient,) = torch.autograd.grad(loss.sum(), leaf)
+            return loss.detach().repeat_interleave(self.learner.n_param), gradient
+
+        start = torch.cat([self._start(episode.index) for episode in episodes])
+        sizes = [part.stop - part.start for part in schedule]
+        with torch.no_grad():
+            found = inner_loop(self.meta, start, loss_and_gradient, sizes, self.setting.recipe)
+        with torch.no_grad(), self.setting.autocast():
+            params = found.learner_params.view(n, -1)
+            if kind == "support":  # recomputed at theta_T
+                stacked.logits(params, support, statistics, True, momentum=1.0)
+            logits = stacked.logits(
+                params,
+                images.gather_many([episode.query for episode in episodes]),
+                None if kind == "query" else statistics,
+                training=kind == "query",
+            )
+        return logits.float().log_softmax(2)
+
     def state(self) -> dict[str, Tensor]:
         """Meta parameters, theta_0 and optimizer."""
         return self.adam.state()
@@ -211,3 +290,4 @@ class MetaLSTM:
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Take over a state of meta-training."""
         self.adam.load_state(state)
+        self._replay = Replay(self.learn, self.state)  # a graph knows the old tensors
