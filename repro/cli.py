@@ -207,7 +207,7 @@ def reproduce(ctx: click.Context, /, methods: str, shots: str, **options: Any) -
     budget = config.budget(options["budget"]).name
     shown = {"dataset": dataset, "runs": runs, "source": "runs", "recipe": recipe,
              "budget": budget}  # fmt: skip
-    ctx.invoke(table, **shown, style="text", seed=None)
+    ctx.invoke(table, **shown, style="text", seed=None, margin=1.0)
     figures = runs / dataset / "figures"
     drawn = {**shown, "output": figures}
     if "meta_lstm" in names:
