@@ -43,7 +43,7 @@ def source_options(function: F) -> F:
     return function
 
 
-def _read(dataset: str, source: str | None, runs: Path) -> tuple[list[records.Record], str]:
+def read_source(dataset: str, source: str | None, runs: Path) -> tuple[list[records.Record], str]:
     """The records asked for, and whether they are ``runs`` or ``results``."""
     for name, root in (("runs", runs), ("results", RESULTS)):
         if source in (None, name):
@@ -65,7 +65,7 @@ def _chosen(
     dataset: str, source: str | None, runs: Path, recipe: str, budget: str | None,
     seed: int | None = None, all_seeds: bool = False,
 ) -> tuple[list[records.Record], str]:  # fmt: skip
-    found, name = _read(dataset, source, runs)
+    found, name = read_source(dataset, source, runs)
     select = table1.select_seeds if all_seeds else table1.select_records
     chosen = select(found, recipe, budget, seed)
     if not chosen:
@@ -122,12 +122,12 @@ def check(
     """
     failed = False
     if pinned:
-        mine = _read(dataset, "runs", runs)[0]
+        mine = read_source(dataset, "runs", runs)[0]
         lines, ok = checks.pinned(mine, records.read_records(RESULTS, dataset))
         click.echo("\n".join(lines))
         failed |= not ok
     if reported or not pinned:
-        found, _ = _read(dataset, source, runs)
+        found, _ = read_source(dataset, source, runs)
         lines, ok = checks.reported(found, dataset, recipe, budget, margin=margin / 100)
         click.echo("\n".join(lines))
         failed |= strict and not ok
