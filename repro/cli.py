@@ -14,7 +14,7 @@ import click
 from repro import __version__, paper
 from repro.allocator import keep_large_buffers
 from repro.cli_bench import bench
-from repro.cli_compare import compare
+from repro.cli_compare import compare, power
 from repro.cli_data import data, doctor, episodes
 from repro.cli_results import check, plot_curves, plot_gates, plot_table, publish, restore, table
 from repro.errors import RecordError, ReproError, from_os_error, unknown
@@ -305,6 +305,7 @@ for command in (
     bench,
     table,
     compare,
+    power,
     check,
     publish,
     restore,

@@ -49,3 +49,26 @@ def test_a_folder_against_a_method_and_against_other_episodes() -> None:
 def test_one_side_alone_and_an_unknown_method_are_usage_errors() -> None:
     assert run("compare", "meta_lstm").exit_code == 2
     assert "did you mean" in run("compare", "meta_lstm", "finetun").stderr
+
+
+def test_power_against_the_paper_and_between_two_rows() -> None:
+    alone = run("power", "--from", "results")
+    assert alone.exit_code == 0, alone.output
+    (line,) = [x for x in alone.stdout.splitlines() if x.startswith("Meta-Learner LSTM 5-shot")]
+    assert "in about one run of four" in line
+    (line,) = [x for x in alone.stdout.splitlines() if x.startswith("Matching Network FCE 1-shot")]
+    assert "hardly ever" in line
+    two = run("power", "meta_lstm", "finetune", "--from", "results", "--dataset", "mini-imagenet")
+    assert two.exit_code == 0, two.output
+    assert two.stdout.count("between the methods") == 4
+
+
+def test_check_shows_verdicts_and_fails_ci_on_published_records_only() -> None:
+    shown = run("check", "--from", "results", "--dataset", "mini-imagenet")
+    assert shown.exit_code == 0
+    assert "equivalent within" in shown.stdout and "Holm" in shown.stdout
+    assert ": higher" in shown.stdout
+    assert "re-run with recipe port" in shown.stdout
+    assert (
+        run("check", "--from", "results", "--dataset", "mini-imagenet", "--strict").exit_code == 1
+    )

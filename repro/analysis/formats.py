@@ -165,6 +165,8 @@ def _as_latex(table: Table) -> str:
     lines = [
         r"\begin{table}[t]",
         r"\centering",
+        r"\footnotesize",
+        r"\setlength{\tabcolsep}{3pt}",
         rf"\caption{{{latex_escape(table.title)}. {latex_escape(' '.join(table.notes))}}}",
         rf"\begin{{tabular}}{{l{'cc' * len(shots)}}}",
         r"\hline",

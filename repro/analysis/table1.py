@@ -86,6 +86,7 @@ class Cell:
     estimate: Estimate | None = None
     judged: Verdict | None = None  # against the paper
     reruns: tuple[Rerun, ...] = ()
+    episode_sd: float | None = None  # between episodes of one seed, as the paper's interval has it
 
     @property
     def title(self) -> str:
@@ -202,7 +203,8 @@ def _cell(
     if not records:
         return Cell(method, k_shot, reported)
     first = records[0]
-    measured = estimate(stacked(records), block_size(first))
+    accuracy = stacked(records)
+    measured = estimate(accuracy, block_size(first))
     reason = not_comparable(first, dataset)
     reruns = tuple(
         Rerun(published, judge(measured, published, why, margin))
@@ -220,6 +222,7 @@ def _cell(
         measured,
         judge(measured, reported, reason, margin),
         reruns,
+        float(accuracy.std(axis=1, ddof=1).mean()) if first.n_episode > 1 else None,
     )
 
 
