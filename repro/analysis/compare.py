@@ -84,6 +84,7 @@ class Comparison:
     def content(self) -> dict[str, Any]:
         """As JSON: accuracies and shares are fractions, infinite is null."""
         paired = self.paired
+        bounds = self.crossed.bootstrap if self.crossed else None
         return {
             "dataset": self.dataset,
             "k_shot": self.k_shot,
@@ -94,6 +95,7 @@ class Comparison:
             "difference_mean": self.interval.mean,
             "difference_half_width": _finite(self.interval.half_width),
             "covers": self.covers,
+            "bootstrap": list(bounds) if bounds else None,
             "p_about": "seeds and episodes" if self.crossed else "these checkpoints",
             "p_t": self.p,
             "p_sign_flip": paired.p_sign_flip,

@@ -60,7 +60,7 @@ def notes(pairs: Sequence[Comparison]) -> list[str]:
     told = [
         f"First − second on the same episodes. Unit of every error: {unit} (episodes of a block "
         "share out one permutation of the classes). p t: paired t test; p flip: seeded sign-flip "
-        f"permutation test; p Holm: of p t over the {len(pairs)} pairs shown. won, lost: shares of "
+        f"permutation test; p Holm: of p t over the {_count(len(pairs))} shown. won, lost: shares of "
         "episodes; d: mean over standard deviation of the differences per episode; narrower: the "
         "paired 95% interval against the unpaired one."
     ]
@@ -78,7 +78,7 @@ def notes(pairs: Sequence[Comparison]) -> list[str]:
         told.append(
             f"±{which} and p t cover training seeds and episodes, crossed (two-way random effects, "
             "Satterthwaite), and no other classes or images; p flip, won, lost, d and narrower are "
-            "of the accuracies averaged over these seeds."
+            "of the accuracies averaged over these seeds, so about these checkpoints."
         )
         if any(2 in (len(p.first.seeds), len(p.second.seeds)) for p in seeded):
             told.append("With two seeds the interval may cover as little as 87% instead of 95%.")
@@ -91,6 +91,10 @@ def notes(pairs: Sequence[Comparison]) -> list[str]:
     if unfinished:
         told.append(f"Trainings not at their end (steps): {', '.join(sorted(unfinished))}.")
     return told
+
+
+def _count(n: int) -> str:
+    return "one pair" if n == 1 else f"{n} pairs"
 
 
 def _named(pairs: Sequence[Comparison]) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from repro import paper
+from repro.analysis.seeds import BOTH, EPISODES
 from repro.analysis.stats import HasInterval
 
 if TYPE_CHECKING:
@@ -107,9 +108,20 @@ def _columns(cell: Cell) -> list[str]:
     ]
 
 
+def _unit(table: Table) -> str:
+    """Beside the title: the unit, and what ± covers."""
+    covers = {cell.estimate.covers for cell in table.cells if cell.estimate}
+    told = {
+        frozenset({EPISODES}): "± covers episodes; not seeds, classes or images",
+        frozenset({BOTH}): "± covers episodes and seeds; not classes or images",
+    }
+    both = "± covers episodes, and seeds where several were run; not classes or images"
+    return f"(accuracy in %; {told.get(frozenset(covers), both) if covers else NOT_RUN})"
+
+
 def _as_text(table: Table) -> str:
     lines = aligned([_HEADER, *(_columns(cell) for cell in table.cells)], _LEFT)
-    found = [*textwrap.wrap(table.title, WIDTH), "(accuracy in %)", "", lines[0]]
+    found = [*textwrap.wrap(table.title, WIDTH), _unit(table), "", lines[0]]
     method = ""
     for cell, line in zip(table.cells, lines[1:], strict=True):
         if cell.method != method:
@@ -122,7 +134,7 @@ def _as_text(table: Table) -> str:
 def _as_markdown(table: Table) -> str:
     rows: list[Sequence[str]] = [("Model", "Shot", *_HEADER[1:])]
     rows += [[cell.title, *_columns(cell)] for cell in table.cells]
-    lines = [f"**{table.title}** (accuracy in %)", "", *markdown_table(rows, (0, 8, 9))]
+    lines = [f"**{table.title}** {_unit(table)}", "", *markdown_table(rows, (0, 8, 9))]
     for note in table.notes:
         lines += ["", note]
     return "\n".join(lines) + "\n"

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from repro.analysis.formats import NOT_RUN, points
+from repro.analysis.formats import NOT_RUN, percent, points
 from repro.analysis.seeds import EPISODES
 from repro.analysis.verdicts import NOT_COMPARABLE
 
@@ -77,6 +77,14 @@ def notes(cells: Sequence[Cell], records: Sequence[Record], margin: float) -> tu
         "within that margin; not distinguishable.",
     ]
     judged = [(c, c.judged) for c in cells if c.judged]
+    checks = [
+        f"{c.title} {c.k_shot}-shot {percent(low)} to {percent(high)}"
+        for c in cells
+        if c.estimate and c.estimate.bootstrap
+        for low, high in [c.estimate.bootstrap]
+    ]
+    if checks:
+        told.append(f"As a check, the pigeonhole bootstrap's 95% bounds: {'; '.join(checks)}.")
     p_values = [
         f"{c.title} {c.k_shot}-shot {j.p_holm:.2g}" for c, j in judged if j.p_holm is not None
     ]

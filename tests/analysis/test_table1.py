@@ -127,6 +127,26 @@ def test_what_the_interval_covers_is_told_per_cell_when_cells_differ() -> None:
     assert "as little as 87%" in text
 
 
+def test_from_5_seeds_on_the_bootstrap_is_told_as_a_check() -> None:
+    drawn = [record(seed=s, accuracy=spread(0.6 + s / 500)) for s in range(5)]
+    table = table1.build(drawn, "mini-imagenet")
+    low, high = cell(table, "meta_lstm", 5).content()["bootstrap"]
+    assert f"{100 * low:.2f} to {100 * high:.2f}" in " ".join(table.notes)
+    assert "bootstrap" not in " ".join(table1.build(drawn[:4], "mini-imagenet").notes)
+
+
+@pytest.mark.parametrize(
+    ("n_seed", "beside"),
+    [(1, "± covers episodes; not seeds"), (2, "± covers episodes and seeds; not classes")],
+)
+def test_beside_the_title_stands_what_the_interval_covers(n_seed: int, beside: str) -> None:
+    drawn = [record(seed=s, accuracy=spread(0.6 + s / 500)) for s in range(n_seed)]
+    table = table1.build(drawn, "mini-imagenet")
+    assert beside in table.format("text") and beside in table.format("markdown")
+    mixed = table1.build([*drawn, record("finetune", 1)], "mini-imagenet")
+    assert ("where several were run" in mixed.format("text")) == (n_seed > 1)
+
+
 def test_re_runs_are_judged_beside_the_paper_and_other_protocols_are_not_comparable() -> None:
     port = cell(build(recipe="port", accuracy=spread(0.5776, s=0.086)), "meta_lstm", 5)
     assert [r.judged.label for r in port.reruns] == ["equivalent", "not distinguishable"]
