@@ -230,7 +230,7 @@ def run_cell(
             traces = gate_traces(method, setting, drawn, SplitImages(validation, setting))
             storage.write_json(folder / "gates.json", traces)
         content: dict[str, Any] = {
-            "config": config.described(),
+            "config": {**config.described(), "n_test_class": len(test.class_ids)},
             "digests": {
                 "config": config.digest,
                 "data": config.data_digest,

@@ -14,6 +14,7 @@ import click
 from repro import __version__, paper
 from repro.allocator import keep_large_buffers
 from repro.cli_bench import bench
+from repro.cli_compare import compare, power
 from repro.cli_data import data, doctor, episodes
 from repro.cli_results import check, plot_curves, plot_gates, plot_table, publish, restore, table
 from repro.errors import RecordError, ReproError, from_os_error, unknown
@@ -207,7 +208,7 @@ def reproduce(ctx: click.Context, /, methods: str, shots: str, **options: Any) -
     budget = config.budget(options["budget"]).name
     shown = {"dataset": dataset, "runs": runs, "source": "runs", "recipe": recipe,
              "budget": budget}  # fmt: skip
-    ctx.invoke(table, **shown, style="text", seed=None)
+    ctx.invoke(table, **shown, style="text", seed=None, margin=1.0)
     figures = runs / dataset / "figures"
     drawn = {**shown, "output": figures}
     if "meta_lstm" in names:
@@ -303,6 +304,8 @@ for command in (
     doctor,
     bench,
     table,
+    compare,
+    power,
     check,
     publish,
     restore,

@@ -15,8 +15,13 @@ import click
 from repro import publishing, records
 from repro.analysis import check as checks
 from repro.analysis import table1
+from repro.analysis.verdicts import MARGIN
 from repro.errors import RecordError
 
+margin_option = click.option(
+    "--margin", type=click.FloatRange(min=0, min_open=True), default=100 * MARGIN,
+    show_default=True, help="Margin of equivalence with the paper, in points.",
+)  # fmt: skip
 F = TypeVar("F", bound=Callable[..., Any])
 RESULTS = Path("results")
 FIGURES = Path("figures")
@@ -38,7 +43,7 @@ def source_options(function: F) -> F:
     return function
 
 
-def _read(dataset: str, source: str | None, runs: Path) -> tuple[list[records.Record], str]:
+def read_source(dataset: str, source: str | None, runs: Path) -> tuple[list[records.Record], str]:
     """The records asked for, and whether they are ``runs`` or ``results``."""
     for name, root in (("runs", runs), ("results", RESULTS)):
         if source in (None, name):
@@ -58,10 +63,11 @@ def _read(dataset: str, source: str | None, runs: Path) -> tuple[list[records.Re
 
 def _chosen(
     dataset: str, source: str | None, runs: Path, recipe: str, budget: str | None,
-    seed: int | None = None,
+    seed: int | None = None, all_seeds: bool = False,
 ) -> tuple[list[records.Record], str]:  # fmt: skip
-    found, name = _read(dataset, source, runs)
-    chosen = table1.select_records(found, recipe, budget, seed)
+    found, name = read_source(dataset, source, runs)
+    select = table1.select_seeds if all_seeds else table1.select_records
+    chosen = select(found, recipe, budget, seed)
     if not chosen:
         raise RecordError(
             f"no record of {dataset} has recipe {recipe}"
@@ -79,7 +85,8 @@ def _figure_folder(output: Path | None, runs: Path, dataset: str, source: str) -
 
 @click.command()
 @source_options
-@click.option("--seed", type=int, help="Training seed; by default the lowest of each cell.")
+@click.option("--seed", type=int, help="Only this training seed; by default all of a cell.")
+@margin_option
 @click.option(
     "--format",
     "style",
@@ -89,14 +96,14 @@ def _figure_folder(output: Path | None, runs: Path, dataset: str, source: str) -
 )
 def table(
     dataset: str, source: str | None, runs: Path, recipe: str, budget: str | None,
-    seed: int | None, style: str,
+    seed: int | None, margin: float, style: str,
 ) -> None:  # fmt: skip
     """Show Table 1: reported, measured, difference, verdict.
 
     Example: repro table --dataset mini-imagenet --from results --format markdown
     """
-    chosen, _ = _chosen(dataset, source, runs, recipe, budget, seed)
-    click.echo(table1.build(chosen, dataset).format(style))
+    chosen, _ = _chosen(dataset, source, runs, recipe, budget, seed, all_seeds=True)
+    click.echo(table1.build(chosen, dataset, margin / 100).format(style))
 
 
 @click.command()
@@ -104,9 +111,10 @@ def table(
 @click.option("--pinned", is_flag=True, help="Hold runs against the published records.")
 @click.option("--reported", is_flag=True, help="Hold records against the paper (default).")
 @click.option("--strict", is_flag=True, help="Exit 1 where the paper was not reproduced.")
+@margin_option
 def check(
     dataset: str, source: str | None, runs: Path, recipe: str, budget: str | None,
-    pinned: bool, reported: bool, strict: bool,
+    pinned: bool, reported: bool, strict: bool, margin: float,
 ) -> None:  # fmt: skip
     """Hold measured against published (--pinned) or reported (--reported) numbers.
 
@@ -114,13 +122,13 @@ def check(
     """
     failed = False
     if pinned:
-        mine = _read(dataset, "runs", runs)[0]
+        mine = read_source(dataset, "runs", runs)[0]
         lines, ok = checks.pinned(mine, records.read_records(RESULTS, dataset))
         click.echo("\n".join(lines))
         failed |= not ok
     if reported or not pinned:
-        found, _ = _read(dataset, source, runs)
-        lines, ok = checks.reported(found, dataset, recipe, budget)
+        found, _ = read_source(dataset, source, runs)
+        lines, ok = checks.reported(found, dataset, recipe, budget, margin=margin / 100)
         click.echo("\n".join(lines))
         failed |= strict and not ok
     sys.exit(1 if failed else 0)
@@ -207,7 +215,7 @@ def plot_table(
     """
     from repro.analysis import bars
 
-    chosen, name = _chosen(dataset, source, runs, recipe, budget)
+    chosen, name = _chosen(dataset, source, runs, recipe, budget, all_seeds=True)
     found = table1.build(chosen, dataset)
     for path in bars.plot_table(found, _figure_folder(output, runs, dataset, name)):
         click.echo(str(path))

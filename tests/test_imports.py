@@ -25,6 +25,7 @@ LAYERS = [
     {"bench", "bench_work"},
     {"analysis"},
     {"cli_bench", "cli_data", "cli_results"},
+    {"cli_compare"},
     {"cli"},
     {"__main__"},
 ]

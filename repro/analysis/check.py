@@ -9,7 +9,10 @@ import numpy as np
 
 from repro import paper
 from repro.analysis import table1
+from repro.analysis.formats import NOT_RUN, p_text, percent, percent_interval, points
+from repro.analysis.notes import covering
 from repro.analysis.stats import paired_interval
+from repro.analysis.verdicts import MARGIN, NOT_COMPARABLE, Verdict
 
 if TYPE_CHECKING:
     from repro.records import Record
@@ -31,28 +34,46 @@ def reported(
     recipe: str | None = "authors-code",
     budget: str | None = None,
     seed: int | None = None,
+    margin: float = MARGIN,
 ) -> tuple[list[str], bool]:
-    """One line per cell of Table 1: measured, reported, difference and its interval, verdict.
+    """Per cell of Table 1 its verdict against the paper, and below it those against re-runs.
 
     Returns:
         The lines, and whether all cells were run under the paper's protocol and none can be told
-        from the paper's number.
+        from the paper's number (or is equivalent within the margin).
     """
-    table = table1.build(table1.select_records(records, recipe, budget, seed), dataset)
+    chosen = table1.select_seeds(records, recipe, budget, seed)
+    table = table1.build(chosen, dataset, margin)
     lines = [table.title]
     for cell in table.cells:
         head = f"{cell.title:25} {cell.k_shot}-shot"
-        told = f"reported {table1.percent_interval(cell.reported)}"
-        if cell.measured is None or cell.difference is None:
-            lines.append(f"{head}  {table1.NOT_RUN}, {told}")
+        told = f"reported {percent_interval(cell.reported)}"
+        if cell.measured is None or cell.judged is None:
+            lines.append(f"{head}  {NOT_RUN}, {told}")
             continue
-        reason = f" ({cell.reason})" if cell.reason else ""
+        seeds = f" ({len(cell.seeds)} seeds)" if len(cell.seeds) > 1 else ""
         lines.append(
-            f"{head}  measured {table1.percent_interval(cell.measured)}, {told}, "
-            f"difference {table1.percent_interval(cell.difference, signed=True)}: "
-            f"{cell.verdict}{reason}"
+            f"{head}  measured {percent_interval(cell.measured)}{seeds}, {told}, "
+            f"{sentence(cell.judged)}"
         )
-    return lines, all(cell.verdict == table1.SAME for cell in table.cells)
+        lines += [
+            f"    re-run ({rerun.published.source}) {percent_interval(rerun.published)}, "
+            f"{sentence(rerun.judged)}"
+            for rerun in cell.reruns
+        ]
+    lines += covering([cell for cell in table.cells if cell.measured is not None])
+    reproduced = (table1.SAME, table1.EQUIVALENT)
+    return lines, all(cell.verdict in reproduced for cell in table.cells)
+
+
+def sentence(judged: Verdict) -> str:
+    """A verdict in words: difference, equivalence, p and label."""
+    told = f"difference {percent_interval(judged.difference, signed=True)}"
+    equivalent = "" if judged.label == NOT_COMPARABLE else "equivalent "
+    told += f", {equivalent}within {points(judged.smallest_margin)} points"
+    if judged.p_holm is not None:
+        told += f", p {p_text(judged.p)} (Holm {p_text(judged.p_holm)})"
+    return f"{told}: {judged.label}" + (f" ({judged.reason})" if judged.reason else "")
 
 
 def _key(record: Record) -> tuple[Any, ...]:
@@ -138,10 +159,10 @@ def pinned(runs: Sequence[Record], published: Sequence[Record]) -> tuple[list[st
         where = ", ".join(map(str, differing[:5])) + (", …" if len(differing) > 5 else "")
         lines.append(
             f"{_name(run)}: {'ok' if agrees else 'FAILED'}: "
-            f"{table1.percent(float(run.accuracy.mean()))}, published "
-            f"{table1.percent(float(other.accuracy.mean()))}, difference "
-            f"{table1.percent_interval(difference, signed=True)} "
-            f"(at most {table1.percent(limit)}; {'same' if same else 'other'} software or device)"
+            f"{percent(float(run.accuracy.mean()))}, published "
+            f"{percent(float(other.accuracy.mean()))}, difference "
+            f"{percent_interval(difference, signed=True)} "
+            f"(at most {percent(limit)}; {'same' if same else 'other'} software or device)"
             + f", {len(differing)} of {run.n_episode} episodes differ"
             + (f" ({where})" if where else "")
         )

@@ -1,87 +1,119 @@
-"""Table 1 of the paper beside what was measured: the only place where fractions become percent.
+"""Table 1 of the paper beside what was measured, with a verdict per cell.
 
 Numbers and row order are those of :mod:`repro.paper`. A verdict is given only where the protocol
-is the paper's; everything else is printed and called not comparable, with the reason.
+is the paper's; everything else is printed and called not comparable, with the reason. A cell that
+was run with several seeds shows all of them.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
-import textwrap
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from repro import paper
-from repro.analysis.stats import HasInterval, Interval, difference_interval, mean_interval
+from repro.analysis.formats import (
+    FORMATS,
+    NOT_RUN,
+    WIDTH,
+    latex_escape,
+    percent,
+    percent_interval,
+)
+from repro.analysis.notes import notes, title
+from repro.analysis.seeds import Estimate, estimate
+from repro.analysis.selection import block_size, but_seed, select_records, select_seeds, stacked
+from repro.analysis.stats import Interval
+from repro.analysis.verdicts import (
+    EQUIVALENT,
+    HIGHER,
+    LOWER,
+    MARGIN,
+    NOT_COMPARABLE,
+    SAME,
+    Verdict,
+    adjusted,
+    judge,
+    rerun_reason,
+)
 from repro.errors import RecordError, unknown
 
 if TYPE_CHECKING:
     from repro.records import Record
 
-WIDTH = 110  # columns of the text format
-NOT_RUN = "not run"
-HIGHER, LOWER, SAME = "higher", "lower", "not distinguishable"
-NOT_COMPARABLE = "not comparable"
-_BUDGET_RANK = {"smoke": 1, "quick": 2, "paper": 3}
-_FOOTNOTE = (
-    "± is a 95% interval (1.96 s/√n) over the draw of episodes from these classes with this one "
-    "trained model; it covers neither the choice of classes nor the training seed. The interval "
-    "of a difference (measured − reported) adds both errors in quadrature."
-)
+__all__ = [
+    "EQUIVALENT",
+    "FORMATS",
+    "HIGHER",
+    "LOWER",
+    "NOT_COMPARABLE",
+    "NOT_RUN",
+    "SAME",
+    "WIDTH",
+    "Cell",
+    "Rerun",
+    "Table",
+    "build",
+    "latex_escape",
+    "not_comparable",
+    "percent",
+    "percent_interval",
+    "select_records",
+    "select_seeds",
+]
 
 
-def percent(fraction: float, signed: bool = False, digits: int = 2) -> str:
-    """``0.4344`` as ``43.44``, or ``+43.44`` when ``signed``; never ``-0.00``."""
-    value = round(100 * fraction, digits) + 0.0
-    return f"{value:{'+' if signed else ''}.{digits}f}"
+@dataclass(frozen=True)
+class Rerun:
+    """A public re-run of a cell, and what was measured held against it."""
 
-
-def percent_interval(interval: HasInterval, signed: bool = False) -> str:
-    """An interval of fractions in percent: ``43.44 ± 0.77``."""
-    return f"{percent(interval.mean, signed)} ± {percent(interval.half_width)}"
-
-
-def latex_escape(text: str) -> str:
-    """Text with LaTeX's special characters escaped."""
-    special = {
-        **{c: "\\" + c for c in "&%$#_{}"},
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "±": r"$\pm$",
-        "−": "$-$",
-        "√": r"$\surd$",
-    }
-    return "".join(special.get(character, character) for character in text)
+    published: paper.Reported
+    judged: Verdict
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One method at one shot. Intervals are fractions; what was not run is None."""
+    """One method at one shot. Intervals are fractions; what was not run is None or empty."""
 
     method: str
     k_shot: int
     reported: paper.Reported
-    measured: Interval | None
-    difference: Interval | None  # measured - reported
-    n_episode: int | None
-    n_step: int | None  # training steps
-    budget: str | None
-    seed: int | None
-    verdict: str
-    reason: str  # why a cell is not comparable, else empty
+    n_episode: int | None = None
+    n_step: int | None = None  # training steps
+    budget: str | None = None
+    seeds: tuple[int, ...] = ()
+    estimate: Estimate | None = None
+    judged: Verdict | None = None  # against the paper
+    reruns: tuple[Rerun, ...] = ()
+    episode_sd: float | None = None  # between episodes of one seed, as the paper's interval has it
 
     @property
     def title(self) -> str:
         """The row's name in the paper."""
         return paper.ROW_TITLES[self.method]
 
+    @property
+    def measured(self) -> Interval | None:
+        return self.estimate.interval if self.estimate else None
+
+    @property
+    def difference(self) -> Interval | None:
+        """Measured - reported."""
+        return self.judged.difference if self.judged else None
+
+    @property
+    def verdict(self) -> str:
+        return self.judged.label if self.judged else NOT_RUN
+
+    @property
+    def reason(self) -> str:
+        """Why the cell is not comparable, else empty."""
+        return self.judged.reason if self.judged else ""
+
     def content(self) -> dict[str, Any]:
-        """The cell as JSON; accuracies are fractions, an unknown half-width is null."""
+        """The cell as JSON (``table.schema.json``); accuracies are fractions, unknown is null."""
+        found, judged = self.estimate, self.judged
         return {
             "method": self.method,
             "k_shot": self.k_shot,
@@ -94,14 +126,34 @@ class Cell:
             "n_episode": self.n_episode,
             "n_step": self.n_step,
             "budget": self.budget,
-            "seed": self.seed,
+            "seed": min(self.seeds) if self.seeds else None,
             "verdict": self.verdict,
             "reason": self.reason,
+            "seeds": list(self.seeds),
+            "covers": found.covers if found else None,
+            "margin": judged.margin if judged else None,
+            "smallest_margin": _finite(judged, "smallest_margin"),
+            "p": judged.p if judged else None,
+            "p_holm": judged.p_holm if judged else None,
+            "bootstrap": list(found.bootstrap) if found and found.bootstrap else None,
+            "reruns": [
+                {
+                    "source": rerun.published.source,
+                    "mean": rerun.published.mean,
+                    "half_width": rerun.published.half_width,
+                    "difference_mean": rerun.judged.difference.mean,
+                    "difference_half_width": _finite(rerun.judged.difference, "half_width"),
+                    "smallest_margin": _finite(rerun.judged, "smallest_margin"),
+                    "verdict": rerun.judged.label,
+                    "reason": rerun.judged.reason,
+                }
+                for rerun in self.reruns
+            ],
         }
 
 
-def _finite(interval: Interval | None, field: str) -> float | None:
-    value = math.inf if interval is None else float(getattr(interval, field))
+def _finite(found: Interval | Verdict | None, field: str) -> float | None:
+    value = math.inf if found is None else float(getattr(found, field))
     return value if math.isfinite(value) else None
 
 
@@ -124,51 +176,6 @@ class Table:
         return FORMATS[name](self)
 
 
-def _rank(record: Record) -> tuple[int, int, int]:
-    return (
-        _BUDGET_RANK.get(record.budget_name, 0),
-        int(record.training.get("n_step", 0)),
-        -record.seed,
-    )
-
-
-def select_records(
-    records: Iterable[Record],
-    recipe: str | None,
-    budget: str | None = None,
-    seed: int | None = None,
-) -> list[Record]:
-    """One record per method and shot, in the table's order.
-
-    Of those of the recipe (None: any), budget and seed asked for, the one of the largest budget
-    (paper, quick, smoke, then others by training steps), then of the lowest seed, then the newest.
-    Models tested at another shot than they were trained for are left out, and so are records of
-    an older numerics revision than the newest found: their numbers are not mixed.
-    """
-    found = [
-        record
-        for record in records
-        if (recipe is None or record.recipe_name == recipe)
-        and (budget is None or record.budget_name == budget)
-        and (seed is None or record.seed == seed)
-        and record.config.get("train_k_shot") is None
-        and record.method in paper.METHODS
-    ]
-    revision = max((record.numerics_revision for record in found), default=0)
-    best: dict[tuple[int, int], Record] = {}
-    for record in found:
-        if record.numerics_revision != revision:
-            continue
-        key = paper.METHODS.index(record.method), record.k_shot
-        other = best.get(key)
-        if other is None or (*_rank(record), record.started_at) > (
-            *_rank(other),
-            other.started_at,
-        ):
-            best[key] = record
-    return [best[key] for key in sorted(best)]
-
-
 def not_comparable(record: Record, dataset: str) -> str:
     """Why a record cannot be held against the paper; empty when it can."""
     reasons = []
@@ -189,197 +196,59 @@ def not_comparable(record: Record, dataset: str) -> str:
     return "; ".join(reasons)
 
 
-def _cell(method: str, k_shot: int, record: Record | None, dataset: str) -> Cell:
+def _cell(
+    method: str, k_shot: int, records: Sequence[Record], dataset: str, margin: float
+) -> Cell:  # fmt: skip
     reported = paper.TABLE_1[method, k_shot]
-    if record is None:
-        return Cell(method, k_shot, reported, None, None, None, None, None, None, NOT_RUN, "")
-    measured = mean_interval(record.accuracy)
-    difference = difference_interval(measured, reported)
-    reason = not_comparable(record, dataset)
-    if reason:
-        verdict = NOT_COMPARABLE
-    elif difference.excludes_zero:
-        verdict = HIGHER if difference.mean > 0 else LOWER
-    else:
-        verdict = SAME
+    if not records:
+        return Cell(method, k_shot, reported)
+    first = records[0]
+    accuracy = stacked(records)
+    measured = estimate(accuracy, block_size(first))
+    reason = not_comparable(first, dataset)
+    reruns = tuple(
+        Rerun(published, judge(measured, published, why, margin))
+        for published in paper.RERUNS.get((method, k_shot), ())
+        for why in [rerun_reason(published, first.recipe_name, reason)]
+    )
     return Cell(
         method,
         k_shot,
         reported,
+        first.n_episode,
+        first.n_step,
+        first.budget_name,
+        tuple(record.seed for record in records),
         measured,
-        difference,
-        record.n_episode,
-        record.n_step,
-        record.budget_name,
-        record.seed,
-        verdict,
-        reason,
+        judge(measured, reported, reason, margin),
+        reruns,
+        float(accuracy.std(axis=1, ddof=1).mean()) if first.n_episode > 1 else None,
     )
 
 
-def build(records: Sequence[Record], dataset: str) -> Table:
-    """The table of records already selected, at most one per cell (:func:`select_records`).
+def build(records: Sequence[Record], dataset: str, margin: float = MARGIN) -> Table:
+    """The table of records already selected: one per cell (:func:`select_records`), or all seeds
+    of one config per cell (:func:`select_seeds`).
 
     Raises:
-        RecordError: two records for one cell.
+        RecordError: two records for one cell that differ in more than the seed.
     """
-    chosen: dict[tuple[str, int], Record] = {}
+    chosen: dict[tuple[str, int], list[Record]] = {}
     for record in records:
-        key = record.method, record.k_shot
-        if key in chosen:
+        group = chosen.setdefault((record.method, record.k_shot), [])
+        if group and (
+            but_seed(group[0]) != but_seed(record) or record.seed in [r.seed for r in group]
+        ):
             raise RecordError(
-                f"{chosen[key].path} and {record.path} are records of the same cell of the table; "
+                f"{group[0].path} and {record.path} are records of the same cell of the table; "
                 "choose one by recipe, budget or seed"
             )
-        chosen[key] = record
-    cells = tuple(
-        _cell(method, k_shot, chosen.get((method, k_shot)), dataset)
+        group.append(record)
+    cells = [
+        _cell(method, k_shot, chosen.get((method, k_shot), ()), dataset, margin)
         for method in paper.METHODS
         for k_shot in paper.SHOTS
-    )
-    return Table(_title(cells, list(chosen.values()), dataset), cells, _notes(cells, records))
-
-
-def _title(cells: Sequence[Cell], records: Sequence[Record], dataset: str) -> str:
-    def named(word: str, values: set[str]) -> str:
-        return f"{word}{'s' if len(values) > 1 else ''} {', '.join(sorted(values))}"
-
-    parts = [f"Table 1 on {dataset}"]
-    if not records:
-        return f"{parts[0]}: {NOT_RUN}"
-    parts.append(named("recipe", {record.recipe_name for record in records}))
-    parts.append(named("budget", {record.budget_name for record in records}))
-    parts.append(named("seed", {str(record.seed) for record in records}))
-    measured = [cell for cell in cells if cell.measured is not None]
-    n_apart = sum(cell.verdict == NOT_COMPARABLE for cell in measured)
-    title = ", ".join(parts)
-    if not n_apart:
-        return title
-    which = "" if n_apart == len(measured) else "in part "
-    return f"{title}: {which}{NOT_COMPARABLE} with the paper"
-
-
-def _notes(cells: Sequence[Cell], records: Sequence[Record]) -> tuple[str, ...]:
-    notes = [_FOOTNOTE]
-    by_reason: dict[str, list[str]] = {}
-    for cell in cells:
-        if cell.reason:
-            by_reason.setdefault(cell.reason, []).append(f"{cell.title} {cell.k_shot}-shot")
-    for reason, named in by_reason.items():
-        which = "" if len(by_reason) == 1 else f" ({', '.join(named)})"
-        notes.append(f"Not comparable{which}: {reason}.")
-    recipes = {json.dumps(r.config.get("recipe"), sort_keys=True) for r in records}
-    if len(recipes) > len({record.recipe_name for record in records}):
-        notes.append("The records differ in switches of the recipe although its name is the same.")
-    return tuple(notes)
-
-
-_HEADER = ("", "reported", "measured", "difference", "episodes", "steps", "budget", "verdict")
-
-
-def _columns(cell: Cell) -> list[str]:
-    reported = percent_interval(cell.reported)
-    if cell.measured is None or cell.difference is None:
-        return [f"{cell.k_shot}-shot", reported, NOT_RUN, "", "", "", "", ""]
-    return [
-        f"{cell.k_shot}-shot",
-        reported,
-        percent_interval(cell.measured),
-        percent_interval(cell.difference, signed=True),
-        f"{cell.n_episode:,}",
-        f"{cell.n_step:,}",
-        cell.budget or "",
-        cell.verdict,
     ]
-
-
-def _as_text(table: Table) -> str:
-    rows = [list(_HEADER), *(_columns(cell) for cell in table.cells)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADER))]
-
-    def line(row: Sequence[str]) -> str:
-        aligned = [
-            value.ljust(width) if i in (0, 6, 7) else value.rjust(width)
-            for i, (value, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        return ("  " + "  ".join(aligned)).rstrip()
-
-    lines = [*textwrap.wrap(table.title, WIDTH), "(accuracy in %)", "", line(_HEADER)]
-    method = ""
-    for cell, row in zip(table.cells, rows[1:], strict=True):
-        if cell.method != method:
-            lines.append(cell.title)
-            method = cell.method
-        lines.append(line(row))
-    lines.append("")
-    for note in table.notes:
-        lines += textwrap.wrap(note, WIDTH)
-    return "\n".join(lines) + "\n"
-
-
-def _as_markdown(table: Table) -> str:
-    header = ("Model", "Shot", *_HEADER[1:])
-    lines = [f"**{table.title}** (accuracy in %)", "", f"| {' | '.join(header)} |"]
-    lines.append("|" + "|".join([" --- ", *[" ---: "] * 6, " --- ", " --- "]) + "|")
-    for cell in table.cells:
-        values = [value.replace("|", r"\|") for value in (cell.title, *_columns(cell))]
-        lines.append(f"| {' | '.join(values)} |")
-    for note in table.notes:
-        lines += ["", note]
-    return "\n".join(lines) + "\n"
-
-
-def _as_csv(table: Table) -> str:
-    """Cells as rows; accuracies are fractions as in JSON, so the columns are the same."""
-    buffer = io.StringIO()
-    rows = [cell.content() for cell in table.cells]
-    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue()
-
-
-def _as_json(table: Table) -> str:
-    return json.dumps([cell.content() for cell in table.cells], indent=1, allow_nan=False) + "\n"
-
-
-def _as_latex(table: Table) -> str:
-    """The paper's layout, models by shots, with a reported and a measured column per shot."""
-
-    def number(interval: HasInterval | None) -> str:
-        if interval is None:
-            return NOT_RUN
-        mean, half_width = percent_interval(interval).split(" ± ")
-        return rf"${mean} \pm {half_width}\%$"
-
-    shots = paper.SHOTS
-    of = {(cell.method, cell.k_shot): cell for cell in table.cells}
-    heads = " & ".join(rf"\multicolumn{{2}}{{c}}{{\textbf{{{k}-shot}}}}" for k in shots)
-    lines = [
-        r"\begin{table}[t]",
-        r"\centering",
-        rf"\caption{{{latex_escape(table.title)}. {latex_escape(' '.join(table.notes))}}}",
-        rf"\begin{{tabular}}{{l{'cc' * len(shots)}}}",
-        r"\hline",
-        rf"\textbf{{Model}} & \multicolumn{{{2 * len(shots)}}}{{c}}{{\textbf{{5-class}}}} \\",
-        rf" & {heads} \\",
-        rf" & {' & '.join(['reported & measured'] * len(shots))} \\",
-        r"\hline",
-    ]
-    for method in paper.METHODS:
-        values = [latex_escape(paper.ROW_TITLES[method])]
-        for k_shot in shots:
-            cell = of[method, k_shot]
-            values += [number(cell.reported), number(cell.measured)]
-        lines.append(rf"{' & '.join(values)} \\")
-    lines += [r"\hline", r"\end{tabular}", r"\end{table}"]
-    return "\n".join(lines) + "\n"
-
-
-FORMATS: dict[str, Callable[[Table], str]] = {
-    "text": _as_text,
-    "markdown": _as_markdown,
-    "csv": _as_csv,
-    "json": _as_json,
-    "latex": _as_latex,
-}
+    with_holm = iter(adjusted([cell.judged for cell in cells if cell.judged]))
+    shown = tuple(replace(c, judged=next(with_holm)) if c.judged else c for c in cells)
+    return Table(title(shown, records, dataset), shown, notes(shown, records, margin))

@@ -3,12 +3,17 @@
 import csv
 import io
 import json
+import shutil
+import subprocess
+from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 
 from repro import paper
 from repro.analysis import table1
+from repro.analysis.seeds import estimate
 from repro.errors import RecordError, UsageError
 from tests.analysis.analysis_doubles import record, spread
 
@@ -34,7 +39,8 @@ def test_measured_difference_and_interval_are_those_of_numpy() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mean", "verdict"), [(0.58, "lower"), (0.63, "higher"), (0.606, "not distinguishable")]
+    ("mean", "verdict"),
+    [(0.58, "lower"), (0.63, "higher"), (0.606, "equivalent"), (0.602, "not distinguishable")],
 )
 def test_a_verdict_follows_the_interval_of_the_difference(mean: float, verdict: str) -> None:
     assert cell(build(accuracy=spread(mean)), "meta_lstm", 5).verdict == verdict
@@ -93,3 +99,90 @@ def test_of_several_records_the_largest_budget_then_the_lowest_seed_is_shown() -
     assert chosen.budget_name == "smoke"
     with pytest.raises(RecordError, match="same cell"):
         table1.build(records[:2], "mini-imagenet")
+
+
+def test_all_seeds_of_a_cell_are_shown_and_their_interval_is_the_crossed_one() -> None:
+    rng = np.random.default_rng(0)
+    drawn = [record(seed=s, accuracy=spread(0.6 + 0.01 * rng.normal())) for s in range(3)]
+    others = [record(seed=5, switches={"passes_5shot": 5}), record(seed=6, budget="quick")]
+    chosen = table1.select_seeds([*others, *drawn], "authors-code")
+    assert [r.seed for r in chosen] == [0, 1, 2]
+    table = table1.build(chosen, "mini-imagenet")
+    found = cell(table, "meta_lstm", 5)
+    expected = estimate(np.stack([r.accuracy for r in drawn]), block=4)
+    assert found.measured == expected.interval
+    assert found.seeds == (0, 1, 2)
+    listed = json.loads(table.format("json"))[-1]
+    assert (listed["covers"], listed["seeds"]) == ("episodes and seeds", [0, 1, 2])
+    assert "over training seeds (3) and test episodes" in " ".join(table.notes)
+    assert len(table1.select_seeds(drawn, "authors-code", seed=1)) == 1
+
+
+def test_what_the_interval_covers_is_told_per_cell_when_cells_differ() -> None:
+    records = [record(seed=s, accuracy=spread(0.6 + s / 100)) for s in range(2)]
+    table = table1.build([*records, record("finetune", 1)], "mini-imagenet")
+    text = " ".join(table.notes)
+    assert "± (Baseline-finetune 1-shot) is" in text
+    assert "± (Meta-Learner LSTM 5-shot) is" in text
+    assert "as little as 87%" in text
+
+
+def test_from_5_seeds_on_the_bootstrap_is_told_as_a_check() -> None:
+    drawn = [record(seed=s, accuracy=spread(0.6 + s / 500)) for s in range(5)]
+    table = table1.build(drawn, "mini-imagenet")
+    low, high = cell(table, "meta_lstm", 5).content()["bootstrap"]
+    assert f"{100 * low:.2f} to {100 * high:.2f}" in " ".join(table.notes)
+    assert "bootstrap" not in " ".join(table1.build(drawn[:4], "mini-imagenet").notes)
+
+
+@pytest.mark.parametrize(
+    ("n_seed", "beside"),
+    [(1, "± covers episodes; not seeds"), (2, "± covers episodes and seeds; not classes")],
+)
+def test_beside_the_title_stands_what_the_interval_covers(n_seed: int, beside: str) -> None:
+    drawn = [record(seed=s, accuracy=spread(0.6 + s / 500)) for s in range(n_seed)]
+    table = table1.build(drawn, "mini-imagenet")
+    assert beside in table.format("text") and beside in table.format("markdown")
+    mixed = table1.build([*drawn, record("finetune", 1)], "mini-imagenet")
+    assert ("where several were run" in mixed.format("text")) == (n_seed > 1)
+
+
+def test_re_runs_are_judged_beside_the_paper_and_other_protocols_are_not_comparable() -> None:
+    port = cell(build(recipe="port", accuracy=spread(0.5776, s=0.086)), "meta_lstm", 5)
+    assert [r.judged.label for r in port.reruns] == ["equivalent", "not distinguishable"]
+    ours = cell(build(accuracy=spread(0.5776, s=0.086)), "meta_lstm", 5)
+    assert {r.judged.label for r in ours.reruns} == {"not comparable"}
+    frozen = cell(build(method="finetune", k_shot=1), "finetune", 1)
+    assert "another protocol" in frozen.reruns[0].judged.reason
+
+
+def test_the_json_is_valid_under_the_schema_and_a_changed_one_is_not() -> None:
+    schema = json.loads((Path(table1.__file__).parent / "table.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    drawn = [record(seed=s, accuracy=spread(0.6 + s / 100)) for s in range(5)]
+    rows = [record("finetune", 1), *drawn, record("matching_net", 1, accuracy=np.array([0.4]))]
+    listed = json.loads(table1.build(rows, "mini-imagenet").format("json"))
+    jsonschema.validate(listed, schema)
+    assert set(schema["items"]["properties"]) == set(listed[0]) == set(schema["items"]["required"])
+    for name, wrong in (("verdict", "better"), ("measured_mean", 43.4), ("seeds", None)):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate([{**listed[0], name: wrong}, *listed[1:]], schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate([{**listed[0], "more": 1}, *listed[1:]], schema)
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
+def test_latex_compiles_and_has_the_papers_rows(tmp_path: Path) -> None:
+    records = [record(m, k, budget="quick_50%") for m, k in paper.TABLE_1]
+    latex = table1.build(records, "mini-imagenet").format("latex")
+    rows = [line.split(" &")[0] for line in latex.splitlines() if line.startswith(("B", "M"))]
+    assert rows == [paper.ROW_TITLES[method] for method in paper.METHODS]
+    source = "\n".join(
+        [r"\documentclass{article}", r"\begin{document}", latex, r"\end{document}", ""]
+    )
+    (tmp_path / "table.tex").write_text(source)
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "table.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout  # it fits an article's column
+    assert (tmp_path / "table.pdf").stat().st_size > 1000

@@ -1,0 +1,101 @@
+"""Pairs as text and Markdown, with what their p-values are about."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from repro.analysis.compare import Comparison, as_json
+from repro.analysis.formats import aligned, markdown_table, p_text, percent_interval, wrapped
+from repro.errors import unknown
+
+FORMATS = ("text", "markdown", "json")
+_HEADER = ("first − second", "difference", "p t", "p flip", "p Holm", "won", "lost", "d",
+           "narrower")  # fmt: skip
+
+
+def format_pairs(pairs: Sequence[Comparison], style: str) -> str:
+    """Pairs as ``text``, ``markdown`` or ``json``.
+
+    Raises:
+        UsageError: another format.
+    """
+    if style == "json":
+        return as_json(pairs)
+    if style not in FORMATS:
+        raise unknown("format", style, FORMATS)
+    lines: list[str] = []
+    for place in dict.fromkeys((pair.dataset, pair.k_shot) for pair in pairs):
+        title = f"{place[0]}, {place[1]}-shot (difference in points)"
+        rows = [_HEADER, *(_row(p) for p in pairs if (p.dataset, p.k_shot) == place)]
+        if style == "text":
+            lines += [title, *aligned(rows), ""]
+        else:
+            lines += [f"**{title}**", "", *markdown_table(rows), ""]
+    for note in notes(pairs):
+        lines += wrapped([note]) if style == "text" else [note, ""]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _row(pair: Comparison) -> tuple[str, ...]:
+    paired = pair.paired
+    effect = f"{paired.effect_size:+.2f}" if math.isfinite(paired.effect_size) else "∞"
+    return (
+        f"{pair.first.label} − {pair.second.label}",
+        percent_interval(pair.interval, signed=True),
+        p_text(pair.p),
+        p_text(paired.p_sign_flip),
+        p_text(pair.p_holm),
+        f"{paired.won:.0%}",
+        f"{paired.lost:.0%}",
+        effect,
+        f"{paired.narrower:.0%}",
+    )
+
+
+def notes(pairs: Sequence[Comparison]) -> list[str]:
+    """What is said below the pairs: the unit, what ± covers, what p-values are about."""
+    blocks = sorted({pair.paired.block for pair in pairs})
+    unit = " or ".join(f"blocks of {b} episodes" if b > 1 else "single episodes" for b in blocks)
+    told = [
+        f"First − second on the same episodes. Unit of every error: {unit} (episodes of a block "
+        "share out one permutation of the classes). p t: paired t test; p flip: seeded sign-flip "
+        f"permutation test; p Holm: of p t over the {_count(len(pairs))} shown. won, lost: shares of "
+        "episodes; d: mean over standard deviation of the differences per episode; narrower: the "
+        "paired 95% interval against the unpaired one."
+    ]
+    one = [pair for pair in pairs if pair.crossed is None]
+    if one:
+        which = "" if len(one) == len(pairs) else f" ({_named(one)})"
+        told.append(
+            f"±{which} covers episodes alone, and every p-value is about these two checkpoints, "
+            "not about the methods: a side has one training seed. It covers no other classes or "
+            "images."
+        )
+    if len(one) < len(pairs):
+        seeded = [pair for pair in pairs if pair.crossed is not None]
+        which = f" ({_named(seeded)})" if one else ""
+        told.append(
+            f"±{which} and p t cover training seeds and episodes, crossed (two-way random effects, "
+            "Satterthwaite), and no other classes or images; p flip, won, lost, d and narrower are "
+            "of the accuracies averaged over these seeds, so about these checkpoints."
+        )
+        if any(2 in (len(p.first.seeds), len(p.second.seeds)) for p in seeded):
+            told.append("With two seeds the interval may cover as little as 87% instead of 95%.")
+    unfinished = {
+        f"{r.method} {r.k_shot}-shot seed {r.seed} ({r.n_step:,} of {r.training['n_step']:,})"
+        for pair in pairs
+        for r in (*pair.first.records, *pair.second.records)
+        if r.unfinished
+    }
+    if unfinished:
+        told.append(f"Trainings not at their end (steps): {', '.join(sorted(unfinished))}.")
+    return told
+
+
+def _count(n: int) -> str:
+    return "one pair" if n == 1 else f"{n} pairs"
+
+
+def _named(pairs: Sequence[Comparison]) -> str:
+    return "; ".join(f"{p.first.label} − {p.second.label} {p.k_shot}-shot" for p in pairs)

@@ -1,0 +1,206 @@
+"""Text, Markdown, CSV, JSON and LaTeX: the only place where fractions become percent."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from repro import paper
+from repro.analysis.seeds import BOTH, EPISODES
+from repro.analysis.stats import HasInterval
+
+if TYPE_CHECKING:
+    from repro.analysis.table1 import Cell, Table
+
+WIDTH = 110  # columns of the text format
+NOT_RUN = "not run"
+
+
+def percent(fraction: float, signed: bool = False, digits: int = 2) -> str:
+    """``0.4344`` as ``43.44``, or ``+43.44`` when ``signed``; never ``-0.00``."""
+    value = round(100 * fraction, digits) + 0.0
+    return f"{value:{'+' if signed else ''}.{digits}f}"
+
+
+def percent_interval(interval: HasInterval, signed: bool = False) -> str:
+    """An interval of fractions in percent: ``43.44 ± 0.77``."""
+    return f"{percent(interval.mean, signed)} ± {percent(interval.half_width)}"
+
+
+def points(margin: float) -> str:
+    """A margin in points, rounded up so that the claim holds: ``1.7``; infinite is ``∞``."""
+    return f"{math.ceil(1000 * margin - 1e-6) / 10:.1f}" if math.isfinite(margin) else "∞"
+
+
+def p_text(p: float) -> str:
+    """A p-value in three digits; below 0.001 it is told so."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def aligned(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> list[str]:
+    """Lines of columns two spaces apart, flush right but for the columns ``left``."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [
+            value.ljust(width) if i in left else value.rjust(width)
+            for i, (value, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append(("  " + "  ".join(cells)).rstrip())
+    return lines
+
+
+def markdown_table(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> list[str]:
+    """Rows, the header first, as lines of a Markdown table."""
+    bar = "|".join(" --- " if i in left else " ---: " for i in range(len(rows[0])))
+    lines = [f"| {' | '.join(v.replace('|', chr(92) + '|') for v in row)} |" for row in rows]
+    return [lines[0], f"|{bar}|", *lines[1:]]
+
+
+def wrapped(notes: Sequence[str]) -> list[str]:
+    """Notes in lines of the text format's width."""
+    return [line for note in notes for line in textwrap.wrap(note, WIDTH)]
+
+
+def latex_escape(text: str) -> str:
+    """Text with LaTeX's special characters escaped."""
+    special = {
+        **{c: "\\" + c for c in "&%$#_{}"},
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "±": r"$\pm$",
+        "−": "$-$",
+        "√": r"$\surd$",
+        "<": "$<$",
+        ">": "$>$",
+        "∞": r"$\infty$",
+    }
+    return "".join(special.get(character, character) for character in text)
+
+
+_HEADER = (
+    *("", "reported", "measured", "difference", "within", "episodes", "steps", "budget"),
+    "verdict",
+)
+_LEFT = (0, 7, 8)
+
+
+def _columns(cell: Cell) -> list[str]:
+    reported = percent_interval(cell.reported)
+    if cell.measured is None or cell.judged is None:
+        return [f"{cell.k_shot}-shot", reported, NOT_RUN, *[""] * 6]
+    return [
+        f"{cell.k_shot}-shot",
+        reported,
+        percent_interval(cell.measured),
+        percent_interval(cell.judged.difference, signed=True),
+        points(cell.judged.smallest_margin),
+        f"{cell.n_episode:,}",
+        f"{cell.n_step:,}",
+        cell.budget or "",
+        cell.verdict,
+    ]
+
+
+def _unit(table: Table) -> str:
+    """Beside the title: the unit, and what ± covers."""
+    covers = {cell.estimate.covers for cell in table.cells if cell.estimate}
+    told = {
+        frozenset({EPISODES}): "± covers episodes; not seeds, classes or images",
+        frozenset({BOTH}): "± covers episodes and seeds; not classes or images",
+    }
+    both = "± covers episodes, and seeds where several were run; not classes or images"
+    return f"(accuracy in %; {told.get(frozenset(covers), both) if covers else NOT_RUN})"
+
+
+def _as_text(table: Table) -> str:
+    lines = aligned([_HEADER, *(_columns(cell) for cell in table.cells)], _LEFT)
+    found = [*textwrap.wrap(table.title, WIDTH), _unit(table), "", lines[0]]
+    method = ""
+    for cell, line in zip(table.cells, lines[1:], strict=True):
+        if cell.method != method:
+            found.append(cell.title)
+            method = cell.method
+        found.append(line)
+    return "\n".join([*found, "", *wrapped(table.notes)]) + "\n"
+
+
+def _as_markdown(table: Table) -> str:
+    rows: list[Sequence[str]] = [("Model", "Shot", *_HEADER[1:])]
+    rows += [[cell.title, *_columns(cell)] for cell in table.cells]
+    lines = [f"**{table.title}** {_unit(table)}", "", *markdown_table(rows, (0, 8, 9))]
+    for note in table.notes:
+        lines += ["", note]
+    return "\n".join(lines) + "\n"
+
+
+def _as_csv(table: Table) -> str:
+    """Cells as rows; fractions as in JSON, without the lists: seeds are apart by spaces."""
+    buffer = io.StringIO()
+    rows = []
+    for cell in table.cells:
+        content = cell.content()
+        content["seeds"] = " ".join(map(str, content["seeds"]))
+        for name in ("bootstrap", "reruns"):
+            del content[name]
+        rows.append(content)
+    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def _as_json(table: Table) -> str:
+    return json.dumps([cell.content() for cell in table.cells], indent=1, allow_nan=False) + "\n"
+
+
+def _as_latex(table: Table) -> str:
+    """The paper's layout, models by shots, with a reported and a measured column per shot."""
+
+    def number(interval: HasInterval | None) -> str:
+        if interval is None:
+            return NOT_RUN
+        if not math.isfinite(interval.half_width):
+            return rf"${percent(interval.mean)}\%$"
+        mean, half_width = percent_interval(interval).split(" ± ")
+        return rf"${mean} \pm {half_width}\%$"
+
+    shots = paper.SHOTS
+    of = {(cell.method, cell.k_shot): cell for cell in table.cells}
+    heads = " & ".join(rf"\multicolumn{{2}}{{c}}{{\textbf{{{k}-shot}}}}" for k in shots)
+    lines = [
+        r"\begin{table}[t]",
+        r"\centering",
+        r"\footnotesize",
+        r"\setlength{\tabcolsep}{3pt}",
+        rf"\caption{{{latex_escape(table.title)}. {latex_escape(' '.join(table.notes))}}}",
+        rf"\begin{{tabular}}{{l{'cc' * len(shots)}}}",
+        r"\hline",
+        rf"\textbf{{Model}} & \multicolumn{{{2 * len(shots)}}}{{c}}{{\textbf{{5-class}}}} \\",
+        rf" & {heads} \\",
+        rf" & {' & '.join(['reported & measured'] * len(shots))} \\",
+        r"\hline",
+    ]
+    for method in paper.METHODS:
+        values = [latex_escape(paper.ROW_TITLES[method])]
+        for k_shot in shots:
+            cell = of[method, k_shot]
+            values += [number(cell.reported), number(cell.measured)]
+        lines.append(rf"{' & '.join(values)} \\")
+    lines += [r"\hline", r"\end{tabular}", r"\end{table}"]
+    return "\n".join(lines) + "\n"
+
+
+FORMATS: dict[str, Callable[[Table], str]] = {
+    "text": _as_text,
+    "markdown": _as_markdown,
+    "csv": _as_csv,
+    "json": _as_json,
+    "latex": _as_latex,
+}

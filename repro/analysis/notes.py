@@ -1,0 +1,103 @@
+"""What is said above and below a table: its title, what ± covers, why cells are not comparable."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from repro.analysis.formats import NOT_RUN, percent, points
+from repro.analysis.seeds import EPISODES
+from repro.analysis.verdicts import NOT_COMPARABLE
+
+if TYPE_CHECKING:
+    from repro.analysis.table1 import Cell
+    from repro.records import Record
+
+
+def title(cells: Sequence[Cell], records: Sequence[Record], dataset: str) -> str:
+    """What the table is of, and whether any of it can be held against the paper."""
+
+    def named(word: str, values: set[str]) -> str:
+        return f"{word}{'s' if len(values) > 1 else ''} {', '.join(sorted(values))}"
+
+    parts = [f"Table 1 on {dataset}"]
+    if not records:
+        return f"{parts[0]}: {NOT_RUN}"
+    parts.append(named("recipe", {record.recipe_name for record in records}))
+    parts.append(named("budget", {record.budget_name for record in records}))
+    parts.append(named("seed", {str(record.seed) for record in records}))
+    measured = [cell for cell in cells if cell.measured is not None]
+    n_apart = sum(cell.verdict == NOT_COMPARABLE for cell in measured)
+    told = ", ".join(parts)
+    if not n_apart:
+        return told
+    which = "" if n_apart == len(measured) else "in part "
+    return f"{told}: {which}{NOT_COMPARABLE} with the paper"
+
+
+def _named(cells: Sequence[Cell]) -> str:
+    return ", ".join(f"{cell.title} {cell.k_shot}-shot" for cell in cells)
+
+
+def covering(cells: Sequence[Cell]) -> list[str]:
+    """What the ± of measured cells covers: one sentence for those of one seed, one for others."""
+    one = [c for c in cells if c.estimate and c.estimate.covers == EPISODES]
+    more = [c for c in cells if c.estimate and c.estimate.covers != EPISODES]
+    told = []
+    if one or not more:
+        which = f" ({_named(one)})" if more else ""
+        told.append(
+            f"±{which} is a 95% interval (1.96 s/√n) over the draw of episodes from these classes "
+            "with this one trained model; it covers neither the choice of classes or images nor "
+            "the training seed, and verdicts are about these checkpoints."
+        )
+    if more:
+        counts = sorted({len(cell.seeds) for cell in more})
+        which = f" ({_named(more)})" if one else ""
+        few = " With two seeds it may cover as little as 87% instead of 95%." if 2 in counts else ""
+        told.append(
+            f"±{which} is a 95% interval over training seeds ({', '.join(map(str, counts))}) and "
+            "test episodes, crossed (two-way random effects, Satterthwaite); it never covers the "
+            f"choice of classes or images.{few}"
+        )
+    return told
+
+
+def notes(cells: Sequence[Cell], records: Sequence[Record], margin: float) -> tuple[str, ...]:
+    """What ± covers, how verdicts are made, and why cells are not comparable."""
+    seeded = any(len(cell.seeds) > 1 for cell in cells)
+    added = " and, with several seeds, ours between seeds, as the paper's is one" if seeded else ""
+    told = [
+        *covering(cells),
+        "The interval of a difference (measured − reported) adds both errors in quadrature"
+        f"{added}. within: the smallest margin, in points, at which two one-sided tests (5%) call "
+        "the two equivalent. Verdicts, first that holds: not comparable; higher or lower "
+        f"(the interval leaves 0 out and the margin of {points(margin)} is not met); equivalent "
+        "within that margin; not distinguishable.",
+    ]
+    judged = [(c, c.judged) for c in cells if c.judged]
+    checks = [
+        f"{c.title} {c.k_shot}-shot {percent(low)} to {percent(high)}"
+        for c in cells
+        if c.estimate and c.estimate.bootstrap
+        for low, high in [c.estimate.bootstrap]
+    ]
+    if checks:
+        told.append(f"As a check, the pigeonhole bootstrap's 95% bounds: {'; '.join(checks)}.")
+    p_values = [
+        f"{c.title} {c.k_shot}-shot {j.p_holm:.2g}" for c, j in judged if j.p_holm is not None
+    ]
+    if p_values:
+        told.append(f"p after Holm over the comparable cells: {'; '.join(p_values)}.")
+    by_reason: dict[str, list[Cell]] = {}
+    for cell in cells:
+        if cell.reason:
+            by_reason.setdefault(cell.reason, []).append(cell)
+    for reason, found in by_reason.items():
+        which = "" if len(by_reason) == 1 else f" ({_named(found)})"
+        told.append(f"Not comparable{which}: {reason}.")
+    recipes = {json.dumps(r.config.get("recipe"), sort_keys=True) for r in records}
+    if len(recipes) > len({record.recipe_name for record in records}):
+        told.append("The records differ in switches of the recipe although its name is the same.")
+    return tuple(told)

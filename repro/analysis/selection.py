@@ -1,0 +1,125 @@
+"""Which records are shown, which are seeds of one another, and what their unit is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from repro import paper, storage
+from repro.errors import RecordError
+
+if TYPE_CHECKING:
+    from repro.records import Record
+
+_BUDGET_RANK = {"smoke": 1, "quick": 2, "paper": 3}
+
+
+def _rank(record: Record) -> tuple[int, int, int]:
+    return (
+        _BUDGET_RANK.get(record.budget_name, 0),
+        int(record.training.get("n_step", 0)),
+        -record.seed,
+    )
+
+
+def select_records(
+    records: Iterable[Record],
+    recipe: str | None,
+    budget: str | None = None,
+    seed: int | None = None,
+) -> list[Record]:
+    """One record per method and shot, in the table's order.
+
+    Of those of the recipe (None: any), budget and seed asked for, the one of the largest budget
+    (paper, quick, smoke, then others by training steps), then of the lowest seed, then the newest.
+    Models tested at another shot than they were trained for are left out, and so are records of
+    an older numerics revision than the newest found: their numbers are not mixed.
+    """
+    found = [
+        record
+        for record in records
+        if (recipe is None or record.recipe_name == recipe)
+        and (budget is None or record.budget_name == budget)
+        and (seed is None or record.seed == seed)
+        and record.config.get("train_k_shot") is None
+        and record.method in paper.METHODS
+    ]
+    revision = max((record.numerics_revision for record in found), default=0)
+    best: dict[tuple[int, int], Record] = {}
+    for record in found:
+        if record.numerics_revision != revision:
+            continue
+        key = paper.METHODS.index(record.method), record.k_shot
+        other = best.get(key)
+        if other is None or (*_rank(record), record.started_at) > (
+            *_rank(other),
+            other.started_at,
+        ):
+            best[key] = record
+    return [best[key] for key in sorted(best)]
+
+
+def select_seeds(
+    records: Sequence[Record],
+    recipe: str | None,
+    budget: str | None = None,
+    seed: int | None = None,
+) -> list[Record]:
+    """:func:`select_records`, and with each all records of the same config but another seed.
+
+    With a seed asked for there is none beside it.
+    """
+    chosen = select_records(records, recipe, budget, seed)
+    if seed is not None:
+        return chosen
+    return [sibling for record in chosen for sibling in siblings(record, records)]
+
+
+def siblings(record: Record, records: Iterable[Record]) -> list[Record]:
+    """The record and those that differ from it in nothing but the seed, by seed, the newest of
+    each."""
+    key, by_seed = but_seed(record), {record.seed: record}
+    for other in sorted(records, key=lambda r: r.started_at):
+        if other.seed != record.seed and but_seed(other) == key:
+            by_seed[other.seed] = other
+    return [by_seed[seed] for seed in sorted(by_seed)]
+
+
+def but_seed(record: Record) -> str:
+    """A key of everything that moves a record's numbers but the training seed."""
+    config = {k: v for k, v in record.config.items() if k not in ("seed", "training")}
+    step = record.n_step if record.unfinished else "all"
+    digests = [record.digests.get(name) for name in ("data", "episodes")]
+    return storage.digest([config, record.numerics_revision, digests, step])
+
+
+def block_size(record: Record) -> int:
+    """Episodes that share out one permutation of the test classes; 1 when drawn independently.
+
+    Records of before the number of classes was written are all of splits with 20.
+    """
+    if dict(record.config.get("recipe") or {}).get("episode_classes") == "independent":
+        return 1
+    n_class = int(record.config.get("n_test_class") or paper.N_TEST_CLASS)
+    return max(1, n_class // int(record.config.get("n_way") or paper.N_WAY))
+
+
+def stacked(records: Sequence[Record]) -> npt.NDArray[Any]:
+    """Accuracies of several seeds, ``[n_seed, n_episode]``.
+
+    Raises:
+        RecordError: the records are of other episodes.
+    """
+    first = records[0]
+    for record in records[1:]:
+        if record.n_episode != first.n_episode or record.digests.get(
+            "episodes"
+        ) != first.digests.get("episodes"):
+            raise RecordError(
+                f"{first.path} and {record.path} are of different episodes (digest of episodes); "
+                "run them with the same budget"
+            )
+    return np.stack([record.accuracy for record in records])

@@ -1,0 +1,114 @@
+"""Commands that hold records against each other, and tell what more of them would show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from repro import paper, records
+from repro.analysis import compare as pairs
+from repro.analysis import power_text, table1
+from repro.analysis.compare_formats import FORMATS, format_pairs
+from repro.cli_results import margin_option, read_source
+from repro.errors import UsageError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def side_options(function: F) -> F:
+    """Which records are held against each other."""
+    options = [
+        click.argument("selectors", nargs=-1, metavar="[A B]..."),
+        click.option("--dataset", "datasets", multiple=True,
+                     help="Data set; may be given several times."),
+        click.option("--from", "source", type=click.Choice(["runs", "results"]),
+                     help="Default: runs when there are any, else results."),
+        click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"),
+                     show_default=True, help="Where runs are."),
+        click.option("--recipe", default="authors-code", show_default=True,
+                     help="Of sides that name none."),
+        click.option("--budget",
+                     help="Of sides that name none; by default the largest of each cell."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def _pairs(
+    selectors: tuple[str, ...], datasets: tuple[str, ...], source: str | None, runs: Path,
+    recipe: str, budget: str | None,
+) -> list[pairs.Comparison]:  # fmt: skip
+    if len(selectors) == 1:
+        raise UsageError("name two sides or more, or none for all methods")
+    chosen = [pairs.parse(text) for text in selectors]
+    folders = {s.text: records.read_record(s.folder) for s in chosen if s.folder is not None}
+    names = list(datasets) or ["glyphs"]
+    if chosen and len(folders) == len(chosen):
+        found: dict[str, list[records.Record]] = {"": []}  # folders alone need no data set
+    else:
+        named = [s.fields["dataset"] for s in chosen if "dataset" in s.fields]
+        if named and not datasets and len(named) + len(folders) == len(chosen):
+            names = named[:1]
+        found = {name: read_source(name, source, runs)[0] for name in dict.fromkeys(names)}
+    others = {s.fields["dataset"] for s in chosen if "dataset" in s.fields} - set(found)
+    elsewhere = {name: read_source(name, source, runs)[0] for name in sorted(others)}
+    groups = pairs.gather(chosen, found, recipe, budget, folders, elsewhere)
+    return pairs.all_pairs(groups)
+
+
+@click.command()
+@side_options
+@click.option("--format", "style", default="text", show_default=True, type=click.Choice(FORMATS))
+def compare(
+    selectors: tuple[str, ...], datasets: tuple[str, ...], source: str | None, runs: Path,
+    recipe: str, budget: str | None, style: str,
+) -> None:  # fmt: skip
+    """Hold A against B, episode by episode; more sides: all pairs; none: all methods.
+
+    The data set is glyphs unless told. A side is a method (meta_lstm), a method with fields to
+    choose its records by (meta_lstm@recipe=paper,budget=quick,seed=1,k_shot=5,dataset=glyphs), or
+    the folder of a record. Without seed=, all training seeds of a side's configuration are used,
+    and where both sides have several the interval covers seeds and episodes. Records of other
+    episodes or images are refused.
+
+    Example: repro compare meta_lstm finetune --dataset mini-imagenet --from results
+    """
+    found = _pairs(selectors, datasets, source, runs, recipe, budget)
+    click.echo(format_pairs(found, style), nl=False)
+
+
+@click.command()
+@side_options
+@margin_option
+@click.option("--episodes", type=click.IntRange(min=2), default=paper.N_TEST_EPISODE,
+              show_default=True, help="Test episodes of a run held against the paper.")  # fmt: skip
+@click.option("--seed-sd", type=click.FloatRange(min=0, min_open=True), default=1.0,
+              show_default=True, help="Spread of training seeds in points, where not measured.",
+              )  # fmt: skip
+def power(
+    selectors: tuple[str, ...], datasets: tuple[str, ...], source: str | None, runs: Path,
+    recipe: str, budget: str | None, margin: float, episodes: int, seed_sd: float,
+) -> None:  # fmt: skip
+    """Say how many episodes and seeds separate A from B; without sides, from the paper.
+
+    A and B are named as in `repro compare`. Without them: for each cell of Table 1, how often a
+    run finds a true tie with the paper, and how many episodes would. Chances are for a true
+    difference as told, with 5% error; the aim is four runs of five. The data set is mini-imagenet
+    unless told; with sides, glyphs.
+
+    Example: repro power meta_lstm finetune --dataset mini-imagenet --from results
+    """
+    if selectors:
+        for pair in _pairs(selectors, datasets, source, runs, recipe, budget):
+            click.echo("\n".join(power_text.of_pair(pair, margin / 100, seed_sd / 100)))
+        return
+    for name in datasets or ("mini-imagenet",):
+        chosen = table1.select_seeds(read_source(name, source, runs)[0], recipe, budget)
+        table = table1.build(chosen, name, margin / 100)
+        click.echo(table.title)
+        for line in power_text.against_paper(table.cells, margin / 100, episodes):
+            click.echo(line)

@@ -1,0 +1,74 @@
+"""compare and power on the published records, as a user types them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from repro.cli import cli
+from repro.records import read_record
+
+RESULTS = Path(__file__).parent.parent / "results"
+
+
+@pytest.fixture(autouse=True)
+def at_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(RESULTS.parent)
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, list(arguments))
+
+
+def folder(method: str, budget: str) -> str:
+    (found,) = (RESULTS / "glyphs" / method / "5-shot" / "seed-0").glob(f"*-{budget}-*")
+    return str(found)
+
+
+def test_two_published_methods_are_compared_on_their_own_episodes() -> None:
+    done = run("compare", "meta_lstm", "finetune", "--from", "results", "--format", "json")
+    assert done.exit_code == 0, done.output
+    one, five = json.loads(done.stdout)
+    assert (one["k_shot"], five["k_shot"]) == (1, 5)
+    a, b = (read_record(Path(folder(m, "quick"))).accuracy for m in ("meta_lstm", "finetune"))
+    assert five["difference_mean"] == pytest.approx(float(np.mean(a - b)))
+    assert five["n_unit"] == 150
+
+
+def test_a_folder_against_a_method_and_against_other_episodes() -> None:
+    ours, other = folder("meta_lstm", "quick"), folder("finetune", "smoke")
+    assert run("compare", ours, "finetune", "--from", "results").exit_code == 0
+    refused = run("compare", ours, other)
+    assert refused.exit_code == 1
+    assert "episodes digest" in refused.stderr
+    assert "Traceback" not in refused.output
+
+
+def test_one_side_alone_and_an_unknown_method_are_usage_errors() -> None:
+    assert run("compare", "meta_lstm").exit_code == 2
+    assert "did you mean" in run("compare", "meta_lstm", "finetun").stderr
+
+
+def test_power_against_the_paper_and_between_two_rows() -> None:
+    alone = run("power", "--from", "results")
+    assert alone.exit_code == 0, alone.output
+    (line,) = [x for x in alone.stdout.splitlines() if x.startswith("Meta-Learner LSTM 5-shot")]
+    assert "in about one run of four" in line
+    (line,) = [x for x in alone.stdout.splitlines() if x.startswith("Matching Network FCE 1-shot")]
+    assert "hardly ever" in line
+    two = run("power", "meta_lstm", "finetune", "--from", "results", "--dataset", "mini-imagenet")
+    assert two.exit_code == 0, two.output
+    assert two.stdout.count("between the methods") == 4
+
+
+def test_check_shows_verdicts_and_fails_ci_on_published_records_only() -> None:
+    shown = run("check", "--from", "results", "--dataset", "mini-imagenet")
+    assert shown.exit_code == 0
+    assert "equivalent within" in shown.stdout and "Holm" in shown.stdout
+    assert ": higher" in shown.stdout
+    assert "re-run with recipe port" in shown.stdout
+    assert (
+        run("check", "--from", "results", "--dataset", "mini-imagenet", "--strict").exit_code == 1
+    )
