@@ -24,7 +24,7 @@ LAYERS = [
     {"plain"},
     {"bench", "bench_work"},
     {"analysis"},
-    {"cli_bench", "cli_data", "cli_results"},
+    {"cli_bench", "cli_data", "cli_report", "cli_results"},
     {"cli"},
     {"__main__"},
 ]
