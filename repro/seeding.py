@@ -34,6 +34,8 @@ class Stream(enum.IntEnum):
     RANDOM_THETA_0 = 16
     CLASS_SPLIT = 17
     VERIFY = 18
+    SIGN_FLIP = 30
+    PIGEONHOLE = 31
 
 
 class Words:
