@@ -9,6 +9,7 @@ import jinja2
 
 from repro import paper
 from repro.analysis import report_charts, style, table1
+from repro.analysis import report_differences as differences
 from repro.analysis import report_sections as sections
 from repro.data.images import ImageSplit
 from repro.errors import RecordError
@@ -47,7 +48,7 @@ def _environment() -> jinja2.Environment:
         "interval": _interval,
         "duration": _duration,
         "title": lambda method: paper.ROW_TITLES[method],
-        "short": lambda method: sections.SHORT[method],
+        "short": lambda method: differences.SHORT[method],
     }
     return environment
 
@@ -94,9 +95,9 @@ def render(records: Sequence[Record], dataset: str, split: ImageSplit | None = N
         summary=_summary(table),
         colors=style.COLORS,
         bars=[(shot, report_charts.bars(table, shot)) for shot in paper.SHOTS],
-        distributions=[(shot, report_charts.distribution(_rows(records, shot), shot))
+        distributions=[(shot, report_charts.distribution(differences.ordered(records, shot), shot))
                        for shot in shots],
-        matrices=sections.matrices(records),
+        matrices=differences.matrices(records),
         curves=sections.training(records),
         gates=sections.figure_3(records),
         confusions=confusions,
@@ -110,8 +111,3 @@ def render(records: Sequence[Record], dataset: str, split: ImageSplit | None = N
             "the pictures out with --no-images"
         )
     return page
-
-
-def _rows(records: Sequence[Record], k_shot: int) -> list[Record]:
-    found = [record for record in records if record.k_shot == k_shot]
-    return sorted(found, key=lambda record: paper.METHODS.index(record.method))

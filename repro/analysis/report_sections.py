@@ -12,24 +12,17 @@ from markupsafe import Markup
 from repro import paper
 from repro.analysis import confusion, curves, gate_numbers, gates, report_charts
 from repro.analysis.episode_picture import data_uri, draw
-from repro.analysis.stats import Interval, paired_interval
-from repro.analysis.table1 import percent, percent_interval
+from repro.analysis.report_differences import ordered
+from repro.analysis.stats import Interval
+from repro.analysis.table1 import percent
 from repro.data.images import ImageSplit
 from repro.errors import RecordError
 
 if TYPE_CHECKING:
     from repro.records import Record
 
-SHORT = {
-    "finetune": "Fine-tune",
-    "nearest_neighbor": "Near. neigh.",
-    "matching_net": "MN",
-    "matching_net_fce": "MN FCE",
-    "meta_lstm": "LSTM",
-}
 N_EXTREME = 4  # hardest and easiest episodes shown per shot
 N_SHOWN_QUERY = 5  # queries per class in their pictures
-_STRONG = 0.15  # a difference of this size has the deepest colour
 
 
 @dataclass(frozen=True)
@@ -38,25 +31,6 @@ class Titled:
 
     title: str
     picture: Markup
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One field of the matrix; ``depth`` 0 to 1 is the strength of its colour."""
-
-    text: str
-    clear: bool
-    sign: str
-    depth: float
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """Row minus column on the same episodes, in points."""
-
-    k_shot: int
-    methods: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[Difference, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -104,40 +78,6 @@ class Extreme:
     image: str  # data URI, or empty
 
 
-def _ordered(records: Sequence[Record], k_shot: int) -> list[Record]:
-    found = [record for record in records if record.k_shot == k_shot]
-    return sorted(found, key=lambda record: paper.METHODS.index(record.method))
-
-
-def _difference(row: Record, column: Record) -> Difference:
-    if row is column:
-        return Difference("·", False, "same", 0.0)
-    if row.digests.get("episodes") != column.digests.get("episodes") or (
-        row.n_episode != column.n_episode
-    ):
-        return Difference("other episodes", False, "same", 0.0)
-    found = paired_interval(row.accuracy, column.accuracy)
-    return Difference(
-        percent_interval(found, signed=True).replace("± ", "±\u00a0"),
-        found.excludes_zero,
-        "plus" if found.mean > 0 else "minus",
-        round(min(1.0, abs(found.mean) / _STRONG), 2),
-    )
-
-
-def matrices(records: Sequence[Record]) -> list[Matrix]:
-    """Paired differences of all methods at each shot; none where one method alone was run."""
-    made = []
-    for k_shot in sorted({record.k_shot for record in records}):
-        found = _ordered(records, k_shot)
-        if len(found) > 1:
-            rows = tuple(
-                (row.method, tuple(_difference(row, column) for column in found)) for row in found
-            )
-            made.append(Matrix(k_shot, tuple(record.method for record in found), rows))
-    return made
-
-
 def training(records: Sequence[Record]) -> list[Titled]:
     """A curve per record that has one.
 
@@ -146,7 +86,7 @@ def training(records: Sequence[Record]) -> list[Titled]:
     """
     made = []
     for k_shot in sorted({record.k_shot for record in records}):
-        for record in _ordered(records, k_shot):
+        for record in ordered(records, k_shot):
             path = record.path / curves.FILE
             if path.exists():
                 curve = curves.read_curve(path, record.k_shot)
@@ -208,7 +148,7 @@ def confusions(records: Sequence[Record]) -> tuple[list[ConfusionView], list[str
     """Per-class confusion of each record, and why those are missing that are."""
     made, absent = [], []
     for k_shot in sorted({record.k_shot for record in records}):
-        for record in _ordered(records, k_shot):
+        for record in ordered(records, k_shot):
             title = f"{paper.ROW_TITLES[record.method]}, {k_shot}-shot"
             try:
                 found = confusion.confusion(record)
@@ -240,7 +180,7 @@ def extremes(records: Sequence[Record], split: ImageSplit | None) -> list[Extrem
     """
     made = []
     for k_shot in sorted({record.k_shot for record in records}):
-        found = _ordered(records, k_shot)
+        found = ordered(records, k_shot)
         digests = [record.digests.get("episodes") for record in found]
         same = [r for r in found if r.digests.get("episodes") == max(digests, key=digests.count)]
         names = confusion.class_names(same[0].dataset)

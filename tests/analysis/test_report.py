@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from scipy import stats as reference
 
-from repro import paper
-from repro.analysis import report, table1
-from repro.analysis.stats import paired_interval
+from repro.analysis import report, report_differences, table1
+from repro.analysis.stats import Interval
 from repro.analysis.svg import element, number
 from repro.cli import cli
 from repro.data.images import ImageSplit
@@ -139,21 +139,47 @@ def test_all_text_from_records_is_escaped(tmp_path: Path) -> None:
     assert [number(v) for v in (12.0, 12.54, -0.01, -3.26)] == ["12", "12.5", "0", "-3.3"]
 
 
-def test_paired_differences_are_row_minus_column_of_the_same_episodes(tmp_path: Path) -> None:
-    records = full_set(tmp_path)
-    (matrix, _) = report.sections.matrices(records)
-    assert matrix.methods == paper.METHODS
-    of = {r.method: r.accuracy for r in records if r.k_shot == 1}
-    for row, fields in matrix.rows:
-        for column, field in zip(matrix.methods, fields, strict=True):
-            if row != column:
-                found = paired_interval(of[row], of[column])
-                expected = table1.percent_interval(found, signed=True)
+def blocks(values: np.ndarray) -> np.ndarray:
+    """Means of four consecutive episodes, which share out the twenty classes."""
+    return np.asarray(values).reshape(-1, 4).mean(1)
+
+
+def test_differences_are_row_minus_column_by_scipys_t_over_blocks(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    records = [
+        dataclasses.replace(r, accuracy=(r.accuracy + rng.normal(0, 0.1, 600)).clip(0, 1))
+        for r in full_set(tmp_path)
+    ]
+    found = report_differences.matrices(records)
+    tests = {}
+    for matrix in found:
+        of = {r.method: blocks(r.accuracy) for r in records if r.k_shot == matrix.k_shot}
+        for row, fields in matrix.rows:
+            for column, field in zip(matrix.methods, fields, strict=True):
+                if row == column:
+                    continue
+                test = reference.ttest_rel(of[row], of[column])
+                low, high = test.confidence_interval(0.95)
+                interval = Interval((low + high) / 2, (high - low) / 2)
+                expected = table1.percent_interval(interval, signed=True)
                 assert field.text.replace("\u00a0", " ") == expected
-                assert field.clear == found.excludes_zero
-    records[0].digests["episodes"] = "0" * 64
-    (matrix, _) = report.sections.matrices(records)
-    assert {field.text for field in matrix.rows[0][1][1:]} == {"other episodes"}
+                tests[matrix.k_shot, row, column] = (test.pvalue, field.clear)
+    # Holm by its definition, over the pairs of both matrices; each stands twice.
+    clear, n = True, len(tests) // 2
+    for rank, (p_value, bold) in enumerate(sorted(tests.values())[::2]):
+        clear = clear and (n - rank) * p_value < 0.05
+        assert bold == clear
+    assert {bold for _, bold in tests.values()} == {True, False}
+    assert [len(matrix.pairs) for matrix in found] == [10, 10]
+
+
+def test_records_of_other_episodes_or_images_are_not_compared(tmp_path: Path) -> None:
+    for name in ("episodes", "data"):
+        records = full_set(tmp_path)
+        records[0].digests[name] = "0" * 64
+        (matrix, _) = report_differences.matrices(records)
+        assert {field.text for field in matrix.rows[0][1][1:]} == {"other episodes"}
+        assert len(matrix.pairs) == 6
 
 
 def test_hardest_and_easiest_are_the_extremes_of_the_mean_over_methods(tmp_path: Path) -> None:
