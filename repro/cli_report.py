@@ -9,7 +9,7 @@ import click
 from repro import storage
 from repro.cli_data import episodes
 from repro.cli_results import _chosen, _figure_folder, source_options
-from repro.errors import DataError, UsageError
+from repro.errors import UsageError
 
 
 @click.command()
@@ -18,7 +18,7 @@ from repro.errors import DataError, UsageError
 @click.option(
     "--images/--no-images",
     default=None,
-    help="Pictures of episodes; by default of glyphs that are prepared.",
+    help="Pictures of episodes; by default of prepared glyphs, in files that git ignores.",
 )
 @click.option("--data", "root", type=click.Path(path_type=Path), help="Folder of the images.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="The HTML file.")
@@ -30,7 +30,7 @@ def report(
 
     Example: repro report --dataset mini-imagenet --from results --output report.html
     """
-    from repro.analysis.episode_picture import refuse_committed
+    from repro.analysis.episode_picture import could_be_committed, refuse_committed
     from repro.analysis.report import render
     from repro.data import load_split
     from repro.data.images import cache_folder
@@ -41,7 +41,8 @@ def report(
     if images:
         refuse_committed(target, dataset)
         split = load_split(dataset, root, "test")
-    elif images is None and dataset == "glyphs":
+    elif images is None and dataset == "glyphs" and not could_be_committed(target):
+        # A committed page should not depend on what is in a cache.
         prepared = any(cache_folder().glob("packs/glyphs-*/pack.json"))
         split = load_split(dataset, root, "test") if prepared else None
     page = render(chosen, dataset, split)
@@ -90,8 +91,6 @@ def draw_episode(
                          f"name it {target.with_suffix('.png').name}")  # fmt: skip
     refuse_committed(target, dataset)
     images = load_split(dataset, root, split)
-    if k_shot > min(count for _, count in images.class_rows):
-        raise DataError(f"{dataset} has too few images per class for {k_shot} shots")
     episode = EpisodeSampler(images.class_rows, split, EpisodeSpec(k_shot=k_shot), seed)[index]
     storage.write_bytes(target, png(draw(episode, images)))
     classes = ", ".join(images.class_ids[i] for i in episode.class_indices)

@@ -21,28 +21,26 @@ _HEADER = 22  # px
 IMAGENET = ("mini-imagenet",)
 
 
+def could_be_committed(path: Path) -> bool:
+    """Whether ``path`` is in a git work tree and not ignored there."""
+    target = path.absolute().resolve()
+    if not any((folder / ".git").exists() for folder in target.parents):
+        return False
+    git = shutil.which("git")
+    if git is None:
+        return True
+    folder = next(parent for parent in target.parents if parent.is_dir())
+    words = [git, "-C", str(folder), "check-ignore", "-q", str(target)]
+    return subprocess.run(words, check=False, capture_output=True).returncode != 0
+
+
 def refuse_committed(path: Path, dataset: str) -> None:
     """Refuse to write images of ImageNet where git would pick them up.
 
     Raises:
         UsageError: ``path`` is in a git work tree and not ignored there.
     """
-    if dataset not in IMAGENET:
-        return
-    target = path.absolute().resolve()
-    if not any((folder / ".git").exists() for folder in target.parents):
-        return
-    folder = next(parent for parent in target.parents if parent.is_dir())
-    git = shutil.which("git")
-    ignored = git is not None and (
-        subprocess.run(
-            [git, "-C", str(folder), "check-ignore", "-q", str(target)],
-            check=False,
-            capture_output=True,
-        ).returncode
-        == 0
-    )
-    if not ignored:
+    if dataset in IMAGENET and could_be_committed(path):
         raise UsageError(
             f"{path} is in a git repository and not ignored there, and images of ImageNet must "
             "never be committed; choose a file under runs/ or outside the repository"

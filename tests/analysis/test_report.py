@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -239,6 +240,25 @@ def test_images_of_imagenet_never_go_into_the_repository(
     assert result.exit_code == 2
     assert "never be committed" in result.output
     assert not target.exists()
+
+
+def test_a_page_that_could_be_committed_does_not_depend_on_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import repro.data
+
+    made = with_predictions(tmp_path / "a", dataset="glyphs")
+    (tmp_path / "cache" / "packs" / "glyphs-0").mkdir(parents=True)
+    (tmp_path / "cache" / "packs" / "glyphs-0" / "pack.json").touch()
+    monkeypatch.setenv("REPRO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(repro.data, "load_split", lambda *_: split_of([made]))
+    monkeypatch.setattr("repro.cli_report._chosen", lambda *_: ([made], "results"))
+    subprocess.run(["git", "init", "-q", str(tmp_path / "repository")], check=True)
+    for folder, n_picture in (("repository", 0), ("elsewhere", 8)):
+        target = tmp_path / folder / "report.html"
+        result = CliRunner().invoke(cli, ["report", "--output", str(target)])
+        assert result.exit_code == 0, result.output
+        assert target.read_text().count("data:image/jpeg") == n_picture
 
 
 def _luminance(colour: str) -> float:
