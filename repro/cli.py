@@ -16,6 +16,7 @@ from repro.allocator import keep_large_buffers
 from repro.cli_bench import bench
 from repro.cli_compare import compare, power
 from repro.cli_data import data, doctor, episodes
+from repro.cli_report import report
 from repro.cli_results import check, plot_curves, plot_gates, plot_table, publish, restore, table
 from repro.errors import RecordError, ReproError, from_os_error, unknown
 
@@ -312,6 +313,7 @@ for command in (
     plot_gates,
     plot_curves,
     plot_table,
+    report,
 ):
     cli.add_command(command)
 

@@ -176,10 +176,11 @@ def plot_gates(
 
     Example: repro plot-gates --dataset glyphs
     """
-    from repro.analysis import gates
+    from repro.analysis import gate_numbers, gates
 
     chosen, name = _chosen(dataset, source, runs, recipe, budget)
     click.echo(gates.summary(chosen))
+    click.echo(gate_numbers.text(gate_numbers.numbers(gates.read_gates(chosen))))
     for path in gates.plot_gates(chosen, _figure_folder(output, runs, dataset, name)):
         click.echo(str(path))
 

@@ -59,8 +59,12 @@ def _read(path: Path) -> Content:
     return dict(content)
 
 
-def _contents(records: Iterable[Record]) -> dict[int, Content]:
-    """Gates by shot, of one record each (:func:`repro.analysis.table1.select_records`)."""
+def read_gates(records: Iterable[Record]) -> dict[int, Content]:
+    """Gates by shot, of one record each (:func:`repro.analysis.table1.select_records`).
+
+    Raises:
+        RecordError: no record has gates, or one is damaged.
+    """
     with_gates = [r for r in records if r.method == "meta_lstm" and (r.path / FILE).exists()]
     found = {r.k_shot: _read(r.path / FILE) for r in select_records(with_gates, None)}
     if not found:
@@ -151,7 +155,7 @@ def plot_gates(records: Iterable[Record], out_dir: Path) -> list[Path]:
     Raises:
         RecordError: no record has gates, or one is damaged.
     """
-    found = _contents(records)
+    found = read_gates(records)
     with style.applied():
         return style.save(_draw(found), out_dir / "gates")
 
@@ -176,7 +180,7 @@ def summary(records: Iterable[Record]) -> str:
     Raises:
         RecordError: no record has gates, or one is damaged.
     """
-    found = _contents(records)
+    found = read_gates(records)
     shots = sorted(found)
     header = ["gate", "layer"]
     for shot in shots:

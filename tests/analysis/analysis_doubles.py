@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from repro import paper
-from repro.config import BUDGETS, RECIPES
+from repro.config import BUDGETS, RECIPES, EpisodeSpec
+from repro.episodes import EpisodeSampler, episodes_digest
 from repro.records import Record
 
+N_PREDICTED = 40  # episodes of :func:`with_predictions`
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "linear")
 
 
@@ -138,3 +142,25 @@ def full_set(root: Path, **changes: Any) -> list[Record]:
         accuracy = spread(mean + 0.01 * (number % 4 - 1))
         found.append(record(method, k_shot, path=folder, accuracy=accuracy, **changes))
     return found
+
+
+def with_predictions(
+    folder: Path, k_shot: int = 5, dataset: str = "mini-imagenet", method: str = "meta_lstm"
+) -> Record:
+    """A record whose accuracies, predictions and episodes belong together."""
+    rows = [(600 * i, 600) for i in range(20)]
+    drawn = EpisodeSampler(rows, "test", EpisodeSpec(k_shot=k_shot), 0).first(N_PREDICTED)
+    labels = np.repeat(np.arange(5), 15)
+    rng = np.random.default_rng([k_shot, len(method)])
+    guess = rng.integers(0, 5, (N_PREDICTED, 75))
+    predictions = np.where(rng.random((N_PREDICTED, 75)) < 0.4, labels, guess).astype(np.uint8)
+    buffer = io.BytesIO()
+    np.save(buffer, predictions)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "predictions.npy").write_bytes(buffer.getvalue())
+    made = record(
+        method, k_shot, dataset=dataset, path=folder, accuracy=(predictions == labels).mean(1)
+    )
+    made.digests["episodes"] = episodes_digest(drawn)
+    made.digests["predictions"] = hashlib.sha256(buffer.getvalue()).hexdigest()
+    return made

@@ -1,0 +1,113 @@
+"""The report: one HTML file from records that needs nothing else, neither network nor folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+
+from repro import paper
+from repro.analysis import report_charts, style, table1
+from repro.analysis import report_differences as differences
+from repro.analysis import report_sections as sections
+from repro.data.images import ImageSplit
+from repro.errors import RecordError
+
+if TYPE_CHECKING:
+    from repro.records import Record
+
+MAX_BYTES = 3_000_000
+
+
+def _duration(seconds: float) -> str:
+    """``2 h 05 min``, ``3 min 20 s`` or ``12 s``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, left = divmod(minutes, 60)
+    if hours:
+        return f"{hours:,} h {left:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+def _interval(interval: Any, signed: bool = False) -> str:
+    """``43.44 ± 0.77``, which a narrow column may break before the sign only."""
+    if interval is None:
+        return ""
+    return table1.percent_interval(interval, signed).replace("± ", "±\u00a0")
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("repro", "analysis"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "interval": _interval,
+        "duration": _duration,
+        "title": lambda method: paper.ROW_TITLES[method],
+        "short": lambda method: differences.SHORT[method],
+    }
+    return environment
+
+
+def _summary(table: table1.Table) -> list[str]:
+    """The table in two sentences, for who reads no further."""
+    run = [cell for cell in table.cells if cell.measured is not None]
+    counts: dict[str, int] = {}
+    for cell in run:
+        counts[cell.verdict] = counts.get(cell.verdict, 0) + 1
+    told = ", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items()))
+    return [
+        f"{len(run)} of the {len(table.cells)} cells of the paper's Table 1 were run.",
+        f"Against the paper: {told}.",
+    ]
+
+
+def render(records: Sequence[Record], dataset: str, split: ImageSplit | None = None) -> str:
+    """The page, from records already selected (one per cell); the same records, the same bytes.
+
+    Args:
+        split: meta-test images; without it no picture of an episode is embedded. Its digest has
+            to be the records' own.
+    Raises:
+        RecordError: nothing was run, a curve or file of gates is damaged, the images are others
+            than the records', or the page would be larger than :data:`MAX_BYTES`.
+    """
+    if not records:
+        raise RecordError(f"no record of {dataset} to report; run `repro reproduce` first")
+    for record in records:
+        if split is not None and record.digests.get("data") != split.digest:
+            raise RecordError(
+                f"{record.path} was made from images with digest "
+                f"{str(record.digests.get('data'))[:8]}, those at hand have {split.digest[:8]}; "
+                "report with --no-images or bring the same images"
+            )
+    table = table1.build(records, dataset)
+    shots = sorted({record.k_shot for record in records})
+    confusions, absent = sections.confusions(records)
+    page = _environment().get_template("report.html.j2").render(
+        table=table,
+        dataset=dataset,
+        shots=paper.SHOTS,
+        summary=_summary(table),
+        colors=style.COLORS,
+        bars=[(shot, report_charts.bars(table, shot)) for shot in paper.SHOTS],
+        distributions=[(shot, report_charts.distribution(differences.ordered(records, shot), shot))
+                       for shot in shots],
+        matrices=differences.matrices(records),
+        curves=sections.training(records),
+        gates=sections.figure_3(records),
+        confusions=confusions,
+        absent=absent,
+        extremes=sections.extremes(records, split),
+        records=records,
+    )  # fmt: skip
+    if len(page.encode()) > MAX_BYTES:
+        raise RecordError(
+            f"the report would have {len(page.encode()):,} bytes, more than {MAX_BYTES:,}; leave "
+            "the pictures out with --no-images"
+        )
+    return page

@@ -1,0 +1,147 @@
+"""The report's matrix of paired differences between methods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from repro import paper
+from repro.analysis.confusion import class_names
+from repro.analysis.paired import Paired, compare_paired, holm
+from repro.analysis.stats import Interval
+from repro.analysis.table1 import percent, percent_interval
+
+if TYPE_CHECKING:
+    from repro.records import Record
+
+SHORT = {
+    "finetune": "Fine-tune",
+    "nearest_neighbor": "Near. neigh.",
+    "matching_net": "MN",
+    "matching_net_fce": "MN FCE",
+    "meta_lstm": "LSTM",
+}
+LEVEL = 0.05
+_STRONG = 0.15  # a difference of this size has the deepest colour
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One field of the matrix; ``depth`` 0 to 1 is the strength of its colour."""
+
+    text: str
+    clear: bool
+    sign: str
+    depth: float
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Row minus column on the same episodes, in points; pairs are a row each, in numbers."""
+
+    k_shot: int
+    methods: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Difference, ...]], ...]
+    pairs: tuple[tuple[str, ...], ...]
+
+
+def ordered(records: Sequence[Record], k_shot: int) -> list[Record]:
+    """The records of one shot in the table's order."""
+    found = [record for record in records if record.k_shot == k_shot]
+    return sorted(found, key=lambda record: paper.METHODS.index(record.method))
+
+
+def block_of(record: Record) -> int:
+    """Episodes that share out the classes of one permutation; 1 where classes are independent.
+
+    Of a data set whose number of classes is not known here it is 1, too.
+    """
+    classes = dict(record.config.get("recipe") or {}).get("episode_classes", "permutation")
+    n_way = int(record.config.get("n_way", paper.N_WAY))
+    return max(1, len(class_names(record.dataset)) // n_way) if classes == "permutation" else 1
+
+
+def _comparable(one: Record, other: Record) -> bool:
+    return one.n_episode == other.n_episode and all(
+        one.digests.get(name) == other.digests.get(name) for name in ("episodes", "data")
+    )
+
+
+def _field(interval: Interval | None, p_value: float) -> Difference:
+    if interval is None:
+        return Difference("other episodes", False, "same", 0.0)
+    return Difference(
+        percent_interval(interval, signed=True).replace("± ", "±\u00a0"),
+        p_value < LEVEL,
+        "plus" if interval.mean > 0 else "minus",
+        round(min(1.0, abs(interval.mean) / _STRONG), 2),
+    )
+
+
+def _p_text(value: float) -> str:
+    return "< 0.0001" if value < 1e-4 else f"{value:.4f}"
+
+
+def _in_numbers(one: Record, other: Record, found: Paired, adjusted: float) -> tuple[str, ...]:
+    return (
+        f"{paper.ROW_TITLES[one.method]} minus {paper.ROW_TITLES[other.method]}",
+        percent_interval(found.interval, signed=True).replace("± ", "±\u00a0"),
+        _p_text(adjusted),
+        _p_text(found.p_sign_flip),
+        percent(found.won, digits=0),
+        f"{found.effect_size:+.2f}",
+        percent(found.narrower, digits=0),
+    )
+
+
+def matrices(records: Sequence[Record]) -> list[Matrix]:
+    """Paired differences of all methods at each shot; none where one method alone was run.
+
+    Holm's correction is over all pairs of all matrices.
+    """
+    by_shot = {k: ordered(records, k) for k in sorted({record.k_shot for record in records})}
+    keys = [
+        (shot, i, j)
+        for shot, found in by_shot.items()
+        for i, j in combinations(range(len(found)), 2)
+        if _comparable(found[i], found[j])
+    ]
+    compared = {
+        (shot, i, j): compare_paired(
+            by_shot[shot][i].accuracy, by_shot[shot][j].accuracy, block_of(by_shot[shot][i])
+        )
+        for shot, i, j in keys
+    }
+    adjusted = dict(zip(keys, holm([compared[key].p_t for key in keys]), strict=True))
+
+    def field(shot: int, i: int, j: int) -> Difference:
+        if i == j:
+            return Difference("·", False, "same", 0.0)
+        found = compared.get((shot, min(i, j), max(i, j)))
+        if found is None:
+            return _field(None, 1.0)
+        interval = found.interval
+        if i > j:
+            interval = Interval(-interval.mean, interval.half_width)
+        return _field(interval, adjusted[shot, min(i, j), max(i, j)])
+
+    return [
+        Matrix(
+            shot,
+            tuple(record.method for record in found),
+            tuple(
+                (record.method, tuple(field(shot, i, j) for j in range(len(found))))
+                for i, record in enumerate(found)
+            ),
+            tuple(
+                _in_numbers(found[i], found[j], compared[key], adjusted[key])
+                for key in keys
+                for at, i, j in (key,)
+                if at == shot
+            ),
+        )
+        for shot, found in by_shot.items()
+        if len(found) > 1
+    ]
