@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -15,8 +15,12 @@ from repro import __version__, paper
 from repro.allocator import keep_large_buffers
 from repro.cli_bench import bench
 from repro.cli_data import data, doctor, episodes
+from repro.cli_options import selection_options
 from repro.cli_results import check, plot_curves, plot_gates, plot_table, publish, restore, table
 from repro.errors import RecordError, ReproError, from_os_error, unknown
+
+if TYPE_CHECKING:
+    from repro.data.dataset import Selection
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -103,6 +107,7 @@ def run_options(function: F) -> F:
                      is_eager=True, expose_value=False, callback=_log_to,
                      help="Write everything there; outlives the terminal."),
     ]  # fmt: skip
+    function = selection_options(function)
     for option in reversed(options):
         function = option(function)
     return function
@@ -135,6 +140,7 @@ def _run(
     jobs: str,
     runs: Path,
     force: bool,
+    selection: Selection,
     train_k_shot: int | None = None,
     threads: int | None = None,
     only_training: bool = False,
@@ -159,8 +165,9 @@ def _run(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     with ConsoleReporter() as reporter, stop_requests() as stop:
         pack = prepare(
-            dataset, root, lambda done, total: reporter.report(f"prepare {dataset}", done, total)
-        )
+            dataset, root,
+            lambda done, total: reporter.report(f"prepare {dataset}", done, total), selection,
+        )  # fmt: skip
         cells = plan(
             dataset, pack, methods, shots, range(seed, seed + seeds), wanted_recipe,
             wanted_budget, precision, device, train_k_shot,
@@ -276,7 +283,7 @@ def verify(record: Path, root: Path | None, n_episode: int | None) -> None:
     Example: repro verify results/glyphs --n 20
     """
     keep_large_buffers()
-    from repro.data import prepare
+    from repro.data import pack_of, prepare
     from repro.interrupts import stop_requests
     from repro.progress import ConsoleReporter
     from repro.records import MODEL, read_record
@@ -290,7 +297,9 @@ def verify(record: Path, root: Path | None, n_episode: int | None) -> None:
     failed = False
     with ConsoleReporter() as reporter, stop_requests() as stop:
         for path in found:
-            pack = prepare(read_record(path).dataset, root)
+            named = read_record(path)
+            same = pack_of(named.dataset, str(named.config.get("data_digest")))
+            pack = same or prepare(named.dataset, root)
             verdict = run_verify(path, pack, reporter, stop, n_episode)
             click.echo(verdict.sentence(path))
             failed |= not verdict.ok

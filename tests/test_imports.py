@@ -24,7 +24,8 @@ LAYERS = [
     {"plain"},
     {"bench", "bench_work"},
     {"analysis"},
-    {"cli_bench", "cli_data", "cli_results"},
+    {"cli_options"},
+    {"cli_bench", "cli_data", "cli_fetch", "cli_results"},
     {"cli"},
     {"__main__"},
 ]
