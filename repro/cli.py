@@ -15,6 +15,7 @@ from repro import __version__, paper
 from repro.allocator import keep_large_buffers
 from repro.cli_bench import bench
 from repro.cli_data import data, doctor, episodes
+from repro.cli_fetch import fetch_data
 from repro.cli_options import selection_options
 from repro.cli_results import check, plot_curves, plot_gates, plot_table, publish, restore, table
 from repro.errors import RecordError, ReproError, from_os_error, unknown
@@ -306,6 +307,7 @@ def verify(record: Path, root: Path | None, n_episode: int | None) -> None:
     sys.exit(1 if failed else 0)
 
 
+data.add_command(fetch_data)
 for command in (
     data,
     episodes,
