@@ -15,6 +15,7 @@ from pathlib import Path
 
 from repro import storage
 from repro.data import folder, glyphs, mini_imagenet
+from repro.data.cifar100 import Cifar100
 from repro.data.dataset import Dataset, ImageProgress, Selection, check_selection, ignore
 from repro.data.images import SPLITS, ImageSplit, cache_folder, open_pack, packs_of
 from repro.errors import DataError, RecordError, ReproError, unknown
@@ -45,6 +46,8 @@ _BUILT_IN: dict[str, Dataset] = {
     for dataset in (
         _Fixed("glyphs", "", lambda _, progress: glyphs.prepare(progress)),
         _Fixed("mini-imagenet", mini_imagenet.LAYOUTS, _mini_imagenet),
+        Cifar100("cifar-fs"),
+        Cifar100("fc100"),
         folder,
     )
 }
