@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from repro import storage
-from repro.data import folder, glyphs, mini_imagenet, omniglot
+from repro.data import folder, glyphs, mini_imagenet, omniglot, tiered_imagenet
 from repro.data.cifar100 import Cifar100
 from repro.data.dataset import Dataset, ImageProgress, Selection, check_selection, ignore
 from repro.data.images import SPLITS, ImageSplit, cache_folder, open_pack, packs_of
@@ -49,6 +49,7 @@ _BUILT_IN: dict[str, Dataset] = {
         Cifar100("cifar-fs"),
         Cifar100("fc100"),
         omniglot,
+        tiered_imagenet,
         folder,
     )
 }
