@@ -146,8 +146,8 @@ def _run(
     threads: int | None = None,
     only_training: bool = False,
     unfinished: bool = False,
-) -> None:
-    """Plan the cells, run them, name what failed."""
+) -> Path:
+    """Plan the cells, run them, name what failed; the pack they ran on."""
     from repro import config
 
     wanted_recipe, wanted_budget = config.recipe(recipe), config.budget(budget)
@@ -187,6 +187,7 @@ def _run(
         click.echo(f"error: {failure.message}", err=True)
     if failures:
         sys.exit(failures[0].exit_code)
+    return pack
 
 
 @cli.command()
@@ -209,8 +210,12 @@ def reproduce(ctx: click.Context, /, methods: str, shots: str, **options: Any) -
     from repro import config
 
     names = list(paper.METHODS) if methods == "paper" else methods.split(",")
-    _run(names, _numbers(shots, "--shots"), **options)
+    pack = _run(names, _numbers(shots, "--shots"), **options)
     dataset, runs = options["dataset"], options["runs"]
+    from repro.data import find
+
+    if find(dataset).accepts:  # there may be records of other images under this name
+        dataset = f"{dataset}@{pack.name.rpartition('-')[2]}"
     recipe = config.recipe(options["recipe"]).name
     budget = config.budget(options["budget"]).name
     shown = {"dataset": dataset, "runs": runs, "source": "runs", "recipe": recipe,
@@ -300,7 +305,7 @@ def verify(record: Path, root: Path | None, n_episode: int | None) -> None:
         for path in found:
             named = read_record(path)
             same = pack_of(named.dataset, str(named.config.get("data_digest")))
-            pack = same or prepare(named.dataset, root)
+            pack = same if same and root is None else prepare(named.dataset, root)
             verdict = run_verify(path, pack, reporter, stop, n_episode)
             click.echo(verdict.sentence(path))
             failed |= not verdict.ok

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from repro.errors import UsageError, unknown
+from repro.errors import Interrupted, UsageError, unknown
 
 FETCHED = ("mini-imagenet",)
 
@@ -60,5 +60,10 @@ def fetch_data(
                 seen[name] = mebibytes
                 reporter.report(f"fetch {name}", mebibytes, max(total, done + 1) // 2**20, "MiB")
 
-        place = mirrors.fetch(folder, tried, show, reporter.say, Patience(timeout_s))
+        try:
+            place = mirrors.fetch(folder, tried, show, reporter.say, Patience(timeout_s))
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"stopped; what has arrived is kept under {folder}, and the same command goes on"
+            ) from None
     click.echo(f"{place} is complete; `repro data prepare {dataset} --data {place}` packs it")

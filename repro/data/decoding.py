@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -73,7 +74,9 @@ def fill_by_threads(
     Args:
         tick: called with the number of images that were added.
     """
-    with ThreadPoolExecutor(2) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(2) as pool:
+        # Pillow warns, without a name, of damaged metadata in images that it can read.
+        warnings.filterwarnings("ignore", module=r"PIL\.")
         for first in range(0, len(items), _CHUNK):
             part = items[first : first + _CHUNK]
             for row, image in enumerate(pool.map(read, part), first):

@@ -308,6 +308,19 @@ def test_the_command_shows_the_terms_and_asks_for_agreement(
         assert "unknown" in wrong.output
 
 
+def test_ctrl_c_says_that_the_download_can_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(_: Patience) -> list[RemoteFile]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mirrors, "MIRRORS", (Mirror("slow", "", stopped),))
+    words = ["data", "fetch", "mini-imagenet", "--accept-terms", "--output", str(tmp_path)]
+    done = CliRunner().invoke(cli, words)
+    assert done.exit_code == 130
+    assert "the same command goes on" in done.output
+
+
 def test_the_named_mirrors_have_keepers_and_their_files_checksums() -> None:
     assert [mirror.name for mirror in mirrors.MIRRORS] == ["zenodo", "archive", "hugging-face"]
     (archive,) = mirrors.MIRRORS[1].files(QUICK)

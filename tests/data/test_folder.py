@@ -2,6 +2,7 @@
 
 import io
 import json
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,12 +19,13 @@ from repro.data import prepare
 from repro.data.dataset import Selection
 from repro.data.decoding import decode
 from repro.data.images import open_pack
-from repro.data.splitting import by_shares
+from repro.data.splitting import by_file, by_shares
 from repro.episodes import EpisodeSampler
 from repro.errors import DataError, ReproError, UsageError
 from repro.interrupts import StopRequest
 from repro.progress import Silent
 from tests.conftest import TINY
+from tests.test_fuzz import mutated
 
 CLASSES = [f"class {i:02}" for i in range(10)]
 CLASSES += ["größe", "größe/ß", "猫 🐈", "a,b\"c'", "nested/a/b", "-x", "[*]"]
@@ -170,6 +172,17 @@ def test_grey_16_bit_transparent_palette_cmyk_and_turned_images_are_read() -> No
     np.testing.assert_array_equal(upright, np.rot90(pixels, -1))
 
 
+def test_damaged_metadata_of_a_readable_image_is_no_warning(root: Path) -> None:
+    buffer = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x010E] = "a description that is cut off"
+    Image.new("RGB", (9, 9), "red").save(buffer, "JPEG", exif=exif.tobytes()[:-20])
+    with pytest.warns(UserWarning, match="Corrupt EXIF|Possibly corrupt|Truncated"):
+        assert decode(buffer.getvalue(), "x", 16)[0, 0, 0] > 250
+    (root / "class 00/0.jpg").write_bytes(buffer.getvalue())
+    prepare("folder", root, selection=CHOICE)  # warnings are errors in these tests
+
+
 def spoiled(root: Path, tmp_path: Path, what: str) -> tuple[Path, Selection]:
     """The good folder, spoiled in one way; and what to ask for."""
     path = tmp_path / "split.csv"
@@ -260,6 +273,33 @@ def test_what_cannot_be_packed_is_said_and_leaves_no_pack(
     assert "\n" not in str(caught.value)
     assert list(cache.glob("packs/*")) == []
     assert list(cache.glob("sources/*")) == []
+
+
+@pytest.mark.filterwarnings("ignore:::PIL")
+def test_damaged_images_and_split_files_are_read_or_refused_never_a_traceback(
+    tmp_path: Path,
+) -> None:
+    rng = random.Random(0)
+    noise = np.random.default_rng(0).integers(0, 255, (12, 12, 4), np.uint8)
+    kinds = {"PNG": noise, "GIF": noise[..., 0], "JPEG": noise[..., :3], "TIFF": noise,
+             "WEBP": noise, "BMP": noise[..., :3]}  # fmt: skip
+    refused = 0
+    for kind, pixels in kinds.items():
+        content = encoded(Image.fromarray(pixels), kind)
+        for _ in range(60):
+            try:
+                assert decode(mutated(content, rng), "x", 16).shape == (16, 16, 3)
+            except DataError:
+                refused += 1
+    path = tmp_path / "split.json"
+    whole = {"train": CLASSES[:5], "val": CLASSES[5:10], "test": CLASSES[10:]}
+    for _ in range(150):
+        path.write_bytes(mutated(json.dumps(whole).encode(), rng))
+        try:
+            by_file(CLASSES, path)
+        except DataError:
+            refused += 1
+    assert refused > 150
 
 
 def test_an_option_that_means_nothing_is_refused() -> None:
