@@ -121,8 +121,9 @@ def _alone(lock: Path, target: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        with contextlib.suppress(OSError):
+            lock.unlink()  # while it is held: nobody else can hold this one
         held.release()
-        lock.unlink(missing_ok=True)
 
 
 def _receive(file: RemoteFile, part: Path, progress: Progress, patience: Patience) -> None:
