@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -16,9 +16,14 @@ from repro.allocator import keep_large_buffers
 from repro.cli_bench import bench
 from repro.cli_compare import compare, power
 from repro.cli_data import data, doctor, episodes
+from repro.cli_fetch import fetch_data
+from repro.cli_options import selection_options
 from repro.cli_report import report
 from repro.cli_results import check, plot_curves, plot_gates, plot_table, publish, restore, table
 from repro.errors import RecordError, ReproError, from_os_error, unknown
+
+if TYPE_CHECKING:
+    from repro.data.dataset import Selection
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -105,6 +110,7 @@ def run_options(function: F) -> F:
                      is_eager=True, expose_value=False, callback=_log_to,
                      help="Write everything there; outlives the terminal."),
     ]  # fmt: skip
+    function = selection_options(function)
     for option in reversed(options):
         function = option(function)
     return function
@@ -137,12 +143,13 @@ def _run(
     jobs: str,
     runs: Path,
     force: bool,
+    selection: Selection,
     train_k_shot: int | None = None,
     threads: int | None = None,
     only_training: bool = False,
     unfinished: bool = False,
-) -> None:
-    """Plan the cells, run them, name what failed."""
+) -> Path:
+    """Plan the cells, run them, name what failed; the pack they ran on."""
     from repro import config
 
     wanted_recipe, wanted_budget = config.recipe(recipe), config.budget(budget)
@@ -161,8 +168,9 @@ def _run(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     with ConsoleReporter() as reporter, stop_requests() as stop:
         pack = prepare(
-            dataset, root, lambda done, total: reporter.report(f"prepare {dataset}", done, total)
-        )
+            dataset, root,
+            lambda done, total: reporter.report(f"prepare {dataset}", done, total), selection,
+        )  # fmt: skip
         cells = plan(
             dataset, pack, methods, shots, range(seed, seed + seeds), wanted_recipe,
             wanted_budget, precision, device, train_k_shot,
@@ -181,6 +189,7 @@ def _run(
         click.echo(f"error: {failure.message}", err=True)
     if failures:
         sys.exit(failures[0].exit_code)
+    return pack
 
 
 @cli.command()
@@ -203,8 +212,12 @@ def reproduce(ctx: click.Context, /, methods: str, shots: str, **options: Any) -
     from repro import config
 
     names = list(paper.METHODS) if methods == "paper" else methods.split(",")
-    _run(names, _numbers(shots, "--shots"), **options)
+    pack = _run(names, _numbers(shots, "--shots"), **options)
     dataset, runs = options["dataset"], options["runs"]
+    from repro.data import find
+
+    if find(dataset).accepts:  # there may be records of other images under this name
+        dataset = f"{dataset}@{pack.name.rpartition('-')[2]}"
     recipe = config.recipe(options["recipe"]).name
     budget = config.budget(options["budget"]).name
     shown = {"dataset": dataset, "runs": runs, "source": "runs", "recipe": recipe,
@@ -278,7 +291,7 @@ def verify(record: Path, root: Path | None, n_episode: int | None) -> None:
     Example: repro verify results/glyphs --n 20
     """
     keep_large_buffers()
-    from repro.data import prepare
+    from repro.data import pack_of, prepare
     from repro.interrupts import stop_requests
     from repro.progress import ConsoleReporter
     from repro.records import MODEL, read_record
@@ -292,13 +305,16 @@ def verify(record: Path, root: Path | None, n_episode: int | None) -> None:
     failed = False
     with ConsoleReporter() as reporter, stop_requests() as stop:
         for path in found:
-            pack = prepare(read_record(path).dataset, root)
+            named = read_record(path)
+            same = pack_of(named.dataset, str(named.config.get("data_digest")))
+            pack = same if same and root is None else prepare(named.dataset, root)
             verdict = run_verify(path, pack, reporter, stop, n_episode)
             click.echo(verdict.sentence(path))
             failed |= not verdict.ok
     sys.exit(1 if failed else 0)
 
 
+data.add_command(fetch_data)
 for command in (
     data,
     episodes,

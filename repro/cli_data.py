@@ -7,11 +7,16 @@ import json
 import os
 import platform
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from repro import paper, storage
+from repro.cli_options import selection_options
 from repro.errors import DataError, ReproError, unknown
+
+if TYPE_CHECKING:
+    from repro.data.dataset import Selection
 
 PINNED_EPISODES = Path(__file__).parent / "data" / "pinned_episodes.json"
 
@@ -26,21 +31,20 @@ def data() -> None:
 
 @data.command("list")
 def list_data() -> None:
-    """Name the data sets and what is prepared."""
-    from repro.data import DATASETS
-    from repro.data.images import cache_folder
+    """Name the data sets, plug-ins too, and what is prepared of each."""
+    from repro.data import names
+    from repro.data.images import packs_of, summary
 
-    for name in DATASETS:
-        packs = sorted(
-            path.parent.name for path in cache_folder().glob(f"packs/{name}-*/pack.json")
-        )
-        click.echo(f"{name}: {', '.join(packs) or 'not prepared yet'}")
+    for name in names():
+        told = [summary(pack) for pack in packs_of(name)]
+        click.echo(f"{name}: {'; '.join(told) or 'not prepared yet'}")
 
 
 @data.command("prepare")
 @click.argument("dataset")
 @click.option("--data", "root", type=click.Path(path_type=Path), help="Folder of the images.")
-def prepare_data(dataset: str, root: Path | None) -> None:
+@selection_options
+def prepare_data(dataset: str, root: Path | None, selection: Selection) -> None:
     """Check a copy and pack it for fast reading.
 
     Example: repro data prepare mini-imagenet --data ~/mini-imagenet
@@ -50,8 +54,9 @@ def prepare_data(dataset: str, root: Path | None) -> None:
 
     with ConsoleReporter() as reporter:
         pack = prepare(
-            dataset, root, lambda done, total: reporter.report(f"prepare {dataset}", done, total)
-        )
+            dataset, root,
+            lambda done, total: reporter.report(f"prepare {dataset}", done, total), selection,
+        )  # fmt: skip
     click.echo(str(pack))
 
 
@@ -151,8 +156,8 @@ def doctor() -> None:
     import torch
 
     from repro.cells import resolve_precision
-    from repro.data import DATASETS
-    from repro.data.images import cache_folder, verify_pack
+    from repro.data import names
+    from repro.data.images import cache_folder, packs_of, verify_pack
 
     click.echo(f"python {platform.python_version()} on {platform.platform()}")
     for name in ("repro", "torch", "torchvision", "numpy", "scipy", "pandas", "matplotlib"):
@@ -165,13 +170,13 @@ def doctor() -> None:
     click.echo(f"accelerator: {torch.cuda.get_device_name() if device == 'cuda' else 'none'}")
     click.echo(f"precision auto at 84 px: {resolve_precision('auto', 84, device)}")
     click.echo(f"cache: {cache_folder()}")
-    for name in DATASETS:
-        packs = sorted(cache_folder().glob(f"packs/{name}-*/pack.json"))
+    for name in names():
+        packs = packs_of(name)
         if not packs:
             click.echo(f"{name}: not prepared yet")
-        for path in packs:
+        for pack in packs:
             try:
-                verify_pack(path.parent)
-                click.echo(f"{name}: {path.parent.name}, pixels verified")
+                verify_pack(pack)
+                click.echo(f"{name}: {pack.name}, pixels verified")
             except ReproError as error:
                 click.echo(f"{name}: {error}")

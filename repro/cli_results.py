@@ -44,10 +44,18 @@ def source_options(function: F) -> F:
 
 
 def read_source(dataset: str, source: str | None, runs: Path) -> tuple[list[records.Record], str]:
-    """The records asked for, and whether they are ``runs`` or ``results``."""
+    """The records asked for, and whether they are ``runs`` or ``results``.
+
+    ``folder@1a2b3c4d`` are those on the images (pack digest) that begin so.
+    """
+    dataset, _, images = dataset.partition("@")
     for name, root in (("runs", runs), ("results", RESULTS)):
         if source in (None, name):
-            found = records.read_records(root, dataset)
+            found = [
+                record
+                for record in records.read_records(root, dataset)
+                if record.digests.get("data", "").startswith(images)
+            ]
             if found or source == name:
                 if not found:
                     raise RecordError(

@@ -36,7 +36,8 @@ def select_records(
     Of those of the recipe (None: any), budget and seed asked for, the one of the largest budget
     (paper, quick, smoke, then others by training steps), then of the lowest seed, then the newest.
     Models tested at another shot than they were trained for are left out, and so are records of
-    an older numerics revision than the newest found: their numbers are not mixed.
+    an older numerics revision than the newest found, or of other images than the newest record's
+    (another folder, another split): their numbers are not mixed.
     """
     found = [
         record
@@ -48,9 +49,11 @@ def select_records(
         and record.method in paper.METHODS
     ]
     revision = max((record.numerics_revision for record in found), default=0)
+    found = [record for record in found if record.numerics_revision == revision]
+    newest = max(found, key=lambda record: record.started_at, default=None)
     best: dict[tuple[int, int], Record] = {}
     for record in found:
-        if record.numerics_revision != revision:
+        if newest is None or record.digests.get("data") != newest.digests.get("data"):
             continue
         key = paper.METHODS.index(record.method), record.k_shot
         other = best.get(key)

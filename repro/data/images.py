@@ -167,6 +167,25 @@ def open_pack(pack: Path, split: str) -> ImageSplit:
     )
 
 
+def packs_of(dataset: str) -> list[Path]:
+    """The folders of the packs of a data set in the cache, sorted."""
+    # Twelve digits: the packs of folder are not those of folder-two.
+    pattern = f"packs/{dataset}-{'[0-9a-f]' * 12}/pack.json"
+    return sorted(path.parent for path in cache_folder().glob(pattern))
+
+
+def summary(pack: Path) -> str:
+    """A pack in a few words: its name, classes and images per split, size."""
+    try:
+        splits = _header(pack)["splits"]
+        told = [f"{len(splits[split]['class_ids'])} {split}" for split in SPLITS]
+        images = sum(sum(splits[split]["counts"]) for split in SPLITS)
+        size = splits["test"]["shape"][1]
+    except (DataError, KeyError, TypeError, IndexError):
+        return f"{pack.name} (damaged; delete it)"
+    return f"{pack.name} ({', '.join(told)} classes, {images:,} images of {size} px)"
+
+
 def verify_pack(pack: Path) -> None:
     """Read all pixels again and compare their digests.
 

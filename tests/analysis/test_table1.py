@@ -10,11 +10,14 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from repro import paper
 from repro.analysis import table1
 from repro.analysis.seeds import estimate
+from repro.cli import cli
 from repro.errors import RecordError, UsageError
+from repro.records import Record
 from tests.analysis.analysis_doubles import record, spread
 
 
@@ -186,3 +189,26 @@ def test_latex_compiles_and_has_the_papers_rows(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout[-2000:]
     assert "Overfull" not in done.stdout  # it fits an article's column
     assert (tmp_path / "table.pdf").stat().st_size > 1000
+
+
+def test_records_of_other_images_are_not_mixed_and_can_be_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def on(images: str, k_shot: int, day: int) -> Record:
+        return record(
+            k_shot=k_shot, dataset="folder", digests={"data": images * 64},
+            started_at=f"2026-01-0{day}T00:00:00+00:00",
+        )  # fmt: skip
+
+    # A second folder came last, and has its 1-shot cell alone.
+    both = [on("a", 1, 1), on("a", 5, 2), on("b", 1, 3)]
+    (chosen,) = table1.select_records(both, "authors-code")
+    assert chosen.digests["data"] == "b" * 64
+    monkeypatch.setattr("repro.records.read_records", lambda root, dataset: both)
+    for asked, n_measured in (("folder", 1), ("folder@aaaa", 2), ("folder@bbbb", 1)):
+        shown = CliRunner().invoke(cli, ["table", "--dataset", asked, "--format", "json"])
+        assert shown.exit_code == 0, shown.output
+        cells = json.loads(shown.output)
+        assert sum(cell["measured_mean"] is not None for cell in cells) == n_measured
+    wrong = CliRunner().invoke(cli, ["table", "--dataset", "folder@cccc"])
+    assert wrong.exit_code == 1

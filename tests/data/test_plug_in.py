@@ -1,0 +1,91 @@
+"""A data set of another package: installed by pip, found by its entry point, run like any other."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import repro
+from repro import storage
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "plug-in"
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder into which pip installed the example, from a copy of its sources."""
+    folder = tmp_path_factory.mktemp("plug-in")
+    shutil.copytree(EXAMPLE, folder / "source")
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation",
+         "--no-index", "--disable-pip-version-check", "--target", folder / "site",
+         folder / "source"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return folder / "site"
+
+
+@pytest.fixture
+def run(installed: Path, tmp_path: Path) -> Run:
+    def call(*words: str, site: Path = installed) -> subprocess.CompletedProcess[str]:
+        home = str(Path(repro.__file__).parents[1])
+        paths = {"PYTHONPATH": os.pathsep.join([str(site), home])}
+        return subprocess.run(
+            [sys.executable, "-m", "repro", *words], capture_output=True, text=True, cwd=tmp_path,
+            env={**os.environ, **paths, "REPRO_CACHE": str(tmp_path / "cache")}, check=False,
+        )  # fmt: skip
+
+    return call
+
+
+def test_the_example_has_fewer_than_forty_lines() -> None:
+    lines = [path.read_text().splitlines() for path in EXAMPLE.iterdir() if path.is_file()]
+    assert sum(map(len, lines)) < 40
+
+
+def test_an_installed_data_set_is_listed_prepared_and_run(run: Run, tmp_path: Path) -> None:
+    assert "stripes: not prepared yet" in run("data", "list").stdout
+    done = run(
+        "evaluate", "nearest_neighbor", "--dataset", "stripes", "--image-size", "20", "--budget",
+        "smoke,n_test_episode=4", "--recipe", "authors-code,neighbor_features=pixels",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (record,) = (tmp_path / "runs/stripes").rglob("record.json")
+    accuracy = storage.read_json(record)["accuracy"]
+    assert len(accuracy) == 4
+    assert min(accuracy) > 0.3  # near stripes are near in angle
+    assert "500 images of 20 px" in run("data", "list").stdout
+    refused = run("data", "prepare", "stripes", "--split", "0.5/0.2/0.3")
+    assert refused.returncode == 2
+    assert "--split means nothing for stripes, which has only --image-size" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("import numpy", "import nowhere.numpy", "cannot be loaded (No module named 'nowhere')"),
+        ('name = "stripes"', 'name = "lines"', "is not a data set: it calls itself 'lines'"),
+        ("accepts =", "takes =", "is not a data set: it has no accepts"),
+        ("return build_pack", "build_pack", "prepared no usable pack"),
+        ("build_pack(self.name", "build_pack('glyphs'", "it is a pack of glyphs"),
+        ("(25,) * len", "(19,) * len", "every class needs at least 20 images"),
+    ],
+)
+def test_a_broken_data_set_is_one_sentence_and_others_still_work(
+    run: Run, installed: Path, tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    site = tmp_path / "site"
+    shutil.copytree(installed, site, ignore=shutil.ignore_patterns("__pycache__"))
+    source = (site / "stripes.py").read_text()
+    assert old in source
+    (site / "stripes.py").write_text(source.replace(old, new))
+    failed = run("episodes", "write", "stripes", "--output", "x", site=site)
+    assert failed.returncode == 1
+    assert said in failed.stderr
+    assert failed.stderr.count("\n") == 1
+    assert run("data", "list", site=site).returncode == 0
