@@ -72,9 +72,10 @@ def test_analysis_and_its_commands_import_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_no_pickle_is_ever_loaded() -> None:
+def test_no_pickle_is_ever_loaded_but_by_the_reader_of_plain_data() -> None:
     for path in HOME.rglob("*.py"):
-        assert not imported(path) & {"pickle", "cPickle", "dill", "joblib", "shelve"}, path
+        if path != HOME / "data" / "safe_pickle.py":
+            assert not imported(path) & {"pickle", "cPickle", "dill", "joblib", "shelve"}, path
         assert "torch.load" not in path.read_text(), path
         assert "allow_pickle=True" not in path.read_text(), path
 
