@@ -22,7 +22,7 @@ def _ignore(done: int, total: int) -> None:
 def _fingerprint(root: Path) -> str:
     """Cheap and enough to notice a changed copy: names, sizes and times of zips and classes."""
     lines = []
-    for path in sorted(root.iterdir()) if root.is_dir() else []:
+    for path in sorted(root.iterdir()) if root.is_dir() else [root] * root.exists():
         inner = sorted(path.iterdir()) if path.is_dir() else []
         for item in (path, *inner):
             stat = item.stat()
