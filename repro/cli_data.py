@@ -42,7 +42,9 @@ def list_data() -> None:
 
 @data.command("prepare")
 @click.argument("dataset")
-@click.option("--data", "root", type=click.Path(path_type=Path), help="Folder of the images.")
+@click.option(
+    "--data", "root", type=click.Path(path_type=Path), help="Folder or archive of the images."
+)
 @selection_options
 def prepare_data(dataset: str, root: Path | None, selection: Selection) -> None:
     """Check a copy and pack it for fast reading.
@@ -62,15 +64,25 @@ def prepare_data(dataset: str, root: Path | None, selection: Selection) -> None:
 
 @data.command("check")
 @click.argument("path", type=click.Path(path_type=Path))
-def check_data(path: Path) -> None:
-    """Say what a folder with mini-ImageNet holds and whether it is the right copy.
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def check_data(path: Path, as_json: bool) -> None:
+    """Say what a folder or archive with mini-ImageNet holds and what is wrong; exit 1 if refused.
 
-    Example: repro data check ~/mini-imagenet
+    Example: repro data check ~/mini-imagenet.tar.gz
     """
-    from repro.data import mini_imagenet
+    from repro.data.check import examine
+    from repro.progress import ConsoleReporter
 
-    for line in mini_imagenet.describe(path):
-        click.echo(line)
+    if not path.exists():
+        raise DataError(f"nothing is at {path}; give the folder or archive of the images")
+    with ConsoleReporter() as reporter:
+        report = examine(path, lambda done, total: reporter.report("check", done, total))
+    if as_json:
+        click.echo(json.dumps(report.described(), indent=1, ensure_ascii=False))
+    else:
+        click.echo("\n".join(report.lines()))
+    if not report.accepted:
+        raise SystemExit(DataError.exit_code)
 
 
 @click.group()

@@ -23,6 +23,10 @@ from repro.cells import Place, plan, run_cell
 from repro.config import EpisodeSpec
 from repro.data import mini_imagenet
 from repro.data.images import build_pack, open_pack, verify_pack
+from repro.data.judging import judge
+from repro.data.layouts import detect
+from repro.data.ravi import Target
+from repro.data.sources import open_source
 from repro.episodes import EpisodeSampler, episodes_digest, manifest, verify_manifest
 from repro.errors import RecordError, ReproError, StorageError
 from repro.evaluation import Partial
@@ -31,9 +35,10 @@ from repro.interrupts import StopRequest
 from repro.progress import Silent
 from tests.analysis.analysis_doubles import write_gates
 from tests.conftest import TINY, tiny_plans
+from tests.data.layout_copies import LAYOUTS, SMALL, contain, small_files
 
 Reader = Callable[[Path], object]
-MUTATIONS = 350  # per reader, seeded; twelve readers
+MUTATIONS = 350  # per reader, seeded; two dozen readers
 
 
 def mutated(content: bytes, rng: random.Random) -> bytes:
@@ -56,14 +61,14 @@ def mutated(content: bytes, rng: random.Random) -> bytes:
     return content.replace(token, other, 1 + rng.randrange(3))
 
 
-def damage(path: Path, read: Reader, allowed: tuple[type[Exception], ...] = (ReproError,)) -> int:
+def damage(path: Path, read: Reader, n: int = MUTATIONS) -> int:
     """How many mutations of a file were refused; anything but a refusal or a success fails."""
     content, rng, refused = path.read_bytes(), random.Random(path.name), 0
-    for _ in range(MUTATIONS):
+    for _ in range(n):
         path.write_bytes(mutated(content, rng))
         try:
             read(path)
-        except allowed:
+        except ReproError:
             refused += 1
     path.write_bytes(content)
     read(path)
@@ -165,23 +170,56 @@ def test_images_and_archives(tmp_path: Path) -> None:
     path = tmp_path / "image.jpg"
     path.write_bytes(buffer.getvalue())
     damage(path, lambda p: mini_imagenet.decode(p.read_bytes(), p.name))
+    one = Target({"train": ("n01",), "val": ("n02",), "test": ("n03",)}, 1, {})
     root = tmp_path / "copy"
     root.mkdir()
-    for split in ("train", "val", "test"):
+    for split, (class_id,) in one.split.items():
         with zipfile.ZipFile(root / f"{split}.zip", "w") as archive:
-            archive.writestr(f"{split}/n01/0.jpg", buffer.getvalue())
-    damage(root / "test.zip", lambda p: _look(p.parent))
+            archive.writestr(f"{split}/{class_id}/0.jpg", buffer.getvalue())
+    damage(root / "test.zip", lambda p: _look(p.parent, one))
     with zipfile.ZipFile(root / "test.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("test/n01/0.jpg", bytes(65 * 2**20))
+        archive.writestr("test/n03/0.jpg", bytes(65 * 2**20))
     with pytest.raises(ReproError, match="would unpack to 68,157,440 bytes"):
-        _look(root)
+        _look(root, one)
 
 
-def _look(root: Path) -> None:
-    listing = mini_imagenet._list_split(root, "test")
-    for names in listing.files.values():
-        for name in names:
-            mini_imagenet.decode(listing.read(name), name)
+def _look(root: Path, target: Target) -> None:
+    with open_source(root, target.classes) as source:
+        copy = detect(source, target)
+        judged = judge(copy, target)
+        names = [n for classes in judged.plan.values() for of in classes.values() for n in of]
+        for name, content in copy.images(names):
+            mini_imagenet.decode_sized(content, name)
+
+
+@pytest.mark.parametrize(
+    ("layout", "container"),
+    [
+        ("split folders", "tar"),
+        ("split folders", "tar.gz"),
+        ("ILSVRC of tars", "tar"),
+        ("Ravi's images with csv", "zip"),
+        ("parquet", "tar"),
+    ],
+)
+def test_copies_in_archives(layout: str, container: str, tmp_path: Path) -> None:
+    path = contain(LAYOUTS[layout](tmp_path / "copy", small_files(), SMALL), container)
+    assert damage(path, lambda p: _look(p, SMALL), 100) > 0
+
+
+@pytest.mark.parametrize(
+    ("layout", "file"),
+    [
+        ("cache pickles", "mini-imagenet-cache-test.pkl"),
+        ("cache pickles of Python 2", "mini-imagenet-cache-test.pkl"),
+        ("category pickles", "miniImageNet_category_split_test.pickle"),
+        ("parquet", "test-00000-of-00002-0a1b2c.parquet"),
+        ("Ravi's images with csv", "test.csv"),
+    ],
+)
+def test_files_of_copies(layout: str, file: str, tmp_path: Path) -> None:
+    path = LAYOUTS[layout](tmp_path / "copy", small_files(), SMALL) / file
+    assert damage(path, lambda p: _look(p.parent, SMALL), 200) > 0
 
 
 def test_an_image_with_too_many_pixels_is_refused_before_it_is_decoded() -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from repro.config import EpisodeSpec
-from repro.data.mini_imagenet import IMAGES_PER_CLASS, RAVI_SPLIT
+from repro.data.ravi import IMAGES_PER_CLASS, RAVI_SPLIT
 from repro.episodes import Episode, EpisodeSampler, episodes_digest
 from repro.errors import RecordError
 

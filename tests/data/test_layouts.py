@@ -1,0 +1,85 @@
+"""The same images in any layout and container are the same pack."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from repro.data import mini_imagenet
+from repro.data.check import examine
+from repro.data.images import open_pack
+from tests.data.layout_copies import (
+    CONTAINERS,
+    LAYOUTS,
+    SMALL,
+    SPLIT,
+    cache_pickles,
+    category_pickles,
+    contain,
+    expected,
+    parquet,
+    ravi_flat,
+    small_files,
+    split_folders,
+)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("REPRO_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_in_every_container_is_the_pack_of_the_images(
+    layout: str, container: str, tmp_path: Path
+) -> None:
+    files = small_files()
+    copy = contain(LAYOUTS[layout](tmp_path / "copy", files, SMALL), container)
+    pack = mini_imagenet.prepare(copy, target=SMALL)
+    for split, classes in SPLIT.items():
+        opened = open_pack(pack, split)
+        assert opened.class_ids == classes
+        np.testing.assert_array_equal(opened.images, expected(files, SMALL, split))
+    assert examine(copy, target=SMALL).accepted
+
+
+REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "mini-imagenet"
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not REAL.exists(), reason="mini-ImageNet is not here")
+@pytest.mark.parametrize(
+    "layout", ["flat", "one level", "cache", "category", "parquet", "split tar.gz"]
+)
+def test_the_real_copy_in_other_layouts_is_the_published_pack(layout: str, tmp_path: Path) -> None:
+    from repro.data.ravi import ravi
+    from repro.data.sources import open_source
+
+    files: dict[str, dict[str, bytes]] = {}
+    with open_source(REAL) as source:
+        for name in source.ordered(n for n in source.names if n.endswith(".jpg")):
+            file = os.path.basename(name)
+            files.setdefault(file[:9], {})[file] = source.read(name)
+    files = {class_id: dict(sorted(of.items())) for class_id, of in sorted(files.items())}
+    root, target = tmp_path / "copy", ravi()
+    if layout == "flat":
+        ravi_flat(root, files, target)
+    elif layout == "one level":
+        LAYOUTS["one level"](root, files, target)
+    elif layout == "cache":
+        cache_pickles(root, files, target, 2, "validation")
+    elif layout == "category":
+        category_pickles(root, files, target)
+    elif layout == "parquet":
+        parquet(root, files, target)
+    else:
+        root = contain(split_folders(root, files, target), "tar.gz")
+    files.clear()
+    pack = mini_imagenet.prepare(root)
+    assert pack.name == "mini-imagenet-10f82ae4c084"
+    assert open_pack(pack, "test").digest == (
+        "10f82ae4c084b146d3f2afb45c1ca809997ce69029e9c22b07e52b33a18230c7"
+    )
