@@ -35,6 +35,12 @@ def invoke(*words: str) -> Result:
         (("reproduce", "--dataset", "mini-imagenet", "--data", "gone"), 1, "nothing is at gone"),
         (("reproduce", "--dataset", "mini-imagenet"), 1, "--data PATH"),
         (("data", "check", "gone"), 1, "nothing is at gone"),
+        (("data", "fetch", "glyphs"), 2, "unknown dataset that can be fetched"),
+        (("reproduce", "--dataset", "folder"), 1, "--data PATH"),
+        (("reproduce", "--dataset", "folder", "--data", "gone"), 1, "no folder gone"),
+        (("reproduce", "--dataset", "cifarfs"), 2, "did you mean 'cifar-fs'"),
+        (("train", "meta_lstm", "--image-size", "64"), 2, "--image-size means nothing for glyphs"),
+        (("evaluate", "finetune", "--split-seed", "-1"), 2, "is not in the range"),
         (("table", "--dataset", "glyphs"), 1, "no records of glyphs"),
         (("check", "--pinned"), 1, "no records"),
         (("plot-gates",), 1, "no records"),
@@ -62,7 +68,7 @@ def test_a_mistake_gets_one_sentence_and_its_exit_code(
 @pytest.mark.parametrize(
     "words", [(), ("data",), ("episodes",), ("train",), ("evaluate",), ("reproduce",), ("table",),
               ("check",), ("publish",), ("restore",), ("verify",), ("plot-gates",),
-              ("plot-curves",), ("doctor",)],
+              ("plot-curves",), ("doctor",), ("data", "prepare"), ("data", "fetch")],
 )  # fmt: skip
 def test_help_fits_a_screen_and_has_an_example(words: tuple[str, ...]) -> None:
     result = invoke(*words, "--help")
