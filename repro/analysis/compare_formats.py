@@ -61,8 +61,8 @@ def notes(pairs: Sequence[Comparison]) -> list[str]:
         f"First − second on the same episodes. Unit of every error: {unit} (episodes of a block "
         "share out one permutation of the classes). p t: paired t test; p flip: seeded sign-flip "
         f"permutation test; p Holm: of p t over the {_count(len(pairs))} shown. won, lost: shares "
-        "of episodes; d: mean over standard deviation of the differences per episode; narrower: the "
-        "paired 95% interval against the unpaired one."
+        "of episodes; d: mean over standard deviation of the differences per episode; narrower: "
+        "the paired 95% interval against the unpaired one."
     ]
     one = [pair for pair in pairs if pair.crossed is None]
     if one:
