@@ -1,6 +1,7 @@
 """repro data check tells the copies and wrong copies of mini-ImageNet apart."""
 
 import json
+import os
 import shutil
 import sys
 import tarfile
@@ -339,6 +340,34 @@ def test_what_systems_leave_beside_images_is_passed_over(tmp_path: Path) -> None
     archive = contain(root, "zip")
     for path in (root, archive):
         assert examine(path, target=SMALL).accepted
+
+
+def test_classes_beyond_those_of_mini_imagenet_are_left_out(tmp_path: Path) -> None:
+    root = LAYOUTS["one level"](tmp_path / "copy", small_files(), SMALL)
+    write(root / "n00000009/1.jpg", jpeg(3))
+    report = examine(root, target=SMALL)
+    assert report.accepted
+    assert codes(report) == {"regrouped", "other-classes"}
+    (root / "n00000002/n0000000200000002.jpg").unlink()
+    refused(root, SMALL, "missing-images", "n0000000200000002")
+
+
+def test_names_that_are_no_utf_8_can_be_told(tmp_path: Path) -> None:
+    root = split_folders(tmp_path / "copy", small_files(), SMALL)
+    odd = os.fsencode(root / "train/n00000001") + b"/\xff\xfe.jpg"
+    os.rename(root / "train/n00000001/n0000000100000002.jpg", odd)
+    refused(root, SMALL, "missing-images", "train/n00000001/\ufffd\ufffd.jpg")
+    said = CliRunner().invoke(cli, ["data", "check", str(root)])
+    assert "refused" in said.stdout
+
+
+def test_preparation_says_that_it_regroups(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mini_imagenet.prepare(
+        LAYOUTS["one level"](tmp_path / "copy", small_files(), SMALL), target=SMALL
+    )
+    assert "No split; regrouped by WordNet id into Ravi's" in caplog.text
 
 
 def test_a_download_beside_what_was_unpacked_is_not_read_twice(tmp_path: Path) -> None:
