@@ -78,9 +78,9 @@ def check_data(path: Path, as_json: bool) -> None:
     with ConsoleReporter() as reporter:
         report = examine(path, lambda done, total: reporter.report("check", done, total))
     if as_json:
-        click.echo(json.dumps(report.described(), indent=1, ensure_ascii=False))
+        click.echo(json.dumps(report.described(), indent=1))
     else:
-        click.echo("\n".join(report.lines()))
+        click.echo("\n".join(report.lines()).encode(errors="replace").decode())
     if not report.accepted:
         raise SystemExit(DataError.exit_code)
 

@@ -56,6 +56,8 @@ def judge(copy: Copy, target: Target) -> Judgement:
     holders: dict[str, dict[str, Sequence[str]]] = {}
     for split, classes in groups.items():
         for class_id, names in classes.items():
+            if not class_id:
+                continue  # loose images, such as a logo
             holders.setdefault(class_id, {})[split] = names
     plan: Plan = {
         split: {
@@ -70,7 +72,9 @@ def judge(copy: Copy, target: Target) -> Judgement:
             for names in classes_of.values():
                 names.sort(key=lambda name: PurePosixPath(name).name)
     words, found = _split(groups, holders, target)
-    findings = _classes(groups, holders, target) or [*found, *_counts(copy, plan, target)]
+    findings = _classes(groups, holders, target)
+    if not any(finding.refused for finding in findings):
+        findings += [*found, *_counts(copy, plan, target)]
     notes = [Finding("note", f"{note}.", False) for note in copy.notes]
     return Judgement(plan, words, (*findings, *notes))
 
@@ -96,7 +100,7 @@ def _classes(
     )
     if not missing:
         text = f"{len(other)} classes that are not of mini-ImageNet are left out ({some(other)})."
-        return [Finding("other-classes", text, False)] if other and len(groups) > 1 else []
+        return [Finding("other-classes", text, False)] if other else []
     gone = [split for split, classes in target.split.items() if not set(classes) & holders.keys()]
     if not other and gone:
         text = (

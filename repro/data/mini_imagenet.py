@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import struct
 import zlib
 from collections.abc import Callable, Collection, Iterator
@@ -32,6 +33,7 @@ _UNREADABLE = (
 _CHUNK = 256  # images read ahead of the decoders
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 
 def decode(content: bytes, name: str) -> Pixels:
@@ -103,6 +105,8 @@ def prepare(
             raise DataError(
                 f"{root}: {refusal.text.removesuffix('.')} (`repro data check {root}` tells all)"
             )
+        for finding in judged.findings:
+            _log.warning("%s: %s", root, finding.text)
         done = 0
 
         def filler(names: list[str]) -> Callable[[Pixels], None]:

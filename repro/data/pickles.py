@@ -17,6 +17,7 @@ from repro.errors import DataError
 
 # Images of training classes held out for ordinary classification; not part of mini-ImageNet.
 _HELD_OUT = re.compile(r"train_phase_(val|test|trainval)", re.IGNORECASE)
+MAX_BYTES = 3 * 2**30  # the largest published pickle has 0.8 GiB
 _SPLIT = re.compile(r"train|validation|val|test", re.IGNORECASE)
 
 
@@ -52,7 +53,7 @@ def _load(source: Source, file: str) -> dict[str, Any]:
         head = stream.read(512)
     if is_html(head):
         raise html_error(source.called(file))
-    with source.open(file) as stream:
+    with source.open(file, MAX_BYTES) as stream:
         content = safe_pickle.load(cast(BinaryIO, stream), source.called(file), encoding="bytes")
     if isinstance(content, dict):
         found = {_text(key): value for key, value in content.items()}

@@ -114,7 +114,8 @@ class Source:
 
     def add(self, name: str, entry: _Entry, within: str = "") -> None:
         """One more file; those that systems leave beside the images are passed over."""
-        path = PurePosixPath(name)
+        # Names that are not UTF-8 can be shown, and are still opened by their bytes.
+        path = PurePosixPath(name.encode(errors="surrogateescape").decode(errors="replace"))
         if path.is_absolute() or ".." in path.parts:
             raise DataError(
                 f"{self.origin} names a file outside of itself ({name}); do not use this archive"
