@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from repro.data.images import Pixels
+from repro.data.images import SPLITS, Pixels
 from repro.data.ravi import Target
 from repro.data.sources import Source, html_error, is_html
 from repro.errors import DataError
@@ -191,7 +191,7 @@ def _by_list(source: Source, images: list[str], lists: dict[str, list[tuple[str,
     if len(images) > named:
         notes.append(f"{len(images) - named + len(absent):,} images are in no csv and are left out")
     return Copy(
-        f"images with {', '.join(f'{split}.csv' for split in lists)}",
+        f"images with {', '.join(f'{split}.csv' for split in SPLITS if split in lists)}",
         source.origin, _sorted(groups), _reader(source), tuple(notes), tuple(absent),
     )  # fmt: skip
 

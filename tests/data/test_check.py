@@ -101,6 +101,19 @@ def test_the_same_pixels_have_one_digest_and_others_another(tmp_path: Path) -> N
     assert one.pixels_digest == two.pixels_digest != three.pixels_digest
 
 
+REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "mini-imagenet"
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not REAL.exists(), reason="mini-ImageNet is not here")
+def test_the_real_copy_is_known_by_its_files_and_by_its_pixels() -> None:
+    report = examine(REAL)
+    assert report.accepted
+    assert codes(report) == {"duplicated-images"}
+    assert "pixel for pixel the copy of the published results" in report.known[-1]
+    assert [what.split()[0] for what in report.known[:3]] == ["test.zip", "train.zip", "val.zip"]
+
+
 @pytest.mark.parametrize("name", ["mini.tar.gz", "mini.zip", "copy.pkl", "s.parquet", "train.csv"])
 def test_a_web_page_under_any_name_is_called_one(name: str, tmp_path: Path) -> None:
     page = b"\n<!DOCTYPE html><html><head><title>Google Drive - Virus scan warning</title>"

@@ -1,12 +1,13 @@
 """The same images in any layout and container are the same pack."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from repro.data import mini_imagenet
+from repro.data import mini_imagenet, prepare
 from repro.data.check import examine
 from repro.data.images import open_pack
 from tests.data.layout_copies import (
@@ -18,6 +19,7 @@ from tests.data.layout_copies import (
     category_pickles,
     contain,
     expected,
+    jpeg,
     parquet,
     ravi_flat,
     small_files,
@@ -44,6 +46,44 @@ def test_every_layout_in_every_container_is_the_pack_of_the_images(
         assert opened.class_ids == classes
         np.testing.assert_array_equal(opened.images, expected(files, SMALL, split))
     assert examine(copy, target=SMALL).accepted
+
+
+def test_an_archive_of_the_images_serves_with_its_csv_files_beside_it_and_alone(
+    tmp_path: Path,
+) -> None:
+    root = ravi_flat(tmp_path / "copy", small_files(), SMALL)
+    pack = mini_imagenet.prepare(root, target=SMALL)
+    archive = contain(root / "images", "zip")
+    shutil.rmtree(root / "images")
+    report = examine(root, target=SMALL)
+    assert report.layout == "images with train.csv, val.csv, test.csv"
+    assert mini_imagenet.prepare(root, target=SMALL) == pack
+    assert mini_imagenet.prepare(archive, target=SMALL) == pack
+
+
+def test_archives_of_the_splits_may_themselves_be_in_an_archive(tmp_path: Path) -> None:
+    root = split_folders(tmp_path / "copy", small_files(), SMALL)
+    pack = mini_imagenet.prepare(root, target=SMALL)
+    for split, container in (("train", "tar"), ("val", "zip"), ("test", "tar.gz")):
+        contain(root / split, container)
+        shutil.rmtree(root / split)
+    assert mini_imagenet.prepare(root, target=SMALL) == pack
+    assert mini_imagenet.prepare(contain(root, "zip"), target=SMALL) == pack
+    assert mini_imagenet.prepare(contain(root, "tar.gz"), target=SMALL) == pack
+
+
+def test_an_archive_that_changed_is_looked_at_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("repro.data.mini_imagenet.ravi", lambda: SMALL)
+    files, root = small_files(), tmp_path / "copy"
+    archive = contain(split_folders(root, files, SMALL), "tar")
+    first = prepare("mini-imagenet", archive)
+    files["n00000003"]["n0000000300000002.jpg"] = jpeg(1, 90, 90)
+    contain(split_folders(root, files, SMALL), "tar")
+    second = prepare("mini-imagenet", archive)
+    assert first != second
+    assert prepare("mini-imagenet", archive) == second
 
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "mini-imagenet"
