@@ -20,7 +20,7 @@ reproduce: .venv/.installed  ## train and test every cell, show table, figures a
 	  --methods $(METHODS) --shots $(SHOTS) --seeds $(SEEDS) --recipe $(RECIPE) \
 	  --jobs $(JOBS) --precision $(PRECISION)
 test: .venv/.installed       ## the default test suite
-	$(PY) -m pytest -n auto
+	$(PY) -m pytest -n auto --dist worksteal
 lint: .venv/.installed       ## format, lint and types
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
