@@ -11,6 +11,7 @@ from repro import paper
 from repro.analysis import report_charts, style, table1
 from repro.analysis import report_differences as differences
 from repro.analysis import report_sections as sections
+from repro.analysis.formats import points
 from repro.data.images import ImageSplit
 from repro.errors import RecordError
 
@@ -46,6 +47,7 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters |= {
         "interval": _interval,
+        "points": points,
         "duration": _duration,
         "title": lambda method: paper.ROW_TITLES[method],
         "short": lambda method: differences.SHORT[method],
