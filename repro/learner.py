@@ -8,7 +8,7 @@ authors' code for initial values and batch norm.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -36,6 +36,37 @@ class BatchNormStatistics:
         twin.mean.copy_(self.mean)
         twin.variance.copy_(self.variance)
         return twin
+
+
+def conv_block(
+    x: Tensor,
+    parts: Sequence[Tensor],
+    statistics: BatchNormStatistics | None,
+    block: int,
+    training: bool,
+    momentum: float,
+    groups: int = 1,
+) -> Tensor:
+    """One block: convolution, batch norm, pooling and ReLU; arguments as :meth:`Conv4.features`.
+
+    Args:
+        parts: weight and bias of the convolution, scale and shift of the batch norm.
+        groups: learners side by side, each with channels of its own.
+    """
+    weight, bias, scale, shift = parts
+    x = F.conv2d(x, weight, bias, padding=1, groups=groups)
+    x = F.batch_norm(
+        x,
+        None if statistics is None else statistics.mean[block],
+        None if statistics is None else statistics.variance[block],
+        scale,
+        shift,
+        training,
+        momentum,
+        paper.BATCH_NORM_EPS,
+    )
+    # Both are monotone, so pooling first gives the same values at a quarter of the work.
+    return F.relu(F.max_pool2d(x, 2))
 
 
 @dataclass(frozen=True)
@@ -122,23 +153,12 @@ class Conv4:
                 leaves no trace; without ``training`` they normalise.
             dropout: applied to each block's output and its block index.
         """
-        parts = self.split(params)
         x = images
+        parts = self.split(params)
         for block in range(N_BLOCK):
-            weight, bias, scale, shift = parts[4 * block : 4 * block + 4]
-            x = F.conv2d(x, weight, bias, padding=1)
-            x = F.batch_norm(
-                x,
-                None if statistics is None else statistics.mean[block],
-                None if statistics is None else statistics.variance[block],
-                scale,
-                shift,
-                training,
-                momentum,
-                paper.BATCH_NORM_EPS,
+            x = conv_block(
+                x, parts[4 * block : 4 * block + 4], statistics, block, training, momentum
             )
-            # Both are monotone, so pooling first gives the same values at a quarter of the work.
-            x = F.relu(F.max_pool2d(x, 2))
             if dropout is not None:
                 x = dropout(x, block)
         return x.flatten(1)

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from repro import paper
-from repro.learner import N_BLOCK, BatchNormStatistics, Conv4
+from repro.learner import N_BLOCK, BatchNormStatistics, Conv4, conv_block
 
 
 @dataclass(frozen=True)
@@ -54,21 +53,8 @@ class StackedConv4:
         ]
         x = images.transpose(0, 1).flatten(1, 2)  # [n_image, n_learner * 3, size, size]
         for block in range(N_BLOCK):
-            weight, bias, scale, shift = (
-                part.flatten(0, 1) for part in parts[4 * block : 4 * block + 4]
-            )
-            x = F.conv2d(x, weight, bias, padding=1, groups=n_learner)
-            x = F.batch_norm(
-                x,
-                None if statistics is None else statistics.mean[block],
-                None if statistics is None else statistics.variance[block],
-                scale,
-                shift,
-                training,
-                momentum,
-                paper.BATCH_NORM_EPS,
-            )
-            x = F.relu(F.max_pool2d(x, 2))
+            of_block = [part.flatten(0, 1) for part in parts[4 * block : 4 * block + 4]]
+            x = conv_block(x, of_block, statistics, block, training, momentum, n_learner)
         features = x.reshape(n_image, n_learner, self.learner.n_feature).transpose(0, 1)
         weight, bias = parts[-2:]
         return torch.baddbmm(bias[:, None], features, weight.transpose(1, 2))
