@@ -25,12 +25,13 @@ from repro.gate_traces import gate_traces
 from repro.grid_search import choose
 from repro.interrupts import StopRequest
 from repro.locks import locked
-from repro.methods import ROWS, TRAINABLE
-from repro.methods.base import Setting, SplitImages, Trainable
+from repro.methods.base import Setting, SplitImages
 from repro.methods.finetune import Finetune, grid
 from repro.methods.meta_lstm import MetaLSTM
+from repro.methods.registry import build, build_training
 from repro.progress import Quiet, Reporter
 from repro.provenance import provenance
+from repro.rows import Row, built_in
 from repro.training import METRICS, Trained, so_far, train
 
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -67,7 +68,7 @@ def resolve_precision(requested: str, image_size: int, device: str) -> str:
 def plan(
     dataset: str,
     pack: Path,
-    methods: Sequence[str],
+    methods: Sequence[str | Row],
     shots: Sequence[int],
     seeds: Sequence[int],
     recipe: Recipe,
@@ -78,16 +79,17 @@ def plan(
 ) -> list[RunConfig]:
     """The cells of a table, in its order.
 
+    Args:
+        methods: rows, or names of those that come with this package.
     Raises:
         UsageError: a method is unknown or the recipe does not concern it.
     """
     split = open_pack(pack, "test")
-    for method in methods:
-        if method not in ROWS:
-            raise unknown("method", method, ROWS)
-        if recipe.name.startswith("port") and method != "meta_lstm":
+    rows = [built_in(row) if isinstance(row, str) else row for row in methods]
+    for row in rows:
+        if recipe.name.startswith("port") and row.name != "meta_lstm":
             raise UsageError(
-                f"the port recipe concerns meta_lstm only, not {method}; add --methods meta_lstm"
+                f"the port recipe concerns meta_lstm only, not {row.name}; add --methods meta_lstm"
             )
     if recipe.meta_gradient != "first-order":
         raise UsageError("second-order meta-gradients are not built yet; use first-order")
@@ -95,16 +97,17 @@ def plan(
         RunConfig(
             dataset=dataset,
             data_digest=split.digest,
-            method=method,
+            method=row.name,
             spec=EpisodeSpec(k_shot=k_shot),
             recipe=recipe,
             budget=budget,
             seed=seed,
             precision=resolve_precision(precision, split.image_size, device),
             train_k_shot=train_k_shot,
+            own=row if row.source else None,
         )
         for seed in seeds
-        for method in methods
+        for row in rows
         for k_shot in shots
     ]
 
@@ -130,10 +133,10 @@ def _setting(config: RunConfig, training: TrainingConfig | None, place: Place) -
     )
 
 
-def build_row(config: RunConfig, place: Place) -> tuple[Finetune | Trainable, Setting]:
+def build_row(config: RunConfig, place: Place) -> tuple[Any, Setting]:
     """A cell's method before its state is loaded, and what it was built from."""
     setting = _setting(config, config.training(), place)
-    return ROWS[config.method](setting), setting
+    return build(config.row, setting), setting
 
 
 def test_episodes(config: RunConfig, test: ImageSplit) -> list[Episode]:
@@ -155,7 +158,7 @@ def run_training(
         return so_far(training, folder)
     folder.mkdir(parents=True, exist_ok=True)
     setting = _setting(config, training, place)
-    method = TRAINABLE[training.training](setting)
+    method = build_training(config.row, setting)
     task = f"train {training.training}" + (f" {training.k_shot}-shot" if training.k_shot else "")
     validation = open_pack(place.pack, "val")
     drawn = {

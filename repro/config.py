@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from repro import paper, storage
 from repro.errors import UsageError, unknown
+from repro.rows import BUILT_IN, PRETRAIN, TRAIN_SHOTS, Row, built_in
 
 # Raised when a change of the code moves numbers; records of another revision are not mixed.
 NUMERICS_REVISION = 1
@@ -107,21 +109,6 @@ RECIPES = {
     ),
 }
 
-_COMMON = ("gamma_init", "pixels", "augmentation", "eval_resize", "parameters_tested")
-_MATCHING = ("episode_classes", "matching_scores", "matching_train_shot", "matching_double_step")
-_FCE = ("fce_read", "fce_backward", "fce_init", "fce_clip")
-_META = (
-    *("episode_classes", "gradient_over_batch", "gate_recurrence", "passes_5shot", "lstm_init"),
-    *("forget_bias_high", "meta_gradient", "theta_0", "gates"),
-)
-# The switches that a training depends on; the others concern tests only.
-TRAINING_SWITCHES: dict[str, tuple[str, ...]] = {
-    "pretrain": _COMMON,
-    "matching_net": _COMMON + _MATCHING,
-    "matching_net_fce": _COMMON + _MATCHING + _FCE,
-    "meta_lstm": _COMMON + _META,
-}
-
 
 def recipe(text: str) -> Recipe:
     """A recipe from ``NAME[,switch=value...]``, for instance ``authors-code,passes_5shot=5``.
@@ -150,6 +137,7 @@ class Budget:
     matching_net_fce: int
     meta_lstm_1shot: int
     meta_lstm_5shot: int
+    own: tuple[tuple[str, int], ...] = ()  # training steps asked for, of rows without a field
 
     def __post_init__(self) -> None:
         for field, hint in get_type_hints(Budget).items():
@@ -159,12 +147,33 @@ class Budget:
         if self.finetune_grid not in ("full", "middle", "small"):
             raise unknown("finetune_grid", self.finetune_grid, ("full", "middle", "small"))
 
-    def n_step(self, training: str, k_shot: int) -> int:
-        """Training steps of a training (``pretrain`` or a method) for a task's shot."""
-        field = f"{training}_{k_shot}shot" if training == "meta_lstm" else training
-        if training == "meta_lstm" and k_shot not in paper.SHOTS:
-            field = "meta_lstm_1shot" if k_shot < paper.MAX_SHOT else "meta_lstm_5shot"
+    def n_step(self, row: Row, k_shot: int) -> int:
+        """Training steps of a row's training, for training episodes of this shot.
+
+        Raises:
+            UsageError: the row says nothing about this budget.
+        """
+        asked, presets = dict(self.own), dict(row.n_step)
+        if row.name in asked:
+            return asked[row.name]
+        if presets:
+            preset = self.name.removesuffix("-custom")
+            if preset not in presets:
+                raise UsageError(
+                    f"{row.name} says nothing about training steps in the budget {preset}; give "
+                    f"them, for instance --budget {preset},{row.name}=500"
+                )
+            return presets[preset]
+        field = str(row.training)
+        if field == "meta_lstm":
+            field += "_1shot" if k_shot < paper.MAX_SHOT else "_5shot"
         return int(getattr(self, field))
+
+    def described(self) -> dict[str, Any]:
+        """As records show it; ``own`` is there where it says something."""
+        content = dataclasses.asdict(self)
+        own = dict(content.pop("own"))
+        return {**content, "own": own} if own else content
 
 
 BUDGETS = {
@@ -186,27 +195,45 @@ BUDGETS = {
 }
 
 
-def budget(text: str) -> Budget:
+def budget(text: str, rows: Iterable[Row] = ()) -> Budget:
     """A budget from ``NAME[,field=number...]``, for instance ``quick,pretrain=2500``.
 
+    Args:
+        rows: whose training steps may be given by their names, beside those with a field.
     Raises:
         UsageError: an unknown name, field or value.
     """
     name, *changes = (part.strip() for part in text.split(","))
     if name not in BUDGETS:
         raise unknown("budget", name, BUDGETS)
-    return _override(BUDGETS[name], "budget field", changes, text)
+    others = {row.name for row in (*BUILT_IN.values(), *rows) if row.n_step}
+    mine = [change for change in changes if change.partition("=")[0].strip() in others]
+    found = _override(
+        BUDGETS[name], "budget field", [c for c in changes if c not in mine], text, others
+    )
+    if not mine:
+        return found
+    own = []
+    for change in mine:
+        field, _, value = (part.strip() for part in change.partition("="))
+        if not value.isdecimal() or int(value) < 1:
+            raise UsageError(f"budget {field} is a whole number from 1, not {value!r}")
+        own.append((field, int(value)))
+    return dataclasses.replace(found, name=f"{name}-custom", own=tuple(sorted(own)))
 
 
-def _override(base: T, kind: str, changes: list[str], text: str) -> T:
-    hints = get_type_hints(type(base))
+def _override(
+    base: T, kind: str, changes: list[str], text: str, others: Iterable[str] = ()
+) -> T:  # fmt: skip
+    found: dict[str, Any] = get_type_hints(type(base))
+    hints = {key: hint for key, hint in found.items() if key not in ("name", "own")}
     values: dict[str, Any] = {}
     for change in changes:
         field, equals, value = (part.strip() for part in change.partition("="))
         if not equals:
             raise UsageError(f"expected {kind} as name=value in {text!r}, got {change!r}")
-        if field not in hints or field == "name":
-            raise unknown(kind, field, [name for name in hints if name != "name"])
+        if field not in hints:
+            raise unknown(kind, field, (*hints, *others))
         try:
             if hints[field] is bool:
                 values[field] = {"true": True, "false": False}[value.lower()]
@@ -235,12 +262,16 @@ class TrainingConfig:
     seed: int
     precision: str
     budget_name: str
+    switches: tuple[str, ...] | None = None  # of the recipe that it depends on; None: all
+    source: str = ""  # digest of the code, where that does not come with this package
 
     def content(self) -> dict[str, Any]:
         """What the digest is taken of: names of presets are labels and stay out."""
         content = dataclasses.asdict(self)
-        del content["budget_name"]
-        switches = TRAINING_SWITCHES.get(self.training)
+        del content["budget_name"], content["switches"]
+        if not self.source:
+            del content["source"]
+        switches = self.switches
         content["recipe"] = {
             field.name: getattr(self.recipe, field.name)
             for field in dataclasses.fields(Recipe)
@@ -270,6 +301,16 @@ class RunConfig:
     precision: str
     train_k_shot: int | None = None  # another shot than the test's, else None
     episode_seed: int = 0
+    own: Row | None = None  # the row of a method that does not come with this package
+
+    @property
+    def row(self) -> Row:
+        """What is known of the method.
+
+        Raises:
+            UsageError: it neither comes with this package nor is told.
+        """
+        return self.own or built_in(self.method)
 
     @property
     def trained_k_shot(self) -> int:
@@ -278,34 +319,46 @@ class RunConfig:
 
     def training(self) -> TrainingConfig | None:
         """The training this cell needs; cells may share one. None: nothing is trained."""
-        shot = self.trained_k_shot
-        shots: tuple[int, ...] = (shot,)
-        name = self.method
-        if name in ("finetune", "nearest_neighbor"):
-            if name == "nearest_neighbor" and self.recipe.neighbor_features == "pixels":
+        row = self.row
+        if row.training is None:
+            return None
+        if row.untrained_if is not None:
+            switch, value = row.untrained_if
+            if getattr(self.recipe, switch) == value:
                 return None
-            name, shot, shots = "pretrain", 0, paper.SHOTS
-        elif name.startswith("matching_net") and self.recipe.matching_train_shot == "five":
-            shot, shots = paper.MAX_SHOT, paper.SHOTS
+        rule = row.train_shot
+        if rule not in TRAIN_SHOTS:
+            rule = getattr(self.recipe, rule)
+        shot = {"task": self.trained_k_shot, "five": paper.MAX_SHOT, "none": 0}[rule]
         return TrainingConfig(
             dataset=self.dataset,
             data_digest=self.data_digest,
-            training=name,
+            training=row.training,
             k_shot=shot,
             recipe=self.recipe,
-            n_step=self.budget.n_step(name, shot),
+            n_step=self.budget.n_step(row, shot),
             validate_every=self.budget.validate_every,
             n_validation_episode=self.budget.n_validation_episode,
-            validation_shots=shots,
+            validation_shots=(shot,) if rule == "task" else paper.SHOTS,
             seed=self.seed,
             precision=self.precision,
             budget_name=self.budget.name,
+            switches=row.switches,
+            source=self._source if row.training != PRETRAIN else "",
         )
+
+    @property
+    def _source(self) -> str:
+        """What names the code of a method that does not come with this package; else empty."""
+        source = self.row.source
+        return "" if source is None else f"{source.class_name} {source.digest}"
 
     def content(self) -> dict[str, Any]:
         """All that can move the cell's numbers, as JSON."""
         training = self.training()
+        source = {"source": self._source} if self._source else {}
         return {
+            **source,
             "dataset": self.dataset,
             "data_digest": self.data_digest,
             "method": self.method,
@@ -331,10 +384,12 @@ class RunConfig:
 
     def described(self) -> dict[str, Any]:
         """The config as a record shows it."""
+        row = {} if self.row.in_paper else {"row": self.row.described()}
         return {
             **self.content(),
+            **row,
             "recipe": dataclasses.asdict(self.recipe),
             "recipe_name": self.recipe.name,
-            "budget": dataclasses.asdict(self.budget),
+            "budget": self.budget.described(),
             "budget_name": self.budget.name,
         }

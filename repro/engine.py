@@ -55,11 +55,10 @@ def _tasks(cells: Sequence[RunConfig]) -> list[_Task]:
             trainings[digest] = _Task(digest, "training", config, None)
         title = f"{config.method} {config.spec.k_shot}-shot seed {config.seed}"
         tasks.append(_Task(title, "cell", config, digest))
-    cost = {"meta_lstm": 3, "matching_net_fce": 2, "matching_net": 2}
 
     def weight(task: _Task) -> int:
         training = task.config.training()
-        return (cost.get(training.training, 1) * training.n_step) if training else 0
+        return (task.config.row.cost * training.n_step) if training else 0
 
     return sorted(trainings.values(), key=weight, reverse=True) + tasks
 

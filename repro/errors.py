@@ -33,6 +33,10 @@ class TrainingError(ReproError):
     """Training cannot go on (for instance, the loss is not finite)."""
 
 
+class MethodError(ReproError):
+    """A method of the user's own cannot be loaded, fails or breaks the protocol."""
+
+
 class StorageError(ReproError):
     """The disk is full, read-only or otherwise refuses a write."""
 

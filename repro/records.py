@@ -20,6 +20,7 @@ import numpy.typing as npt
 from repro import storage
 from repro.config import Budget, EpisodeSpec, Recipe, RunConfig, TrainingConfig
 from repro.errors import RecordError, UsageError
+from repro.rows import BUILT_IN, from_record
 
 SCHEMA = 1
 MODEL = "model.safetensors"
@@ -130,17 +131,21 @@ def config_of(record: Record) -> RunConfig:
     try:
         spec = EpisodeSpec(int(kept["n_way"]), int(kept["k_shot"]), int(kept["n_query"]))
         other = kept["train_k_shot"]
+        budget = dict(kept["budget"])
+        budget["own"] = tuple(sorted(dict(budget.get("own", {})).items()))
+        row = None if record.method in BUILT_IN else from_record(record.method, kept["row"])
         return RunConfig(
             dataset=record.dataset,
             data_digest=str(kept["data_digest"]),
             method=record.method,
             spec=spec,
             recipe=Recipe(**kept["recipe"]),
-            budget=Budget(**kept["budget"]),
+            budget=Budget(**budget),
             seed=record.seed,
             precision=str(kept["precision"]),
             train_k_shot=None if other is None else int(other),
             episode_seed=int(kept["episode_seed"]),
+            own=row,
         )
     except (KeyError, TypeError, ValueError, UsageError) as error:
         raise RecordError(f"{record.path / 'record.json'}: damaged config ({error})") from error

@@ -147,3 +147,10 @@ class MatchingNet:
         for name, statistics in self.statistics.items():
             statistics.mean.copy_(state[f"mean.{name}"])
             statistics.variance.copy_(state[f"variance.{name}"])
+
+
+class MatchingNetFCE(MatchingNet):
+    """A Matching Network with full context embeddings."""
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting, full_context=True)

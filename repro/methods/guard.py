@@ -1,0 +1,181 @@
+"""What stands between a method of one's own and the rest: its failures become one sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from repro.episodes import Episode
+from repro.errors import MethodError, ReproError
+from repro.methods.base import Setting, SplitImages, Stackable, StepResult
+from repro.rows import Row
+
+DEBUG = "REPRO_DEBUG"  # set to anything: tracebacks of methods are shown, too
+
+
+@contextlib.contextmanager
+def explained(name: str, where: str) -> Iterator[None]:
+    """Turn what a method's code raises into one sentence with the line of that code.
+
+    Raises:
+        MethodError: the code raised anything but a ReproError.
+    """
+    try:
+        yield
+    except ReproError:
+        raise  # is one sentence already
+    except Exception as error:
+        if os.environ.get(DEBUG):
+            traceback.print_exc()
+        frames = traceback.extract_tb(error.__traceback__)
+        home = str(Path(__file__).parents[1])
+        theirs = [f for f in frames if not f.filename.startswith((home, sys.prefix))]
+        last = (theirs or frames)[-1]
+        message = str(error).strip().split("\n")[0]
+        raise MethodError(
+            f"the method {name} raised {type(error).__name__}"
+            + (f": {message}" if message else "")
+            + f" in {where} ({Path(last.filename).name}:{last.lineno}); --debug shows the traceback"
+        ) from error
+
+
+class Guarded:
+    """A method of one's own, with everything that it gives looked at."""
+
+    def __init__(self, row: Row, method: Any) -> None:
+        self.row, self.method = row, method
+
+    def predict(self, episode: Episode, images: SplitImages) -> Tensor:
+        """As :meth:`repro.methods.base.Method.predict`.
+
+        Raises:
+            MethodError: it failed, or gave something else than scores of every query.
+        """
+        where = f"predict at episode {episode.index}"
+        with explained(self.row.name, where):
+            scores = self.method.predict(episode, images)
+        shape = (len(episode.query), len(episode.class_indices))
+        self._look_at(scores, shape, where)
+        found: Tensor = scores.detach()
+        return found
+
+    def _look_at(self, scores: Any, shape: tuple[int, ...], where: str) -> None:
+        problem = problem_of_scores(scores, shape)
+        if problem:
+            raise MethodError(
+                f"the method {self.row.name} gave {problem} in {where}; expected are "
+                f"log-probabilities of shape {shape} (`repro method check` says more)"
+            )
+
+    def train_step(self, images: SplitImages, step: int) -> StepResult:
+        """As :meth:`repro.methods.base.Trainable.train_step`.
+
+        Raises:
+            MethodError: it failed or gave no result.
+        """
+        where = f"train_step at step {step}"
+        with explained(self.row.name, where):
+            result = self.method.train_step(images, step)
+        try:
+            return StepResult(float(result.loss), float(result.accuracy))
+        except (AttributeError, TypeError, ValueError) as error:
+            raise MethodError(
+                f"the method {self.row.name} gave {_kind(result)} in {where}; expected is "
+                "StepResult(loss, accuracy) with two numbers"
+            ) from error
+
+    def state(self) -> dict[str, Tensor]:
+        """As :meth:`repro.methods.base.Trainable.state`, with tensors of their own.
+
+        Raises:
+            MethodError: it failed or holds anything but named tensors.
+        """
+        with explained(self.row.name, "state"):
+            found = self.method.state()
+        problem = problem_of_state(found)
+        if problem:
+            raise MethodError(
+                f"the method {self.row.name} gave {problem} in state; expected are tensors by name"
+            )
+        # Tensors that share memory are not written by safetensors.
+        return {name: tensor.detach().clone() for name, tensor in found.items()}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """As :meth:`repro.methods.base.Trainable.load_state`.
+
+        Raises:
+            MethodError: it failed.
+        """
+        with explained(self.row.name, "load_state"):
+            self.method.load_state(dict(state))
+
+
+class GuardedStackable(Guarded):
+    """One that can answer several episodes at once."""
+
+    def predict_many(self, episodes: Sequence[Episode], images: SplitImages) -> Tensor:
+        """As :meth:`repro.methods.base.Stackable.predict_many`.
+
+        Raises:
+            MethodError: as :meth:`Guarded.predict`.
+        """
+        where = f"predict_many at episodes {episodes[0].index} to {episodes[-1].index}"
+        with explained(self.row.name, where):
+            scores = self.method.predict_many(episodes, images)
+        first = episodes[0]
+        shape = (len(episodes), len(first.query), len(first.class_indices))
+        self._look_at(scores, shape, where)
+        found: Tensor = scores.detach()
+        return found
+
+
+def guarded(row: Row, loaded: type, setting: Setting) -> Guarded:
+    """Build a method of one's own.
+
+    Raises:
+        MethodError: its ``__init__`` failed.
+    """
+    with explained(row.name, "__init__"):
+        method = loaded(setting)
+    kind = GuardedStackable if isinstance(method, Stackable) else Guarded
+    return kind(row, method)
+
+
+def problem_of_scores(scores: Any, shape: tuple[int, ...]) -> str:
+    """What is wrong with scores of queries; empty when nothing is."""
+    if not isinstance(scores, Tensor):
+        return _kind(scores)
+    if tuple(scores.shape) != shape:
+        return f"a tensor of shape {tuple(scores.shape)}"
+    if not scores.is_floating_point():
+        return f"a tensor of {str(scores.dtype).removeprefix('torch.')}"
+    if bool(torch.isnan(scores).any()):
+        return f"NaN for {int(torch.isnan(scores).any(-1).sum())} of {shape[-2]} queries"
+    if bool((scores == math.inf).any()):
+        return "a score of +infinity"
+    return ""
+
+
+def problem_of_state(state: Any) -> str:
+    """What is wrong with a state; empty when nothing is."""
+    if not isinstance(state, dict):
+        return _kind(state)
+    for name, value in state.items():
+        if not isinstance(name, str):
+            return f"a name that is {_kind(name)}"
+        if not isinstance(value, Tensor):
+            return f"{_kind(value)} under {name!r}"
+    return ""
+
+
+def _kind(value: Any) -> str:
+    return "nothing (None)" if value is None else f"a {type(value).__name__}"

@@ -1,0 +1,355 @@
+"""From a name to a method: what comes with this package, what others installed, and files.
+
+A method of one's own is a class that follows :class:`repro.methods.base.Method` (and
+:class:`~repro.methods.base.Trainable` where it learns), under the entry-point group
+``repro.methods`` of an installed package, or in a file that is named as ``path/to/file.py:Class``.
+Loading either runs other people's code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from repro import paper
+from repro.config import BUDGETS, Recipe
+from repro.errors import MethodError, UsageError, unknown
+from repro.methods.base import Setting, Trainable
+from repro.methods.guard import Guarded, guarded
+from repro.rows import (
+    BUILT_IN,
+    PRETRAIN,
+    PRETRAIN_TARGET,
+    TRAIN_SHOTS,
+    Row,
+    Source,
+    built_in,
+    pretrain_switches,
+)
+
+PLUG_INS = "repro.methods"
+_FILE = re.compile(r"(.+\.py):([A-Za-z_]\w*)")
+_LEARNING = ("train_step", "state", "load_state")
+
+
+def names() -> tuple[str, ...]:
+    """Every row that has a name: built in, then installed; no plug-in is loaded."""
+    found = {entry.name for entry in importlib.metadata.entry_points(group=PLUG_INS)}
+    return (*BUILT_IN, *sorted(found - set(BUILT_IN)))
+
+
+def find(word: str, files: Sequence[Row] = ()) -> Row:
+    """The row of a name, or of ``path/to/file.py:Class``.
+
+    Args:
+        files: rows that were read from files before and may be called by their names.
+    Raises:
+        UsageError: there is none. MethodError: a method that cannot be loaded or is none.
+    """
+    if _FILE.fullmatch(word):
+        return from_file(word)
+    if word in BUILT_IN:
+        return built_in(word)
+    for row in files:
+        if row.name == word:
+            return row
+    entries = list(importlib.metadata.entry_points(group=PLUG_INS, name=word))
+    if not entries:
+        if "/" in word or ".py" in word:
+            raise UsageError(
+                f"a method in a file is named path/to/file.py:Class, and {word!r} is not"
+            )
+        raise unknown("method", word, {*names(), *(row.name for row in files)})
+    return _installed(entries[0])
+
+
+def resolve(words: Iterable[str], files: Iterable[str] = ()) -> list[Row]:
+    """The rows of a list such as ``paper,my_method,path/file.py:Class``, each once.
+
+    ``paper`` is the paper's five rows, ``all`` every row that has a name.
+
+    Args:
+        files: further ``path/to/file.py:Class``; they are rows too, and may be called by name.
+    Raises:
+        UsageError, MethodError: as :func:`find`, or two methods have one name.
+    """
+    loaded = [find(word) for word in files]
+    found: dict[str, Row] = {}
+    for word in words:
+        group = {"paper": paper.METHODS, "all": names()}.get(word, (word,))
+        for name in group:
+            _add(found, find(name, loaded))
+    for row in loaded:
+        _add(found, row)
+    return list(found.values())
+
+
+def _add(found: dict[str, Row], row: Row) -> None:
+    other = found.setdefault(row.name, row)
+    if other != row:
+        raise UsageError(
+            f"two methods are called {row.name} ({_origin(other)}; {_origin(row)}); give one of "
+            "the classes another name"
+        )
+
+
+def _origin(row: Row) -> str:
+    return row.source.told if row.source else "built in"
+
+
+def from_file(word: str) -> Row:
+    """The row of the class in ``path/to/file.py:Class``; the file's code is run.
+
+    Raises:
+        MethodError: the file cannot be read or run, or its class is not a method.
+    """
+    parts = _FILE.fullmatch(word)
+    if parts is None:
+        raise UsageError(f"a method in a file is named path/to/file.py:Class, and {word!r} is not")
+    path, name = Path(parts[1]).expanduser(), parts[2]
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise MethodError(
+            f"the method {word} cannot be read ({error.strerror}); give an existing file and class"
+        ) from error
+    source = Source(f"{path.name}:{name}", "", digest, str(path.resolve()))
+    return _described(_load_file(source), source, None)
+
+
+def _installed(entry: importlib.metadata.EntryPoint) -> Row:
+    """The row of an entry point; the package's code is run."""
+    told = f"the method {entry.name} ({entry.value})"
+    try:
+        loaded = entry.load()
+    except Exception as error:  # another package's code may fail in any way
+        raise MethodError(f"{told} cannot be loaded ({error}); repair or uninstall it") from error
+    package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "an installed package"
+    if not isinstance(loaded, type):
+        raise MethodError(f"{told} is not a class; see repro.methods.base.Method")
+    source = Source(f"{loaded.__module__}:{loaded.__qualname__}", package, package_digest(loaded))
+    return _described(loaded, source, entry.name)
+
+
+def package_digest(loaded: type) -> str:
+    """SHA-256 over the source of a class: its module, or all modules of the package around it."""
+    module = sys.modules[loaded.__module__]
+    own = getattr(module, "__file__", None)
+    if own is None:
+        raise MethodError(f"the method {loaded.__qualname__} has no source file; install it as one")
+    path = Path(own)
+    if not module.__package__ or path.suffix != ".py":
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    for file in sorted(path.parent.rglob("*.py")):
+        name = file.relative_to(path.parent).as_posix().encode()
+        content = file.read_bytes()
+        digest.update(b"%d %s %d " % (len(name), name, len(content)) + content)
+    return digest.hexdigest()
+
+
+def _load_file(source: Source) -> type:
+    """Run the file and take the class out of it."""
+    content = Path(source.path).read_bytes()
+    told = f"the method {source.target}"
+    if hashlib.sha256(content).hexdigest() != source.digest:
+        raise MethodError(f"{told} was changed since the command began; run it again")
+    name = f"repro_method_{source.digest[:16]}"
+    module = sys.modules.get(name)
+    if module is None:
+        spec = importlib.util.spec_from_file_location(name, source.path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module  # dataclasses look their module up
+        try:
+            exec(compile(content, source.path, "exec"), module.__dict__)
+        except BaseException as error:
+            del sys.modules[name]
+            if not isinstance(error, Exception):
+                raise
+            where = f"line {error.lineno}: " if isinstance(error, SyntaxError) else ""
+            raise MethodError(
+                f"{told} cannot be loaded ({type(error).__name__}: {where}{error}); repair "
+                f"{Path(source.path).name}"
+            ) from error
+    found = getattr(module, source.class_name, None)
+    if not isinstance(found, type):
+        classes = [
+            key for key, value in vars(module).items()
+            if isinstance(value, type) and value.__module__ == name
+        ]  # fmt: skip
+        raise MethodError(
+            f"{told}: the file has no class {source.class_name} (its classes: "
+            f"{', '.join(classes) or 'none'})"
+        )
+    return found
+
+
+def _described(loaded: type, source: Source, entry_name: str | None) -> Row:
+    """The row that a class's attributes describe."""
+    told = f"the method {source.target}"
+    given = {
+        word: getattr(loaded, word)
+        for word in ("name", "title", "training", "n_step", "train_shot", "switches",
+                     "transductive")
+        if hasattr(loaded, word)
+    }  # fmt: skip
+    name = given.get("name", entry_name or _snake(source.class_name))
+    if entry_name is not None and name != entry_name:
+        raise MethodError(f"{told} calls itself {name!r}, its entry point {entry_name!r}")
+    if name in BUILT_IN:
+        raise MethodError(
+            f"{told} is called {name}, as a row that is built in; give it another name"
+        )
+    learns = callable(getattr(loaded, "train_step", None))
+    training = given.get("training", "own" if learns else None)
+    if training not in ("own", PRETRAIN, None):
+        raise MethodError(
+            f"{told} has training = {training!r}; it is 'own', 'pretrain' (shared with the "
+            "baselines) or None"
+        )
+    wanted = ["predict", *(_LEARNING if training == "own" else ())]
+    wanted += ["load_state"] if training == PRETRAIN else []
+    missing = [word for word in wanted if not callable(getattr(loaded, word, None))]
+    if missing:
+        raise MethodError(
+            f"{told} is not a method: it has no {', '.join(missing)}; see "
+            f"repro.methods.base.{'Trainable' if training == 'own' else 'Method'}"
+        )
+    train_shot, switches = given.get("train_shot", "task"), given.get("switches")
+    if train_shot not in TRAIN_SHOTS:
+        raise MethodError(f"{told} has train_shot = {train_shot!r}, not one of {TRAIN_SHOTS}")
+    own = training == "own"
+    try:
+        row = Row(
+            name=str(name),
+            title=str(given.get("title", str(name).replace("_", " ").capitalize())),
+            target=source.target,
+            training=str(name) if own else training,
+            train_shot=train_shot if training != PRETRAIN else "none",
+            switches=_switches(switches) if own else pretrain_switches(),
+            n_step=_steps(given.get("n_step")) if own else (),
+            transductive=bool(given.get("transductive", False)),
+            source=source,
+        )
+    except UsageError as error:
+        raise MethodError(f"{told}: {error}") from error
+    return row
+
+
+def _snake(name: str) -> str:
+    """``NearestMean`` as ``nearest_mean``."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+def _steps(given: Any) -> tuple[tuple[str, int], ...]:
+    """Steps by budget from a number or a mapping; as many as a Matching Network where untold."""
+    default = {name: budget.matching_net for name, budget in BUDGETS.items()}
+    if given is None:
+        return tuple(default.items())
+    if isinstance(given, Mapping):
+        for name in given:
+            if name not in BUDGETS:
+                raise unknown("budget in n_step", str(name), BUDGETS)
+        return tuple({**default, **given}.items())
+    return tuple(dict.fromkeys(default, given).items())
+
+
+def _switches(given: Any) -> tuple[str, ...] | None:
+    if given is None:
+        return None
+    known = set(Recipe.__dataclass_fields__) - {"name"}
+    for name in given:
+        if name not in known:
+            raise unknown("switch", str(name), known)
+    return tuple(given)
+
+
+def build(row: Row, setting: Setting) -> Any:
+    """A row's method before its state is loaded; one's own is guarded.
+
+    Raises:
+        MethodError: its class cannot be loaded or built.
+    """
+    if row.source is None:
+        return _built_in(row.target)(setting)
+    return guarded(row, load(row), setting)
+
+
+def build_training(row: Row, setting: Setting) -> Trainable:
+    """What a row's training trains."""
+    if row.training == PRETRAIN:
+        found: Trainable = _built_in(PRETRAIN_TARGET)(setting)
+    else:
+        found = build(row, setting)
+    return found
+
+
+def _built_in(target: str) -> Any:
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def load(row: Row) -> type:
+    """The class of a row of one's own, of exactly the source that the row names.
+
+    Raises:
+        MethodError: it is not here, or is of another source.
+    """
+    source = row.source
+    assert source is not None
+    if source.path:
+        return _load_file(source)
+    here: Source | None = None
+    with contextlib.suppress(UsageError):
+        here = find(row.name).source
+    if here is None or not source.package:
+        raise MethodError(
+            f"the method {row.name} ({source.told}) is not here; "
+            + (f"install {source.package}" if source.package else
+               f"name its file with --method path/to/{source.target}")
+        )  # fmt: skip
+    if here.digest != source.digest:
+        raise MethodError(
+            f"the method {row.name} is here as {here.told}, not as {source.told}; install "
+            f"{source.package} with that source"
+        )
+    module, _, name = here.target.partition(":")
+    found = sys.modules[module]
+    for part in name.split("."):
+        found = getattr(found, part)
+    assert isinstance(found, type)
+    return found
+
+
+def with_code(row: Row, files: Iterable[str]) -> Row:
+    """A row from a record, with the file among ``files`` that holds its class.
+
+    Raises:
+        MethodError: the file of this name has another source.
+    """
+    if row.source is None:
+        return row
+    for word in files:
+        other = from_file(word)
+        if other.name == row.name:
+            assert other.source is not None
+            if other.source.digest != row.source.digest:
+                raise MethodError(
+                    f"{word} has the source {other.source.digest[:8]}, the record of {row.name} "
+                    f"names {row.source.digest[:8]}; give the file as it was"
+                )
+            return replace(row, source=replace(row.source, path=other.source.path))
+    return row
+
+
+__all__ = ["Guarded", "build", "build_training", "find", "load", "names", "resolve", "with_code"]
