@@ -51,8 +51,8 @@ class ConstantGates:
         self, learner_params: Tensor, loss: Tensor, gradient: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """As :meth:`Rule.__call__`; gates ``[]``."""
-        forget_gate = torch.full((), self.forget).to(learner_params)
-        input_gate = torch.full((), self.input).to(learner_params)
+        forget_gate = learner_params.new_full((), self.forget)
+        input_gate = learner_params.new_full((), self.input)
         new = gated(learner_params, gradient, forget_gate, input_gate)
         return new, forget_gate, input_gate
 
@@ -116,7 +116,7 @@ def on_support(
 
     Args:
         support: ``[n_way * k_shot, 3, H, W]``. labels: ``[n_way * k_shot]``.
-        schedule: the batch of each step, as a slice of the support sequence.
+        schedule: the batch of each step, as a slice of the first dimension of both.
         second_order: gradients stay functions of the parameters; else both are constants.
     """
 

@@ -50,19 +50,26 @@ class MAML:
 
     def _logits(self, params: Tensor, batch: Tensor) -> Tensor:
         with self.setting.autocast():
-            return self.learner.logits(params, batch, None, training=True).float()
+            return self.learner.logits(params, batch, None, training=True).to(params.dtype)
 
     def _loss(self, params: Tensor, batch: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(self._logits(params, batch), labels)
 
-    def adapt(self, theta_0: Tensor, support: Tensor, labels: Tensor, n_step: int) -> Tensor:
-        """The parameters after ``n_step`` full-batch updates, a function of ``theta_0``.
+    def adapt(
+        self,
+        theta_0: Tensor,
+        support: Tensor,
+        labels: Tensor,
+        n_step: int,
+        second_order: bool = False,
+    ) -> Tensor:
+        """The parameters ``[n_param]`` after ``n_step`` full-batch updates from ``theta_0``.
 
-        To first order the gradients are constants of that function.
+        Without ``second_order`` the gradients are constants of that function of ``theta_0``.
         """
         n_support = len(labels)
         schedule = [slice(0, n_support)] * n_step
-        problem = on_support(self._loss, support, labels, schedule, self.second_order)
+        problem = on_support(self._loss, support, labels, schedule, second_order)
         return run(self.rule, theta_0, problem, [n_support] * n_step).learner_params
 
     def train_step(self, images: SplitImages, step: int) -> StepResult:
@@ -83,6 +90,7 @@ class MAML:
                 images.gather(episode.support, augmentation),
                 images.labels(episode.support_labels),
                 references.MAML_INNER_STEPS,
+                self.second_order,
             )
             target = images.labels(episode.query_labels)
             logits = self._logits(params, images.gather(episode.query, augmentation))
@@ -98,12 +106,50 @@ class MAML:
     def predict(self, episode: Episode, images: SplitImages) -> Tensor:
         """Adapt to the support set, then classify all queries as one batch."""
         with torch.no_grad():
-            # A leaf of its own: a second-order problem needs something to differentiate by.
-            start = self.theta_0.detach().requires_grad_(self.second_order)
             params = self.adapt(
-                start,
+                self.theta_0.detach(),
                 images.gather(episode.support),
                 images.labels(episode.support_labels),
                 references.MAML_TEST_STEPS,
             )
             return self._logits(params, images.gather(episode.query)).log_softmax(1)
+
+    def predict_many(self, episodes: Sequence[Episode], images: SplitImages) -> Tensor:
+        """As :meth:`predict` for episodes of one size, ``[n_episode, n_way * n_query, n_way]``."""
+        n = len(episodes)
+        stacked = StackedConv4(self.learner, n)
+        support = images.gather_many([episode.support for episode in episodes])
+        labels = images.labels(np.stack([episode.support_labels for episode in episodes]))
+        query = images.gather_many([episode.query for episode in episodes])
+
+        def logits(params: Tensor, batch: Tensor) -> Tensor:
+            with self.setting.autocast():
+                return stacked.logits(params.view(n, -1), batch, None, training=True).to(
+                    params.dtype
+                )
+
+        def loss(params: Tensor, batch: Tensor, of_batch: Tensor) -> Tensor:
+            found = logits(params, batch).transpose(1, 2)
+            # Learners share nothing: the gradient of the sum holds each one's own.
+            return F.cross_entropy(found, of_batch, reduction="none").mean(1).sum()
+
+        n_step = references.MAML_TEST_STEPS
+        problem = on_support(loss, support, labels, [slice(None)] * n_step)
+        with torch.no_grad():
+            start = self.theta_0.detach().repeat(n)
+            params = run(self.rule, start, problem, [labels.shape[1]] * n_step).learner_params
+            return logits(params, query).log_softmax(2)
+
+    def state(self) -> dict[str, Tensor]:
+        """The initialisation and the optimizer."""
+        return self.adam.state()
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Take over a state of meta-training."""
+        self.adam.load_state(state)
+
+
+class FirstOrderMAML(MAML):
+    """MAML whose inner gradients are constants of the meta-gradient."""
+
+    second_order = False

@@ -82,7 +82,7 @@ class MetaLSTM:
         momentum = paper.META_BATCH_NORM_MOMENTUM[1 if self.setting.k_shot == 1 else 5]
         with self.setting.autocast():
             logits = self.learner.logits(params, batch, statistics, training, momentum)
-        logits = logits.float()
+        logits = logits.to(params.dtype)
         return F.cross_entropy(logits, labels), logits
 
     def _problem(
