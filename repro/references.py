@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from repro.paper import MAX_SHOT, N_QUERY, Reported
+from repro.paper import MAX_SHOT, N_QUERY, N_WAY, Reported
 
 # Prototypical Networks (Sec. 3.2; the halving is in the authors' code, too).
 PROTO_NET_LR = 1e-3
@@ -41,52 +41,74 @@ PUBLISHED: dict[tuple[str, int], Reported] = {
 }
 
 
+# What a fact of a protocol is called in a sentence.
+_WORDS = {
+    "train_n_way": "classes of training episodes",
+    "meta_gradient": "meta-gradient",
+    "inner_steps": "inner steps in training",
+    "test_steps": "inner steps at test",
+    "meta_batch": "episodes of a meta-batch",
+    "query_batch_norm": "batch norm of the queries",
+    "n_query": "queries a class at test",
+}
+
+
 def _by_shot(k_shot: int) -> int:
     return 1 if k_shot < MAX_SHOT else 5
 
 
-def _maml(k_shot: int, order: str) -> dict[str, Any]:
+def _maml(method: str, k_shot: int) -> dict[str, Any]:
     return {
-        "meta-gradient": order,
-        "inner steps in training": MAML_INNER_STEPS,
-        "inner steps at test": MAML_TEST_STEPS,
-        "episodes of a meta-batch": MAML_META_BATCH[_by_shot(k_shot)],
-        "query batch norm": "query batch (transductive)",
+        "meta_gradient": "second-order" if method == "maml" else "first-order",
+        "inner_steps": MAML_INNER_STEPS,
+        "test_steps": MAML_TEST_STEPS,
+        "meta_batch": MAML_META_BATCH[_by_shot(k_shot)],
+        "query_batch_norm": "transductive",
     }
 
 
-def settings(method: str, k_shot: int, n_way: int) -> dict[str, Any]:
-    """How a row is trained and tested here, in the words of :func:`protocol`."""
-    if method == "proto_net":
-        return {"classes of training episodes": n_way}
-    if method == "proto_net_wide":
-        return {"classes of training episodes": PROTO_NET_N_WAY[_by_shot(k_shot)]}
+def settings(method: str, k_shot: int, n_way: int = N_WAY) -> dict[str, Any]:
+    """All that a row is trained and tested with and no recipe says, as JSON; it is in the digests.
+
+    Args:
+        k_shot: support images per class that the method is trained for.
+    """
+    if method in ("proto_net", "proto_net_wide"):
+        wide = method == "proto_net_wide"
+        return {
+            "train_n_way": PROTO_NET_N_WAY[_by_shot(k_shot)] if wide else n_way,
+            "lr": PROTO_NET_LR,
+            "halved_every": PROTO_NET_HALVED_EVERY,
+        }
     if method in ("maml", "fomaml"):
-        return _maml(k_shot, "second-order" if method == "maml" else "first-order")
-    return {}
+        return {
+            **_maml(method, k_shot),
+            "inner_lr": MAML_INNER_LR,
+            "meta_lr": MAML_META_LR,
+            "clip_value": MAML_CLIP_VALUE,
+        }
+    if method == "pretrained_cosine":
+        return {"scale": COSINE_SCALE}
+    return {"c": LOGISTIC_C} if method == "pretrained_logistic" else {}
 
 
 def protocol(method: str, k_shot: int) -> dict[str, Any]:
-    """How a published number came about, as far as it is known to move it.
+    """How a published number came about, as far as that can move it.
 
     MAML's authors test with as many queries as support images (their code; their intervals are
     those of 5 and of 25 queries an episode), and the statistics of that batch normalise it.
     """
     if method in ("proto_net", "proto_net_wide"):
-        return {
-            "classes of training episodes": PROTO_NET_N_WAY[_by_shot(k_shot)],
-            "queries a class at test": N_QUERY,
-        }
+        return {"train_n_way": PROTO_NET_N_WAY[_by_shot(k_shot)], "n_query": N_QUERY}
     if method in ("maml", "fomaml"):
-        order = "second-order" if method == "maml" else "first-order"
-        return {**_maml(k_shot, order), "queries a class at test": k_shot}
+        return {**_maml(method, k_shot), "n_query": k_shot}
     return {}
 
 
 def other_protocol(published: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
     """A reason for each fact of a published protocol that ours does not share."""
     return [
-        f"{fact}: {ours.get(fact, 'unknown')}, published with {value}"
+        f"{_WORDS[fact]}: {ours.get(fact, 'unknown')}, published with {value}"
         for fact, value in published.items()
         if ours.get(fact) != value
     ]

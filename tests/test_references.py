@@ -1,14 +1,15 @@
-"""What was published of rows that the paper does not have, and which runs it can be held against."""
+"""What was published of rows outside the paper, and which runs it can be held against."""
 
 import pytest
 
 from repro import paper, references
+from repro.config import BUDGETS, RECIPES, EpisodeSpec, RunConfig
 from repro.rows import BUILT_IN
 
 
 def reasons(method: str, k_shot: int, n_query: int = 15) -> list[str]:
-    ours = references.settings(method, k_shot, n_way=5)
-    ours["queries a class at test"] = n_query
+    ours = references.settings(method, k_shot)
+    ours["n_query"] = n_query
     return references.other_protocol(references.protocol(method, k_shot), ours)
 
 
@@ -42,6 +43,23 @@ def test_a_run_of_another_protocol_is_told_in_which_fact() -> None:
         assert BUILT_IN[method].transductive
         assert reasons(method, 1) == ["queries a class at test: 15, published with 1"]
         assert reasons(method, 5, n_query=5) == []
+
+
+def test_settings_are_in_the_digests_of_new_rows_and_in_none_of_the_papers() -> None:
+    for row in BUILT_IN.values():
+        for k_shot in paper.SHOTS:
+            found = references.settings(row.name, k_shot)
+            assert bool(found) != row.in_paper
+            config = RunConfig(
+                "glyphs", "0" * 64, row.name, EpisodeSpec(k_shot=k_shot), RECIPES["authors-code"],
+                BUDGETS["smoke"], 0, "fp32",
+            )  # fmt: skip
+            training = config.training()
+            assert training is not None
+            own = references.settings(training.training, training.k_shot)
+            assert config.content().get("settings", {}) == found
+            assert training.content().get("settings", {}) == own
+            assert not own or own == found
 
 
 def test_the_intervals_of_maml_are_those_of_as_many_queries_as_support_images() -> None:
