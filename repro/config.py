@@ -225,8 +225,8 @@ def budget(text: str, rows: Iterable[Row] = ()) -> Budget:
 def _override(
     base: T, kind: str, changes: list[str], text: str, others: Iterable[str] = ()
 ) -> T:  # fmt: skip
-    found: dict[str, Any] = get_type_hints(type(base))
-    hints = {key: hint for key, hint in found.items() if key not in ("name", "own")}
+    hints: dict[str, Any] = get_type_hints(type(base))
+    hints = {key: hint for key, hint in hints.items() if key not in ("name", "own")}
     values: dict[str, Any] = {}
     for change in changes:
         field, equals, value = (part.strip() for part in change.partition("="))

@@ -51,7 +51,8 @@ def command_line() -> str:
 
     def shown(word: str) -> str:
         option, equals, value = word.rpartition("=")
-        return option + equals + (Path(value).name if Path(value).is_absolute() else value)
+        parts = (Path(part).name if Path(part).is_absolute() else part for part in value.split(","))
+        return option + equals + ",".join(parts)
 
     return shlex.join(["repro", *map(shown, sys.argv[1:])])
 

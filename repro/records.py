@@ -20,7 +20,7 @@ import numpy.typing as npt
 from repro import storage
 from repro.config import Budget, EpisodeSpec, Recipe, RunConfig, TrainingConfig
 from repro.errors import RecordError, UsageError
-from repro.rows import BUILT_IN, from_record
+from repro.rows import from_record
 
 SCHEMA = 1
 MODEL = "model.safetensors"
@@ -133,7 +133,8 @@ def config_of(record: Record) -> RunConfig:
         other = kept["train_k_shot"]
         budget = dict(kept["budget"])
         budget["own"] = tuple(sorted(dict(budget.get("own", {})).items()))
-        row = None if record.method in BUILT_IN else from_record(record.method, kept["row"])
+        told = dict(kept.get("row") or {})
+        row = from_record(record.method, told) if told.get("source") else None
         return RunConfig(
             dataset=record.dataset,
             data_digest=str(kept["data_digest"]),

@@ -36,6 +36,8 @@ class Stream(enum.IntEnum):
     VERIFY = 18
     SIGN_FLIP = 30
     PIGEONHOLE = 31
+    OWN_METHOD = 40  # for methods that do not come with this package
+    METHOD_CHECK = 41
 
 
 class Words:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,12 @@ from repro import records
 from repro.cells import Place, build_row, test_episodes
 from repro.data.images import open_pack
 from repro.episodes import episodes_digest
-from repro.errors import RecordError
+from repro.errors import RecordError, ReproError
 from repro.evaluation import accuracies, evaluate
 from repro.interrupts import StopRequest
 from repro.methods.base import SplitImages
 from repro.methods.finetune import Finetune
+from repro.methods.registry import with_code
 from repro.progress import Reporter
 from repro.provenance import provenance
 from repro.seeding import Stream, words
@@ -50,19 +52,29 @@ class Verdict:
 
 
 def verify(
-    path: Path, pack: Path, reporter: Reporter, stop: StopRequest, n_episode: int | None = None
+    path: Path,
+    pack: Path,
+    reporter: Reporter,
+    stop: StopRequest,
+    n_episode: int | None = None,
+    files: Sequence[str] = (),
 ) -> Verdict:
     """Evaluate a record's parameters again, on all or ``n_episode`` seeded episodes.
 
     Exact on the same software, device and threads; elsewhere within the tolerances above.
 
+    Args:
+        files: ``path/to/file.py:Class`` of methods that the record's may be among.
     Raises:
         RecordError: the record, its parameters, data or episodes are not what it says.
+        MethodError: a method of someone's own is not here, or has another source.
     """
     record = records.read_record(path)
     config = records.config_of(record)
     if config.digest != record.digests.get("config"):
         raise RecordError(f"{path}: the config does not have the digest that the record names")
+    if config.own is not None:
+        config = replace(config, own=with_code(config.own, files))
     test = open_pack(pack, "test")
     if test.digest != config.data_digest:
         raise RecordError(
@@ -82,6 +94,8 @@ def verify(
             raise RecordError(f"{model} is damaged: it does not have the digest in the record")
         try:
             method.load_state(load(content))
+        except ReproError:
+            raise
         except Exception as error:  # safetensors raises its own and several built-in types
             raise RecordError(f"{model} is not this method's parameters ({error})") from error
     if isinstance(method, Finetune):
