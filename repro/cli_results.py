@@ -162,7 +162,7 @@ def publish(dataset: str, runs: Path, output: Path) -> None:
     "--from", "source", type=click.Path(path_type=Path), default=RESULTS, show_default=True
 )
 def restore(dataset: str, runs: Path, source: Path) -> None:
-    """Copy the published checkpoints of unfinished trainings to runs/, to go on with them.
+    """Copy published trainings to runs/: to go on with them, or for further rows that share them.
 
     Example: repro restore --dataset mini-imagenet
     """

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
-from repro import paper, storage
+from repro import paper, references, storage
 from repro.errors import UsageError, unknown
 from repro.rows import BUILT_IN, PRETRAIN, TRAIN_SHOTS, Row, built_in
 
@@ -279,7 +279,8 @@ class TrainingConfig:
         }
         content["validation_shots"] = list(self.validation_shots)
         content["numerics_revision"] = NUMERICS_REVISION
-        return content
+        settings = references.settings(self.training, self.k_shot)
+        return {**content, "settings": settings} if settings else content
 
     @property
     def digest(self) -> str:
@@ -357,8 +358,10 @@ class RunConfig:
         """All that can move the cell's numbers, as JSON."""
         training = self.training()
         source = {"source": self._source} if self._source else {}
+        settings = references.settings(self.method, self.trained_k_shot, self.spec.n_way)
         return {
             **source,
+            **({"settings": settings} if settings else {}),
             "dataset": self.dataset,
             "data_digest": self.data_digest,
             "method": self.method,

@@ -1,4 +1,4 @@
-"""The Meta-Learner LSTM: gradient preprocessing, the two-layer cell, the inner loop.
+"""The Meta-Learner LSTM: gradient preprocessing, the two-layer cell, its inner loop.
 
 The learner's flat parameter vector is the cell state of the second layer. Weights are shared by
 all coordinates, and each coordinate keeps its own state. Tensors hold coordinates last, so that
@@ -7,7 +7,7 @@ every gate is contiguous. Source: Ravi & Larochelle 2017, Sec. 3, and the author
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -15,11 +15,9 @@ from torch import Tensor
 
 from repro import paper
 from repro.config import Recipe
+from repro.inner_loop import LossAndGradient, Trajectory, gated, run
 from repro.seeding import Words
 
-# (learner_params, step) -> (mean loss [], gradient [n_param]); gradients are of this mean loss.
-# Several learners in one vector give a loss for each coordinate, [n_param].
-LossAndGradient = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 REPLAY_BLOCK = 8192  # coordinates whose replayed states fit in a core's cache
 
 
@@ -132,8 +130,7 @@ def step(
         forget_logit = meta.forget_bias.expand_as(forget_logit)
         input_logit = meta.input_bias.expand_as(input_logit)
     forget_gate, input_gate = forget_logit.sigmoid(), input_logit.sigmoid()
-    # theta_t = f_t * theta_{t-1} - i_t * gradient_t
-    learner_params = forget_gate * state.learner_params - input_gate * gradient
+    learner_params = gated(state.learner_params, gradient, forget_gate, input_gate)
     # The authors feed the logit back, the paper's equation the gate.
     logit_recurs = recipe.gate_recurrence == "logit"
     new = CellState(
@@ -146,26 +143,26 @@ def step(
     return new, forget_gate, input_gate
 
 
-@dataclass
-class Trajectory:
-    """An inner loop: the constants fed in at each step, and what came out.
-
-    Attributes:
-        learner_params: the last parameters ``[n_param]``.
-        gradients: ``[n_param]`` per step.
-        losses: ``[1]`` per step, nats (``[n_param]`` where coordinates are of several learners).
-        forget_gates, input_gates: ``[n_param]`` per step when traced, else empty.
-    """
-
-    learner_params: Tensor
-    gradients: list[Tensor]
-    losses: list[Tensor]
-    forget_gates: list[Tensor]
-    input_gates: list[Tensor]
-
-
 def _features(loss: Tensor, gradient: Tensor) -> Tensor:
     return torch.cat([preprocess(loss).expand(2, gradient.shape[0]), preprocess(gradient)])
+
+
+class LearnedGates:
+    """The meta-learner as the rule of an inner loop that starts at ``theta_0`` ``[n]``."""
+
+    def __init__(self, meta: MetaParams, theta_0: Tensor, recipe: Recipe) -> None:
+        self.meta, self.recipe = meta, recipe
+        self.state = CellState.start(theta_0, meta.lstm_weight.shape[0] // 4)
+
+    def __call__(
+        self, learner_params: Tensor, loss: Tensor, gradient: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As :meth:`repro.inner_loop.Rule.__call__`; the parameters are the cell's own state."""
+        features = _features(loss, gradient)
+        self.state, forget_gate, input_gate = step(
+            self.meta, self.state, gradient, features, self.recipe
+        )
+        return self.state.learner_params, forget_gate, input_gate
 
 
 def inner_loop(
@@ -176,28 +173,9 @@ def inner_loop(
     recipe: Recipe,
     trace: bool = False,
 ) -> Trajectory:
-    """Run ``len(batch_sizes)`` updates from ``theta_0`` ``[n_param]``.
-
-    ``loss_and_gradient`` decides what is differentiable: where it returns detached tensors (first
-    order) they are constants of the graph. With ``recipe.gradient_over_batch`` the gradient of
-    the mean loss is divided once more by the batch size, as the authors' code does.
-    """
-    state = CellState.start(theta_0, meta.lstm_weight.shape[0] // 4)
-    trajectory = Trajectory(theta_0, [], [], [], [])
-    for index, batch_size in enumerate(batch_sizes):
-        loss, gradient = loss_and_gradient(state.learner_params, index)
-        loss = loss.reshape(-1)
-        if recipe.gradient_over_batch:
-            gradient = gradient / batch_size
-        features = _features(loss, gradient)
-        state, forget_gate, input_gate = step(meta, state, gradient, features, recipe)
-        trajectory.gradients.append(gradient)
-        trajectory.losses.append(loss)
-        if trace:
-            trajectory.forget_gates.append(forget_gate)
-            trajectory.input_gates.append(input_gate)
-    trajectory.learner_params = state.learner_params
-    return trajectory
+    """As :func:`repro.inner_loop.run`, with the meta-learner's gates."""
+    rule = LearnedGates(meta, theta_0, recipe)
+    return run(rule, theta_0, loss_and_gradient, batch_sizes, recipe.gradient_over_batch, trace)
 
 
 def replay_backward(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -82,15 +83,26 @@ def _publish_training(root: Path, results: Path, record: records.Record) -> list
 
 
 def restore(results: Path, root: Path, dataset: str) -> list[Path]:
-    """Copy published checkpoints of unfinished trainings to runs where none is further.
+    """Copy published trainings to runs where none is further.
+
+    Unfinished ones go on from their checkpoints; of finished ones come the tested parameters, so
+    that another row that shares the training needs none of its own.
 
     Raises:
-        RecordError: nothing was published to go on with.
+        RecordError: nothing was published to go on with, or parameters are damaged.
     """
     copied: list[Path] = []
     found = sorted((results / dataset / "trainings").glob("*/seed-*/*/checkpoint-*.json"))
-    if not found:
-        raise RecordError(f"no unfinished trainings of {dataset} under {results}")
+    ended = [
+        record
+        for record in records.read_records(results, dataset)
+        if (record.path / records.MODEL).exists() and not record.unfinished
+    ]
+    if not found and not ended:
+        raise RecordError(
+            f"no unfinished trainings and no parameters of finished ones of {dataset} under "
+            f"{results}"
+        )
     for header in found:
         target = root / header.parent.relative_to(results)
         newest = max((path.name for path in target.glob("checkpoint-*.json")), default="")
@@ -100,4 +112,38 @@ def restore(results: Path, root: Path, dataset: str) -> list[Path]:
             for name in names:
                 storage.write_bytes(target / name, (header.parent / name).read_bytes())
             copied.append(target)
+    for record in ended:
+        copied += _restore_finished(record, root)
     return copied
+
+
+def _restore_finished(record: records.Record, root: Path) -> list[Path]:
+    """The end of a record's training as a checkpoint without its optimizer, which is not needed."""
+    training, told = records.config_of(record).training(), record.training
+    if training is None or told.get("digest") != training.digest:
+        return []
+    target = records.training_folder(root, training)
+    newest = max((path.name for path in target.glob("checkpoint-*.json")), default="")
+    if newest >= f"checkpoint-{training.n_step:07d}.json":
+        return []
+    model = (record.path / records.MODEL).read_bytes()
+    sha256 = hashlib.sha256(model).hexdigest()
+    if sha256 != record.digests.get("model"):
+        raise RecordError(
+            f"{record.path / records.MODEL} does not have the digest in its record; restore or "
+            "delete it"
+        )
+    storage.write_json(target / "training.json", training.content())
+    curve = record.path / "metrics.jsonl"
+    storage.write_bytes(target / curve.name, curve.read_bytes())
+    extra = {"seed": record.seed, "best": -1.0, "wall_s": told["wall_s"]}
+    extra["checkpoint_s"] = told.get("checkpoint_s", 0.0)
+    ends = {"checkpoint": training.n_step}
+    if training.recipe.parameters_tested == "best":
+        ends = {"best": int(told["tested_step"]), **ends}
+    for stem, step in ends.items():
+        path = target / f"{stem}-{step:07d}.safetensors"
+        storage.write_bytes(path, model)
+        header = {"schema": 1, "step": step, "config": training.digest, "sha256": sha256}
+        storage.write_json(path.with_suffix(".json"), {**header, "extra": extra})
+    return [target]

@@ -1,5 +1,6 @@
 """Whole cells on a tiny data set: every row, interruption and resume, damage, publishing."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -18,6 +19,7 @@ from repro.methods.base import StepResult
 from repro.methods.meta_lstm import MetaLSTM
 from repro.progress import Silent
 from repro.records import Record
+from repro.rows import BUILT_IN
 from tests.conftest import TINY
 
 
@@ -62,6 +64,19 @@ def test_every_row_is_trained_tested_and_recorded(
         assert (record.path / "metrics.jsonl").exists()
         assert (record.selection is not None) == (method == "finetune")
         assert (record.path / "gates.json").exists() == (method == "meta_lstm")
+
+
+@pytest.mark.parametrize("method", [row.name for row in BUILT_IN.values() if not row.in_paper])
+def test_rows_that_the_paper_does_not_have_are_cells_too(
+    method: str, tmp_path: Path, tiny_pack: Path
+) -> None:
+    few = dataclasses.replace(TINY, own=((method, 3),) if BUILT_IN[method].n_step else ())
+    for cell in plan("tiny", tiny_pack, [method], (1, 5), [0], config.Recipe(), few, "fp32", "cpu"):
+        record = finish(tmp_path, tiny_pack, cell)
+        assert record.n_episode == TINY.n_test_episode
+        assert records.config_of(record) == cell
+        assert record.n_step == (3 if cell.row.training == method else TINY.pretrain)
+        assert (record.path / "metrics.jsonl").exists()
 
 
 @pytest.mark.parametrize("method", ["nearest_neighbor", "matching_net_fce", "meta_lstm"])
@@ -257,5 +272,32 @@ def test_a_training_is_tested_as_far_as_it_got_published_and_gone_on_with_elsewh
     assert there.digests == whole.digests
     assert [test["reached_step"] for test in there.earlier_tests] == [3]
     publishing.publish(elsewhere, results, "tiny", allow_dirty=True)
+    assert publishing.restore(results, elsewhere, "tiny") == []
     with pytest.raises(RecordError, match="no unfinished trainings"):
-        publishing.restore(results, elsewhere, "tiny")
+        publishing.restore(tmp_path / "nothing", elsewhere, "tiny")
+
+
+@pytest.mark.parametrize("recipe", ["authors-code", "paper"])
+def test_a_published_training_serves_further_rows_without_being_made_again(
+    tmp_path: Path, tiny_pack: Path, recipe: str
+) -> None:
+    (shared,) = cells(tiny_pack, "nearest_neighbor", (1,), recipe)
+    (further,) = cells(tiny_pack, "pretrained_cosine", (1,), recipe)
+    runs, elsewhere, results = (tmp_path / name for name in ("runs", "elsewhere", "results"))
+    record = finish(runs, tiny_pack, shared)
+    expected = finish(runs, tiny_pack, further)
+    publishing.publish(runs, results, "tiny", allow_dirty=True)
+    restored = publishing.restore(results, elsewhere, "tiny")
+    assert [path.parts[-3] for path in restored] == ["pretrain"]
+    stop = StopRequest()  # asked for at once, so that a single training step would interrupt
+    stop.exit_code = 130
+    training = run_training(further, place(elsewhere, tiny_pack), Silent(), stop)
+    assert training is not None and training.step == record.training["tested_step"]
+    there = finish(elsewhere, tiny_pack, further)
+    assert there.digests["model"] == expected.digests["model"] == record.digests["model"]
+    assert there.accuracy.tolist() == expected.accuracy.tolist() == record.accuracy.tolist()
+    assert publishing.restore(results, elsewhere, "tiny") == []
+    (model,) = results.glob("tiny/nearest_neighbor/*/*/*/model.safetensors")
+    model.write_bytes(model.read_bytes()[:-1] + b"x")
+    with pytest.raises(RecordError, match=r"model.safetensors does not have the digest"):
+        publishing.restore(results, tmp_path / "third", "tiny")

@@ -9,13 +9,14 @@ import repro
 
 HOME = Path(repro.__file__).parent
 LAYERS = [
-    {"errors", "paper", "allocator", "interrupts", "progress"},
+    {"errors", "paper", "references", "allocator", "interrupts", "progress"},
     {"storage", "seeding"},
     {"rows"},
     {"config"},
     {"data", "episodes", "records", "checkpoints"},
     {"publishing"},
-    {"augmentation", "learner", "stacked", "meta_learner", "fused_cell", "context", "replay"},
+    {"augmentation", "learner", "stacked", "inner_loop", "context", "replay"},
+    {"meta_learner", "fused_cell"},
     {"methods"},
     {"gate_traces", "training", "evaluation", "provenance", "locks"},
     {"grid_search"},

@@ -190,8 +190,14 @@ class Adam:
         on_gpu = next(iter(params.values())).device.type == "cuda"
         self._adam = torch.optim.Adam(list(params.values()), lr=lr, capturable=on_gpu)
 
-    def step(self) -> None:
-        """Update the parameters in place from their ``grad`` and clear it."""
+    def step(self, lr: float | None = None) -> None:
+        """Update the parameters in place from their ``grad`` and clear it.
+
+        Args:
+            lr: the learning rate from now on; None leaves it. No part of the state.
+        """
+        if lr is not None:
+            self._adam.param_groups[0]["lr"] = lr
         self._adam.step()
         self._adam.zero_grad(set_to_none=True)
 

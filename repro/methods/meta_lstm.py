@@ -13,14 +13,9 @@ from repro import paper
 from repro.config import EpisodeSpec
 from repro.episodes import Episode, EpisodeSampler
 from repro.fused_cell import BLOCK, Tape
+from repro.inner_loop import LossAndGradient, Trajectory, on_support
 from repro.learner import BatchNormStatistics, Conv4
-from repro.meta_learner import (
-    LossAndGradient,
-    MetaParams,
-    Trajectory,
-    inner_loop,
-    replay_backward,
-)
+from repro.meta_learner import MetaParams, inner_loop, replay_backward
 from repro.methods.base import Adam, Setting, SplitImages, StepResult, accuracy
 from repro.replay import Replay
 from repro.seeding import Stream, words
@@ -87,7 +82,7 @@ class MetaLSTM:
         momentum = paper.META_BATCH_NORM_MOMENTUM[1 if self.setting.k_shot == 1 else 5]
         with self.setting.autocast():
             logits = self.learner.logits(params, batch, statistics, training, momentum)
-        logits = logits.float()
+        logits = logits.to(params.dtype)
         return F.cross_entropy(logits, labels), logits
 
     def _problem(
@@ -98,17 +93,13 @@ class MetaLSTM:
         Support passes normalise by their own batch; with ``statistics`` they also accumulate
         running statistics, seen at theta_0 ... theta_{T-1}.
         """
+
+        def loss(params: Tensor, batch: Tensor, of_batch: Tensor) -> Tensor:
+            return self._loss(params, batch, of_batch, statistics, True)[0]
+
         schedule = self._schedule(len(labels))
-
-        def loss_and_gradient(params: Tensor, index: int) -> tuple[Tensor, Tensor]:
-            part = schedule[index]
-            with torch.enable_grad():
-                leaf = params.detach().requires_grad_()
-                loss, _ = self._loss(leaf, support[part], labels[part], statistics, True)
-                (gradient,) = torch.autograd.grad(loss, leaf)
-            return loss.detach(), gradient
-
-        return loss_and_gradient, [part.stop - part.start for part in schedule]
+        problem = on_support(loss, support, labels, schedule)
+        return problem, [part.stop - part.start for part in schedule]
 
     def _schedule(self, n_support: int) -> list[slice]:
         setting = self.setting

@@ -1,0 +1,56 @@
+"""Small random images and episodes of them, for tests of methods."""
+
+import numpy as np
+from torch import Tensor
+
+from repro.config import EpisodeSpec, Recipe
+from repro.data.images import ImageSplit
+from repro.episodes import Episode, EpisodeSampler
+from repro.learner import Conv4
+from repro.methods.base import Setting, SplitImages
+from repro.seeding import Stream, Words, words
+
+N_CLASS, PER_CLASS, SIZE = 6, 30, 16
+ROWS = tuple((i * PER_CLASS, PER_CLASS) for i in range(N_CLASS))
+
+
+def setting(k_shot: int, recipe: Recipe | None = None, n_class: int = N_CLASS) -> Setting:
+    return Setting(SIZE, n_class, 5, k_shot, recipe or Recipe(), seed=0)
+
+
+class Exact(SplitImages):
+    """The same images in double precision, in which rounding decides nothing."""
+
+    def normalise(self, pixels: Tensor, augmentation: Words | None = None) -> Tensor:
+        return super().normalise(pixels, augmentation).double()
+
+
+def images(made: Setting, kind: type[SplitImages] = SplitImages) -> SplitImages:
+    n = N_CLASS * PER_CLASS
+    pixels = words(0, Stream.GLYPHS).raw(n * SIZE * SIZE * 3).astype(np.uint8)
+    ids = tuple(f"c{i}" for i in range(N_CLASS))
+    split = ImageSplit("toy", "train", pixels.reshape(n, SIZE, SIZE, 3), ids, ROWS, "0" * 64)
+    return kind(split, made)
+
+
+def episode(k_shot: int, index: int = 0, split: str = "val") -> Episode:
+    return EpisodeSampler(ROWS, split, EpisodeSpec(k_shot=k_shot), 0)[index]
+
+
+def mixed(drawn: Episode, other: Episode) -> Episode:
+    """``drawn`` with all queries but the first of ``other``."""
+    query_rows = other.query_rows.copy()
+    query_rows[0, 0] = drawn.query_rows[0, 0]
+    return Episode(
+        drawn.class_indices,
+        drawn.support_rows,
+        drawn.support_order,
+        query_rows,
+        drawn.seed,
+        drawn.index,
+    )
+
+
+def initial(learner: Conv4) -> Tensor:
+    """The parameters that a method with seed 0 starts from, float32 ``[n_param]``."""
+    return learner.initial(words(0, Stream.LEARNER_INIT))
