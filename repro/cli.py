@@ -19,7 +19,17 @@ from repro.cli_data import data, doctor, episodes
 from repro.cli_fetch import fetch_data
 from repro.cli_options import selection_options
 from repro.cli_report import report
-from repro.cli_results import check, plot_curves, plot_gates, plot_table, publish, restore, table
+from repro.cli_results import (
+    check,
+    plot_curves,
+    plot_differences,
+    plot_distributions,
+    plot_gates,
+    plot_table,
+    publish,
+    restore,
+    table,
+)
 from repro.errors import RecordError, ReproError, from_os_error, unknown
 
 if TYPE_CHECKING:
@@ -229,6 +239,9 @@ def reproduce(ctx: click.Context, /, methods: str, shots: str, **options: Any) -
         ctx.invoke(plot_gates, **drawn)
     ctx.invoke(plot_curves, **drawn)
     ctx.invoke(plot_table, **drawn)
+    ctx.invoke(plot_distributions, **drawn)
+    if len(names) > 1:
+        ctx.invoke(plot_differences, **drawn)
 
 
 @cli.command()
@@ -329,6 +342,8 @@ for command in (
     plot_gates,
     plot_curves,
     plot_table,
+    plot_distributions,
+    plot_differences,
     report,
 ):
     cli.add_command(command)
