@@ -72,8 +72,8 @@ def compare(
     The data set is glyphs unless told. A side is a method (meta_lstm), a method with fields to
     choose its records by (meta_lstm@recipe=paper,budget=quick,seed=1,k_shot=5,dataset=glyphs), or
     the folder of a record. Without seed=, all training seeds of a side's configuration are used,
-    and where both sides have several the interval covers seeds and episodes. Records of other
-    episodes or images are refused.
+    and where a side has several the interval covers seeds and episodes (a side of one seed is taken
+    to vary as the other, and that is said). Records of other episodes or images are refused.
 
     Example: repro compare meta_lstm finetune --dataset mini-imagenet --from results
     """
