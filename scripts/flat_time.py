@@ -2,20 +2,22 @@
 
 Trains the 5-shot meta-LSTM on the embedded glyphs in the real training loop (curve, checkpoints,
 validations; the time of validations is taken out) and notes the seconds of every 100 episodes and
-the resident memory. Then measures what an episode costs with twice the images, filters, pixels and
-coordinates, repeats interleaved. Processor time of the process is what is judged: other work on
-the machine moves wall time, and moves this only through shared caches.
+the resident memory. In between, the same work is done by a method made anew for every block: other
+work on the machine slows both alike (processor time too, through shared caches and cores), so their
+ratio tells of the run alone. Then it measures what an episode costs with twice the images, filters,
+pixels and coordinates, repeats interleaved.
 
     python scripts/flat_time.py --output results/flat_time.json --figures figures
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,7 @@ K_SHOT = 5
 BLOCK = 100  # episodes
 EARLY = slice(1, 6)  # blocks: episodes 100 to 600, after the first fetch of memory
 LATE = slice(-5, None)  # the last 500 episodes
+PROBE_EVERY = 20  # episodes
 IMAGE_PX = 84  # of the cost of one episode, as in the paper
 
 
@@ -69,7 +72,8 @@ class Timed(MetaLSTM):
     cpu: list[float] = field(default_factory=list)
     wall: list[float] = field(default_factory=list)
     rss: list[float] = field(default_factory=list)
-    apart: list[float] = field(default_factory=lambda: [0.0, 0.0])  # of validations: CPU, wall
+    probes: list[list[float]] = field(default_factory=list)  # CPU s of new methods, by block
+    apart: list[float] = field(default_factory=lambda: [0.0, 0.0])  # left out: CPU, wall
 
     def __post_init__(self) -> None:
         super().__init__(self.setting)
@@ -77,10 +81,27 @@ class Timed(MetaLSTM):
     def train_step(self, images: SplitImages, step: int) -> StepResult:
         if step % BLOCK == 0:
             self.note()
+            with self.left_out():
+                self.probes.append([])
+                self.fresh, _ = episode_of(self.setting.precision, self.setting.image_size)
+                self.fresh()  # fetches memory
+        if step % PROBE_EVERY == 0:
+            with self.left_out():
+                began = time.process_time()
+                self.fresh()
+                self.probes[-1].append(time.process_time() - began)
         return super().train_step(images, step)
 
+    @contextlib.contextmanager
+    def left_out(self) -> Iterator[None]:
+        """Time that is not counted."""
+        before = time.process_time(), time.perf_counter()
+        yield
+        self.apart[0] += time.process_time() - before[0]
+        self.apart[1] += time.perf_counter() - before[1]
+
     def note(self) -> None:
-        """Times since the start, without validations."""
+        """Times since the start, without what is left out."""
         self.cpu.append(time.process_time() - self.apart[0])
         self.wall.append(time.perf_counter() - self.apart[1])
         self.rss.append(resident_mib())
@@ -106,11 +127,9 @@ def run_long(n_step: int, reporter: Reporter, stop: StopRequest) -> dict[str, An
     drawn = sampler.first(training.n_validation_episode)
 
     def validate() -> dict[int, tuple[float, float]]:
-        before = time.process_time(), time.perf_counter()
-        found = evaluate(method, drawn, images["val"], Quiet(reporter), "", StopRequest())
+        with method.left_out():
+            found = evaluate(method, drawn, images["val"], Quiet(reporter), "", StopRequest())
         values = accuracies(found, drawn)
-        method.apart[0] += time.process_time() - before[0]
-        method.apart[1] += time.perf_counter() - before[1]
         return {K_SHOT: (float(values.mean()), 1.96 * float(values.std()) / len(values) ** 0.5)}
 
     with tempfile.TemporaryDirectory() as folder:
@@ -123,6 +142,7 @@ def run_long(n_step: int, reporter: Reporter, stop: StopRequest) -> dict[str, An
         "precision": setting.precision,
         "cpu_s": np.diff(method.cpu).round(4).tolist(),
         "wall_s": np.diff(method.wall).round(4).tolist(),
+        "fresh_cpu_s": [round(statistics.median(block), 4) for block in method.probes],
         "rss_mib": [round(value, 1) for value in method.rss[1:]],
     }
 
@@ -130,16 +150,17 @@ def run_long(n_step: int, reporter: Reporter, stop: StopRequest) -> dict[str, An
 def flatness(run: dict[str, Any]) -> dict[str, Any]:
     """Early against late, the slope with its 95% interval, and the growth of memory."""
     found: dict[str, Any] = {}
-    for clock in ("cpu", "wall"):
-        per_episode = np.array(run[f"{clock}_s"]) / BLOCK
+    seconds = {clock: np.array(run[f"{clock}_s"]) / BLOCK for clock in ("cpu", "wall")}
+    seconds["ratio"] = seconds["cpu"] / np.array(run["fresh_cpu_s"])
+    for clock, per_episode in seconds.items():
         early, late = per_episode[EARLY], per_episode[LATE]
         # Theil and Sen: the median of all slopes, which a burst of other work does not move.
         at = BLOCK / 1000 * np.arange(1, len(per_episode))
         slope = theilslopes(per_episode[1:], at)
         middle = float(np.median(per_episode[1:]))
         found[clock] = {
-            "early_s": float(np.median(early)),
-            "late_s": float(np.median(late)),
+            "early": float(np.median(early)),
+            "late": float(np.median(late)),
             "late_over_early": float(np.median(late) / np.median(early)),
             "change_per_1000_episodes": float(slope.slope / middle),
             "change_low": float(slope.low_slope / middle),
@@ -248,26 +269,30 @@ def costs(precision: str, repeats: int, reporter: Reporter) -> dict[str, Any]:
 
 
 def draw(run: dict[str, Any], found: dict[str, Any], folder: Path) -> list[Path]:
-    """Milliseconds per episode and memory over the run."""
+    """Milliseconds per episode, their ratio to a new method's, and memory over the run."""
     with style.applied():
-        fig = style.new_figure(6.4, 3.9)
-        above, below = fig.subplots(2, 1, sharex=True, height_ratios=(3, 1.3))
+        fig = style.new_figure(6.4, 4.9)
+        above, middle, below = fig.subplots(3, 1, sharex=True, height_ratios=(3, 2, 1.3))
         episodes = BLOCK * np.arange(1, len(run["cpu_s"]) + 1)
-        for clock, color, told in (
-            ("wall", style.MUTED, "wall time"),
-            ("cpu", style.COLORS["meta_lstm"], "processor time"),
+        cpu = np.array(run["cpu_s"]) / BLOCK
+        for values, color, told in (
+            (np.array(run["wall_s"]) / BLOCK, style.MUTED, "wall time"),
+            (cpu, style.COLORS["meta_lstm"], "processor time"),
         ):
-            values = np.array(run[f"{clock}_s"]) / BLOCK * 1000
-            above.plot(episodes, values, color=color, lw=1, marker="o", ms=2.5, label=told)
-        above.axhline(1000 * found["cpu"]["early_s"], color=style.ACCENT, lw=1, ls=(0, (4, 2)),
-                      label="median of episodes 100 to 600")  # fmt: skip
+            above.plot(episodes, 1000 * values, color=color, lw=1, marker="o", ms=2, label=told)
         above.set_ylim(0, None)
         above.set_ylabel("ms an episode")
         above.set_title("5-shot meta-LSTM, glyphs: time and memory over a run")
-        above.legend(loc="lower right", ncols=3)
+        above.legend(loc="upper right", ncols=2)
+        ratio = cpu / np.array(run["fresh_cpu_s"])
+        middle.plot(episodes, ratio, color=style.COLORS["meta_lstm"], lw=1, marker="o", ms=2)
+        early = found["ratio"]["early"]
+        middle.axhline(early, color=style.ACCENT, lw=1, ls=(0, (4, 2)))
+        middle.set_ylim(0, 1.5 * early)
+        middle.set_ylabel("of a new\nmethod's time")
         below.plot(episodes, run["rss_mib"], color=style.INK, lw=1.2)
         below.set_ylim(0, None)
-        below.set_ylabel("resident MiB")
+        below.set_ylabel("resident\nMiB")
         below.set_xlabel("training episode")
         return style.save(fig, folder / "flat_time")
 
@@ -275,11 +300,11 @@ def draw(run: dict[str, Any], found: dict[str, Any], folder: Path) -> list[Path]
 def told(found: dict[str, Any], cost: dict[str, Any]) -> list[str]:
     """The outcome for people."""
     lines = []
-    for clock, name in (("cpu", "processor"), ("wall", "wall")):
-        at = found[clock]
+    names = {"cpu": "processor time, ms", "wall": "wall time, ms", "ratio": "against a new method"}
+    for clock, name in names.items():
+        at, unit = found[clock], 1 if clock == "ratio" else 1000
         lines.append(
-            f"{name} time an episode: {1000 * at['early_s']:.1f} ms early, "
-            f"{1000 * at['late_s']:.1f} ms late ({at['late_over_early'] - 1:+.1%}); per 1,000 "
+            f"{name}: {unit * at['early']:.4g} early, {unit * at['late']:.4g} late ({at['late_over_early'] - 1:+.1%}); per 1,000 "
             f"episodes {at['change_per_1000_episodes']:+.2%} (95%: {at['change_low']:+.2%} to "
             f"{at['change_high']:+.2%})"
         )
