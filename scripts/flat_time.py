@@ -304,8 +304,9 @@ def told(found: dict[str, Any], cost: dict[str, Any]) -> list[str]:
     for clock, name in names.items():
         at, unit = found[clock], 1 if clock == "ratio" else 1000
         lines.append(
-            f"{name}: {unit * at['early']:.4g} early, {unit * at['late']:.4g} late ({at['late_over_early'] - 1:+.1%}); per 1,000 "
-            f"episodes {at['change_per_1000_episodes']:+.2%} (95%: {at['change_low']:+.2%} to "
+            f"{name}: {unit * at['early']:.4g} early, {unit * at['late']:.4g} late "
+            f"({at['late_over_early'] - 1:+.1%}); per 1,000 episodes "
+            f"{at['change_per_1000_episodes']:+.2%} (95%: {at['change_low']:+.2%} to "
             f"{at['change_high']:+.2%})"
         )
     rss = found["rss"]
