@@ -2,9 +2,9 @@
 
 Trains the 5-shot meta-LSTM on the embedded glyphs in the real training loop (curve, checkpoints,
 validations; the time of validations is taken out) and notes the seconds of every 100 episodes and
-the resident memory. In between, the same work is done by a method made anew for every block: other
-work on the machine slows both alike (processor time too, through shared caches and cores), so their
-ratio tells of the run alone. Then it measures what an episode costs with twice the images, filters,
+the resident memory. In between, one episode of fixed random images is worked on again and again as
+a yardstick: other work on the machine slows both alike (processor time too, through shared caches
+and cores), so their ratio tells of the run alone. Then it measures what an episode costs with twice the images, filters,
 pixels and coordinates, repeats interleaved.
 
     python scripts/flat_time.py --output results/flat_time.json --figures figures
@@ -72,23 +72,22 @@ class Timed(MetaLSTM):
     cpu: list[float] = field(default_factory=list)
     wall: list[float] = field(default_factory=list)
     rss: list[float] = field(default_factory=list)
-    probes: list[list[float]] = field(default_factory=list)  # CPU s of new methods, by block
+    probes: list[list[float]] = field(default_factory=list)  # CPU s of the yardstick, by block
     apart: list[float] = field(default_factory=lambda: [0.0, 0.0])  # left out: CPU, wall
 
     def __post_init__(self) -> None:
         super().__init__(self.setting)
+        self.yardstick, _ = episode_of(self.setting.precision, self.setting.image_size)
+        self.yardstick()  # fetches memory
 
     def train_step(self, images: SplitImages, step: int) -> StepResult:
         if step % BLOCK == 0:
             self.note()
-            with self.left_out():
-                self.probes.append([])
-                self.fresh, _ = episode_of(self.setting.precision, self.setting.image_size)
-                self.fresh()  # fetches memory
+            self.probes.append([])
         if step % PROBE_EVERY == 0:
             with self.left_out():
                 began = time.process_time()
-                self.fresh()
+                self.yardstick()
                 self.probes[-1].append(time.process_time() - began)
         return super().train_step(images, step)
 
@@ -142,7 +141,7 @@ def run_long(n_step: int, reporter: Reporter, stop: StopRequest) -> dict[str, An
         "precision": setting.precision,
         "cpu_s": np.diff(method.cpu).round(4).tolist(),
         "wall_s": np.diff(method.wall).round(4).tolist(),
-        "fresh_cpu_s": [round(statistics.median(block), 4) for block in method.probes],
+        "yardstick_cpu_s": [round(statistics.median(block), 4) for block in method.probes],
         "rss_mib": [round(value, 1) for value in method.rss[1:]],
     }
 
@@ -151,7 +150,7 @@ def flatness(run: dict[str, Any]) -> dict[str, Any]:
     """Early against late, the slope with its 95% interval, and the growth of memory."""
     found: dict[str, Any] = {}
     seconds = {clock: np.array(run[f"{clock}_s"]) / BLOCK for clock in ("cpu", "wall")}
-    seconds["ratio"] = seconds["cpu"] / np.array(run["fresh_cpu_s"])
+    seconds["ratio"] = seconds["cpu"] / np.array(run["yardstick_cpu_s"])
     for clock, per_episode in seconds.items():
         early, late = per_episode[EARLY], per_episode[LATE]
         # Theil and Sen: the median of all slopes, which a burst of other work does not move.
@@ -269,7 +268,7 @@ def costs(precision: str, repeats: int, reporter: Reporter) -> dict[str, Any]:
 
 
 def draw(run: dict[str, Any], found: dict[str, Any], folder: Path) -> list[Path]:
-    """Milliseconds per episode, their ratio to a new method's, and memory over the run."""
+    """Milliseconds per episode, their ratio to the yardstick's, and memory over the run."""
     with style.applied():
         fig = style.new_figure(6.4, 4.9)
         above, middle, below = fig.subplots(3, 1, sharex=True, height_ratios=(3, 2, 1.3))
@@ -284,12 +283,12 @@ def draw(run: dict[str, Any], found: dict[str, Any], folder: Path) -> list[Path]
         above.set_ylabel("ms an episode")
         above.set_title("5-shot meta-LSTM, glyphs: time and memory over a run")
         above.legend(loc="upper right", ncols=2)
-        ratio = cpu / np.array(run["fresh_cpu_s"])
+        ratio = cpu / np.array(run["yardstick_cpu_s"])
         middle.plot(episodes, ratio, color=style.COLORS["meta_lstm"], lw=1, marker="o", ms=2)
         early = found["ratio"]["early"]
         middle.axhline(early, color=style.ACCENT, lw=1, ls=(0, (4, 2)))
         middle.set_ylim(0, 1.5 * early)
-        middle.set_ylabel("of a new\nmethod's time")
+        middle.set_ylabel("of the\nyardstick's")
         below.plot(episodes, run["rss_mib"], color=style.INK, lw=1.2)
         below.set_ylim(0, None)
         below.set_ylabel("resident\nMiB")
@@ -300,7 +299,7 @@ def draw(run: dict[str, Any], found: dict[str, Any], folder: Path) -> list[Path]
 def told(found: dict[str, Any], cost: dict[str, Any]) -> list[str]:
     """The outcome for people."""
     lines = []
-    names = {"cpu": "processor time, ms", "wall": "wall time, ms", "ratio": "against a new method"}
+    names = {"cpu": "processor time, ms", "wall": "wall time, ms", "ratio": "against the yardstick"}
     for clock, name in names.items():
         at, unit = found[clock], 1 if clock == "ratio" else 1000
         lines.append(
