@@ -31,6 +31,8 @@ figures: .venv/.installed    ## draw the figures again
 	$(REPRO) plot-gates --dataset $(DATASET)
 	$(REPRO) plot-curves --dataset $(DATASET)
 	$(REPRO) plot-table --dataset $(DATASET)
+	$(REPRO) plot-distributions --dataset $(DATASET)
+	$(REPRO) plot-differences --dataset $(DATASET)
 check: .venv/.installed      ## hold runs against published and reported numbers
 	$(REPRO) check --pinned --reported --dataset $(DATASET)
 clean:                       ## remove caches of the tools (never runs or results)

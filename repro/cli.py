@@ -13,7 +13,17 @@ from repro.cli_data import data, doctor, episodes
 from repro.cli_fetch import fetch_data
 from repro.cli_method import method
 from repro.cli_report import report
-from repro.cli_results import check, plot_curves, plot_gates, plot_table, publish, restore, table
+from repro.cli_results import (
+    check,
+    plot_curves,
+    plot_differences,
+    plot_distributions,
+    plot_gates,
+    plot_table,
+    publish,
+    restore,
+    table,
+)
 from repro.cli_run import evaluate, reproduce, train, verify
 from repro.errors import ReproError, from_os_error, unknown
 
@@ -74,6 +84,8 @@ for command in (
     plot_gates,
     plot_curves,
     plot_table,
+    plot_distributions,
+    plot_differences,
     report,
 ):
     cli.add_command(command)

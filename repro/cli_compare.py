@@ -10,7 +10,7 @@ import click
 
 from repro import paper, records
 from repro.analysis import compare as pairs
-from repro.analysis import power_text, table1
+from repro.analysis import power_answers, power_text, table1
 from repro.analysis.compare_formats import FORMATS, format_pairs
 from repro.cli_results import RESULTS, margin_option, read_source
 from repro.errors import UsageError
@@ -73,8 +73,8 @@ def compare(
     The data set is glyphs unless told. A side is a method (meta_lstm), a method with fields to
     choose its records by (meta_lstm@recipe=paper,budget=quick,seed=1,k_shot=5,dataset=glyphs), or
     the folder of a record. Without seed=, all training seeds of a side's configuration are used,
-    and where both sides have several the interval covers seeds and episodes. Records of other
-    episodes or images are refused.
+    and where a side has several the interval covers seeds and episodes (a side of one seed is taken
+    to vary as the other, and that is said). Records of other episodes or images are refused.
 
     Example: repro compare meta_lstm finetune --dataset mini-imagenet --from results
     """
@@ -90,9 +90,11 @@ def compare(
 @click.option("--seed-sd", type=click.FloatRange(min=0, min_open=True), default=1.0,
               show_default=True, help="Spread of training seeds in points, where not measured.",
               )  # fmt: skip
+@click.option("--format", "style", default="text", show_default=True,
+              type=click.Choice(["text", "json"]))  # fmt: skip
 def power(
     selectors: tuple[str, ...], datasets: tuple[str, ...], source: str | None, runs: Path,
-    recipe: str, budget: str | None, margin: float, episodes: int, seed_sd: float,
+    recipe: str, budget: str | None, margin: float, episodes: int, seed_sd: float, style: str,
 ) -> None:  # fmt: skip
     """Say how many episodes and seeds separate A from B; without sides, from the paper.
 
@@ -104,12 +106,26 @@ def power(
     Example: repro power meta_lstm finetune --dataset mini-imagenet --from results
     """
     if selectors:
-        for pair in _pairs(selectors, datasets, source, runs, recipe, budget):
-            click.echo("\n".join(power_text.of_pair(pair, margin / 100, seed_sd / 100)))
+        found = [
+            power_answers.of_pair(pair, margin / 100, seed_sd / 100)
+            for pair in _pairs(selectors, datasets, source, runs, recipe, budget)
+        ]
+        if style == "json":
+            click.echo(power_answers.as_json(found), nl=False)
+        for answer in found if style == "text" else ():
+            click.echo("\n".join(power_text.of_pair(answer)))
         return
+    listed = []
     for name in datasets or ("mini-imagenet",):
         chosen = table1.select_seeds(read_source(name, source, runs)[0], recipe, budget)
         table = table1.build(chosen, name, margin / 100)
-        click.echo(table.title)
-        for line in power_text.against_paper(table.cells, margin / 100, episodes):
-            click.echo(line)
+        cells = [
+            power_answers.of_cell(cell, cell.reported, name, margin / 100, episodes)
+            for cell in table.cells
+            if cell.reported
+        ]
+        listed += cells
+        if style == "text":
+            click.echo("\n".join([table.title, *power_text.against_paper(cells)]))
+    if style == "json":
+        click.echo(power_answers.as_json(listed), nl=False)

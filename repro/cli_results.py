@@ -228,3 +228,41 @@ def plot_table(
     found = table1.build(chosen, dataset)
     for path in bars.plot_table(found, _figure_folder(output, runs, dataset, name)):
         click.echo(str(path))
+
+
+@click.command("plot-distributions")
+@source_options
+@_output
+def plot_distributions(
+    dataset: str, source: str | None, runs: Path, recipe: str, budget: str | None,
+    output: Path | None,
+) -> None:  # fmt: skip
+    """Draw how many episodes had which accuracy, a histogram per method and shot.
+
+    Example: repro plot-distributions --dataset glyphs
+    """
+    from repro.analysis import distributions
+
+    chosen, name = _chosen(dataset, source, runs, recipe, budget)
+    folder = _figure_folder(output, runs, dataset, name)
+    for path in distributions.plot_distributions(chosen, folder):
+        click.echo(str(path))
+
+
+@click.command("plot-differences")
+@source_options
+@_output
+def plot_differences(
+    dataset: str, source: str | None, runs: Path, recipe: str, budget: str | None,
+    output: Path | None,
+) -> None:  # fmt: skip
+    """Draw the matrix of paired differences between methods.
+
+    Example: repro plot-differences --dataset glyphs
+    """
+    from repro.analysis import differences
+
+    chosen, name = _chosen(dataset, source, runs, recipe, budget)
+    folder = _figure_folder(output, runs, dataset, name)
+    for path in differences.plot_differences(chosen, folder):
+        click.echo(str(path))

@@ -13,7 +13,14 @@ import click
 
 from repro.allocator import keep_large_buffers
 from repro.cli_options import selection_options
-from repro.cli_results import plot_curves, plot_gates, plot_table, table
+from repro.cli_results import (
+    plot_curves,
+    plot_differences,
+    plot_distributions,
+    plot_gates,
+    plot_table,
+    table,
+)
 from repro.errors import RecordError, from_os_error
 
 if TYPE_CHECKING:
@@ -215,6 +222,9 @@ def reproduce(
         ctx.invoke(plot_gates, **drawn)
     ctx.invoke(plot_curves, **drawn)
     ctx.invoke(plot_table, **drawn)
+    ctx.invoke(plot_distributions, **drawn)
+    if len(rows) > 1:
+        ctx.invoke(plot_differences, **drawn)
 
 
 @click.command()

@@ -1,18 +1,22 @@
 """Does bf16 training lose anything? Trainings in both precisions, compared in pairs.
 
 The same seeds, initial values and episode streams; tested on the same meta-validation episodes
-(meta-test is not touched). Each training goes on from its checkpoint when the script is started
-again. Writes one JSON file: accuracy of every training, and bf16 - fp32 per seed.
+(meta-test is not touched). Started again, the script goes on: trainings from their checkpoints,
+tests at the next episode. Each method is a part of the JSON file of its own; a run replaces the
+parts of the methods it was asked for and leaves the others as they are.
 
-    python scripts/compare_precision.py --data ~/mini-imagenet --output results/precision.json
+    python scripts/compare_precision.py --data ~/mini-imagenet --methods meta_lstm --n-step 300
 """
 
 from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import click
+import numpy as np
+import numpy.typing as npt
 
 from repro.allocator import keep_large_buffers
 
@@ -21,83 +25,159 @@ keep_large_buffers()
 import torch  # noqa: E402
 
 from repro import config, storage  # noqa: E402
-from repro.analysis.stats import paired_interval  # noqa: E402
+from repro.analysis.paired import compare_paired  # noqa: E402
+from repro.analysis.seeds import difference_of_seeds  # noqa: E402
+from repro.analysis.verdicts import smallest_margin  # noqa: E402
 from repro.cells import Place, build_row, plan, run_training  # noqa: E402
 from repro.data import prepare  # noqa: E402
 from repro.data.images import open_pack  # noqa: E402
 from repro.episodes import EpisodeSampler  # noqa: E402
-from repro.evaluation import accuracies, evaluate  # noqa: E402
-from repro.interrupts import stop_requests  # noqa: E402
+from repro.errors import ReproError  # noqa: E402
+from repro.evaluation import Partial, accuracies, evaluate  # noqa: E402
+from repro.interrupts import StopRequest, stop_requests  # noqa: E402
 from repro.methods.base import SplitImages  # noqa: E402
-from repro.progress import ConsoleReporter  # noqa: E402
+from repro.progress import ConsoleReporter, Reporter  # noqa: E402
 from repro.provenance import provenance  # noqa: E402
+from repro.records import training_folder  # noqa: E402
+
+K_SHOT = 5
+PRECISIONS = ("bf16", "fp32")
+TRAININGS = {"nearest_neighbor": "pretrain", "meta_lstm": "meta_lstm_5shot",
+             "matching_net": "matching_net"}  # fmt: skip
+N_CURVE_EPISODE = 20  # of the training's own validation, which nothing here is read from
+
+Values = npt.NDArray[np.float64]
+
+
+def measure(
+    cell: config.RunConfig, place: Place, n_episode: int, reporter: Reporter, stop: StopRequest
+) -> tuple[Values, dict[str, Any]]:
+    """Train and test one cell: accuracies ``[n_episode]`` on meta-validation, and its summary."""
+    trained = run_training(cell, place, reporter, stop)
+    training = cell.training()
+    assert trained is not None and training is not None
+    row, setting = build_row(cell, place)
+    row.load_state(trained.state)
+    validation = open_pack(place.pack, "val")
+    episodes = EpisodeSampler(validation.class_rows, "val", cell.spec, 0).first(n_episode)
+    tested = storage.digest({"config": cell.digest, "checkpoint": trained.digest})
+    partial = Partial(training_folder(place.runs, training) / "validation.partial", tested)
+    name = f"{cell.method} seed {cell.seed} {cell.precision}: meta-validation"
+    torch.set_num_threads(place.threads)
+    images = SplitImages(validation, setting)
+    found = accuracies(evaluate(row, episodes, images, reporter, name, stop, partial), episodes)
+    summary = {
+        "method": cell.method,
+        "k_shot": K_SHOT,
+        "seed": cell.seed,
+        "precision": cell.precision,
+        "n_step": trained.step,
+        "wall_s": round(trained.wall_s, 1),
+        "accuracy": float(found.mean()),
+    }
+    return found, summary
+
+
+def paired(first: Values, second: Values, block: int) -> dict[str, Any]:
+    """First - second of the same episodes, as fractions; about these two checkpoints."""
+    found = compare_paired(first, second, block)
+    error, df = found.standard_error, found.n_unit - 1
+    return {
+        "difference": found.interval.mean,
+        "half_width": found.interval.half_width,
+        "equivalent_within": smallest_margin(found.interval.mean, error, df),
+        "p": found.p_t,
+        "n_episode": found.n_episode,
+        "block": block,
+    }
+
+
+def compared(values: dict[tuple[str, int], Values], block: int) -> dict[str, Any]:
+    """bf16 - fp32 per seed and over all seeds, beside what another seed does."""
+    seeds = sorted({seed for _, seed in values})
+    found: dict[str, Any] = {
+        "differences": [
+            {"seed": s, **paired(values["bf16", s], values["fp32", s], block)} for s in seeds
+        ],
+        "between_seeds": [
+            {"precision": p, "seeds": [a, b], **paired(values[p, a], values[p, b], block)}
+            for p in PRECISIONS
+            for a, b in itertools.pairwise(seeds)
+        ],
+    }
+    sides = [np.stack([values[precision, s] for s in seeds]) for precision in PRECISIONS]
+    if len(seeds) == 1:
+        return found
+    over = difference_of_seeds(sides[0], sides[1], block)
+    found["over_seeds_and_episodes"] = {
+        "difference": over.interval.mean,
+        "half_width": over.interval.half_width,
+        "equivalent_within": smallest_margin(over.interval.mean, over.standard_error, over.df),
+        "p": over.p,
+        "df": over.df,
+        "n_seed": len(seeds),
+    }
+    found["over_episodes"] = paired(sides[0].mean(0), sides[1].mean(0), block)
+    return found
 
 
 @click.command()
 @click.option("--dataset", default="mini-imagenet", show_default=True)
 @click.option("--data", "root", type=click.Path(path_type=Path))
-@click.option("--budget", default="paper,pretrain=1000,meta_lstm_5shot=600", show_default=True)
-@click.option("--seeds", default=2, show_default=True)
+@click.option(
+    "--methods", default="nearest_neighbor,meta_lstm", show_default=True,
+    help=f"Some of {', '.join(TRAININGS)}.",
+)  # fmt: skip
+@click.option("--seeds", default=2, show_default=True, help="Training seeds 0, 1, ...")
+@click.option("--n-step", default=600, show_default=True, help="Length of every training.")
 @click.option("--n-episode", default=600, show_default=True, help="Meta-validation episodes.")
 @click.option("--threads", default=1, show_default=True)
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs/precision"))
-@click.option("--output", type=click.Path(path_type=Path), required=True)
+@click.option(
+    "--output", type=click.Path(path_type=Path), default=Path("results/precision.json"),
+    show_default=True,
+)  # fmt: skip
 def main(
-    dataset: str, root: Path | None, budget: str, seeds: int, n_episode: int, threads: int,
-    runs: Path, output: Path,
+    dataset: str, root: Path | None, methods: str, seeds: int, n_step: int, n_episode: int,
+    threads: int, runs: Path, output: Path,
 ) -> None:  # fmt: skip
     """Compare bf16 with fp32 at equal budget."""
-    found: dict[str, list[dict[str, object]]] = {"trainings": [], "differences": []}
+    wanted = [name.strip() for name in methods.split(",")]
+    for name in wanted:
+        if name not in TRAININGS:
+            raise click.BadParameter(f"{name}: expected some of {', '.join(TRAININGS)}")
+    made = provenance("cpu", threads, "")  # of the code that was loaded, not of what it is later
     with ConsoleReporter() as reporter, stop_requests() as stop:
         pack = prepare(dataset, root)
         place = Place(runs, pack, threads, "cpu")
-        validation = open_pack(pack, "val")
-        for method, seed in itertools.product(("nearest_neighbor", "meta_lstm"), range(seeds)):
-            values = {}
-            for precision in ("bf16", "fp32"):
-                (cell,) = plan(
-                    dataset, pack, [method], [5], [seed], config.recipe("authors-code"),
-                    config.budget(budget), precision, "cpu",
-                )  # fmt: skip
-                trained = run_training(cell, place, reporter, stop)
-                row, setting = build_row(cell, place)
-                assert trained is not None
-                row.load_state(trained.state)
-                episodes = EpisodeSampler(validation.class_rows, "val", cell.spec, 0).first(
-                    n_episode
-                )
-                torch.set_num_threads(threads)
-                values[precision] = accuracies(
-                    evaluate(
-                        row, episodes, SplitImages(validation, setting), reporter,
-                        f"{method} seed {seed} {precision}: meta-validation", stop,
-                    ),
-                    episodes,
-                )  # fmt: skip
-                found["trainings"].append(
-                    {
-                        "method": method,
-                        "k_shot": 5,
-                        "seed": seed,
-                        "precision": precision,
-                        "n_step": trained.step,
-                        "wall_s": round(trained.wall_s, 1),
-                        "accuracy": float(values[precision].mean()),
-                    }
-                )
-            difference = paired_interval(values["bf16"], values["fp32"])
-            found["differences"].append(
-                {
-                    "method": method,
-                    "seed": seed,
-                    "bf16_minus_fp32": difference.mean,
-                    "half_width": difference.half_width,
-                    "n_episode": n_episode,
-                }
-            )
-            storage.write_json(output, {**found, "split": "val", "budget": budget,
-                                        **provenance("cpu", threads, "")})  # fmt: skip
+        for method in wanted:
+            budget = f"paper,{TRAININGS[method]}={n_step},n_validation_episode={N_CURVE_EPISODE}"
+            values, trainings = {}, []
+            for seed in range(seeds):
+                for precision in PRECISIONS:
+                    (cell,) = plan(
+                        dataset, pack, [method], [K_SHOT], [seed], config.recipe("authors-code"),
+                        config.budget(budget), precision, "cpu",
+                    )  # fmt: skip
+                    found, summary = measure(cell, place, n_episode, reporter, stop)
+                    values[precision, seed] = found
+                    trainings.append(summary)
+            block = len(open_pack(pack, "val").class_ids) // cell.spec.n_way
+            part = {
+                "trainings": trainings,
+                "dataset": dataset,
+                "split": "val",
+                "budget": budget,
+                **compared(values, block),
+                **made,
+            }
+            # Read again now: another run may have written its part meanwhile.
+            parts = storage.read_json(output) if output.exists() else {}
+            storage.write_json(output, {**parts, method: part})
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ReproError as error:
+        raise SystemExit(f"error: {error}") from None

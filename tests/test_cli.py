@@ -68,7 +68,8 @@ def test_a_mistake_gets_one_sentence_and_its_exit_code(
 @pytest.mark.parametrize(
     "words", [(), ("data",), ("episodes",), ("train",), ("evaluate",), ("reproduce",), ("table",),
               ("check",), ("publish",), ("restore",), ("verify",), ("plot-gates",),
-              ("plot-curves",), ("doctor",), ("data", "prepare"), ("data", "fetch")],
+              ("plot-curves",), ("plot-distributions",), ("plot-differences",), ("doctor",),
+              ("data", "prepare"), ("data", "fetch")],
 )  # fmt: skip
 def test_help_fits_a_screen_and_has_an_example(words: tuple[str, ...]) -> None:
     result = invoke(*words, "--help")

@@ -63,6 +63,26 @@ def test_power_against_the_paper_and_between_two_rows() -> None:
     assert two.stdout.count("between the methods") == 4
 
 
+def test_power_as_json_holds_the_numbers_of_the_text() -> None:
+    alone = ("power", "--from", "results")
+    cells = json.loads(run(*alone, "--format", "json").stdout)
+    assert len(cells) == 10
+    (cell,) = [c for c in cells if (c["method"], c["k_shot"]) == ("meta_lstm", 5)]
+    text = run(*alone).stdout
+    assert f"in about one run of four ({cell['chance_of_equivalence']:.1%})" in text
+    assert cell["power"] == 0.8 and cell["margin"] == 0.01
+    two = ("power", "meta_lstm", "finetune", "--from", "results", "--dataset", "mini-imagenet")
+    one, five = json.loads(run(*two, "--format", "json").stdout)
+    assert (one["k_shot"], five["k_shot"], five["seed_sd_from"]) == (1, 5, "assumed")
+    text = run(*two).stdout
+    for pair in (one, five):
+        assert [size["kind"] for size in pair["sizes"]] == ["measured", "margin"]
+        for size in pair["sizes"]:
+            assert f"is told with {size['episodes']:,} episodes" in text
+            assert f"is told with {size['seeds']} seeds a side" in text
+        assert f"points with {pair['episodes_for_margin']:,} episodes" in text
+
+
 def test_check_shows_verdicts_and_fails_ci_on_published_records_only() -> None:
     shown = run("check", "--from", "results", "--dataset", "mini-imagenet")
     assert shown.exit_code == 0

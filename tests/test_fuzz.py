@@ -169,7 +169,7 @@ def test_images_and_archives(tmp_path: Path) -> None:
     Image.fromarray(noise).save(buffer, "JPEG")
     path = tmp_path / "image.jpg"
     path.write_bytes(buffer.getvalue())
-    damage(path, lambda p: mini_imagenet.decode(p.read_bytes(), p.name))
+    damage(path, lambda p: mini_imagenet.decode_sized(p.read_bytes(), p.name))
     one = Target({"train": ("n01",), "val": ("n02",), "test": ("n03",)}, 1, {})
     root = tmp_path / "copy"
     root.mkdir()
@@ -226,7 +226,7 @@ def test_an_image_with_too_many_pixels_is_refused_before_it_is_decoded() -> None
     buffer = io.BytesIO()
     Image.new("1", (8000, 8000)).save(buffer, "PNG")
     with pytest.raises(ReproError, match=r"8000×8000 pixels, more than the 50,000,000"):
-        mini_imagenet.decode(buffer.getvalue(), "bomb.png")
+        mini_imagenet.decode_sized(buffer.getvalue(), "bomb.png")
 
 
 @contextlib.contextmanager

@@ -55,7 +55,7 @@ class Comparison:
 
     Attributes:
         paired: of the accuracies, averaged over a side's seeds: about these checkpoints.
-        crossed: over seeds and episodes; None unless both sides have several seeds.
+        crossed: over seeds and episodes; None where both sides have one seed.
         p_holm: Holm's over the pairs shown, of :attr:`p`.
     """
 
@@ -69,7 +69,7 @@ class Comparison:
 
     @property
     def interval(self) -> Interval:
-        """The 95% interval: over seeds and episodes where both sides have several seeds."""
+        """The 95% interval: over seeds and episodes where a side has several seeds."""
         return self.crossed.interval if self.crossed else self.paired.interval
 
     @property
@@ -81,10 +81,18 @@ class Comparison:
     def covers(self) -> str:
         return BOTH if self.crossed else EPISODES
 
+    @property
+    def lent(self) -> Side | None:
+        """The side whose variance between seeds stands for both, the other having one seed."""
+        sides = self.first, self.second
+        several = [side for side in sides if len(side.seeds) > 1]
+        return several[0] if len(several) == 1 else None
+
     def content(self) -> dict[str, Any]:
         """As JSON: accuracies and shares are fractions, infinite is null."""
         paired = self.paired
         bounds = self.crossed.bootstrap if self.crossed else None
+        source = self.lent.label if self.lent else "each side" if self.crossed else None
         return {
             "dataset": self.dataset,
             "k_shot": self.k_shot,
@@ -95,6 +103,7 @@ class Comparison:
             "difference_mean": self.interval.mean,
             "difference_half_width": _finite(self.interval.half_width),
             "covers": self.covers,
+            "seed_variance_from": source,
             "bootstrap": list(bounds) if bounds else None,
             "p_about": "seeds and episodes" if self.crossed else "these checkpoints",
             "p_t": self.p,
@@ -206,7 +215,7 @@ def compare(first: Side, second: Side) -> Comparison:
         )
     block = max(block_size(a), block_size(b))
     crossed = None
-    if min(len(ours), len(theirs)) > 1:
+    if max(len(ours), len(theirs)) > 1:
         crossed = difference_of_seeds(ours, theirs, block)
     paired = compare_paired(ours.mean(0), theirs.mean(0), block)
     return Comparison(a.dataset, a.k_shot, first, second, paired, crossed)

@@ -69,8 +69,8 @@ def notes(pairs: Sequence[Comparison]) -> list[str]:
         which = "" if len(one) == len(pairs) else f" ({_named(one)})"
         told.append(
             f"±{which} covers episodes alone, and every p-value is about these two checkpoints, "
-            "not about the methods: a side has one training seed. It covers no other classes or "
-            "images."
+            "not about the methods: each side has one training seed. It covers no other classes "
+            "or images."
         )
     if len(one) < len(pairs):
         seeded = [pair for pair in pairs if pair.crossed is not None]
@@ -80,6 +80,14 @@ def notes(pairs: Sequence[Comparison]) -> list[str]:
             "Satterthwaite), and no other classes or images; p flip, won, lost, d and narrower are "
             "of the accuracies averaged over these seeds, so about these checkpoints."
         )
+        for pair in seeded:
+            if pair.lent is not None:
+                single = pair.second if pair.lent is pair.first else pair.first
+                told.append(
+                    f"{single.label} {pair.k_shot}-shot has one seed, which tells nothing of how "
+                    f"its seeds vary: they are taken to vary as the {len(pair.lent.seeds)} of "
+                    f"{pair.lent.label} do (an assumption; more seeds of {single.label} test it)."
+                )
         if any(2 in (len(p.first.seeds), len(p.second.seeds)) for p in seeded):
             told.append("With two seeds the interval may cover as little as 87% instead of 95%.")
     unfinished = {

@@ -13,7 +13,7 @@ from repro import paper
 from repro.analysis.confusion import Confusion
 from repro.analysis.curves import Curve
 from repro.analysis.formats import NOT_IN_PAPER
-from repro.analysis.stats import HasInterval
+from repro.analysis.stats import HasInterval, accuracy_histogram
 from repro.analysis.svg import Frame, element
 from repro.analysis.table1 import Table, percent, percent_interval
 
@@ -93,9 +93,7 @@ def distribution(records: Sequence[Record], k_shot: int) -> Markup:
         n_query = int(record.config.get("n_way", paper.N_WAY)) * int(
             record.config.get("n_query", paper.N_QUERY)
         )
-        # Two queries to a bin: accuracies are whole queries, finer bins would show gaps.
-        n_bin = max(1, (n_query + 1) // 2)
-        counts, edges = np.histogram(record.accuracy, np.arange(n_bin + 1) / n_bin)
+        counts, edges = accuracy_histogram(record.accuracy, n_query)
         for count, low, high in zip(counts, edges, edges[1:], strict=False):
             if count:
                 size = (_ROW - 12) * float(count) / float(counts.max())

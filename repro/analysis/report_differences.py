@@ -26,7 +26,7 @@ SHORT = {
 }
 MAX_SHORT = 12  # characters
 LEVEL = 0.05
-_STRONG = 0.15  # a difference of this size has the deepest colour
+STRONG = 0.15  # a difference of this size has the deepest colour
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,11 @@ class Difference:
     clear: bool
     sign: str
     depth: float
+
+    @property
+    def shade(self) -> float:
+        """The depth with its sign: -1 to 1."""
+        return {"plus": self.depth, "minus": -self.depth}.get(self.sign, 0.0)
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ def _field(interval: Interval | None, p_value: float) -> Difference:
         percent_interval(interval, signed=True).replace("± ", "±\u00a0"),
         p_value < LEVEL,
         "plus" if interval.mean > 0 else "minus",
-        round(min(1.0, abs(interval.mean) / _STRONG), 2),
+        round(min(1.0, abs(interval.mean) / STRONG), 2),
     )
 
 

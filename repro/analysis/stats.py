@@ -80,3 +80,15 @@ def paired_interval(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> Interv
     if first.shape != second.shape:
         raise ValueError(f"not the same episodes: shapes {first.shape} and {second.shape}")
     return mean_interval(np.asarray(first, np.float64) - np.asarray(second, np.float64))
+
+
+def accuracy_histogram(
+    accuracy: npt.NDArray[Any], n_query: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Episodes per bin ``[n_bin]`` and the bins' edges ``[n_bin + 1]``, 0 to 1.
+
+    Two queries to a bin: accuracies are whole queries, finer bins would show gaps.
+    """
+    n_bin = max(1, (n_query + 1) // 2)
+    counts, edges = np.histogram(accuracy, np.arange(n_bin + 1) / n_bin)
+    return counts.astype(np.int64), edges

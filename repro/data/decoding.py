@@ -14,10 +14,10 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from repro.data.images import Pixels
+from repro.data.sources import html_error, is_html
 from repro.errors import DataError
 
 MAX_PIXELS = 50_000_000
-MAX_FILE_BYTES = 64 * 2**20
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 # What Pillow raises for files that are no image, cut short, or bombs.
 _UNREADABLE = (
@@ -38,19 +38,46 @@ def decode(content: bytes, name: str, size: int) -> Pixels:
     Raises:
         DataError: not an image, truncated, or of more than 50 megapixels; the file is named.
     """
+    return decode_sized(content, name, size)[0]
+
+
+def decode_sized(
+    content: bytes | Pixels, name: str, size: int, as_stored: bool = False
+) -> tuple[Pixels, tuple[int, int]]:
+    """The same, also of pixels ``[height, width, 3]``, with the width and height it had, px.
+
+    Args:
+        as_stored: neither turned upright nor laid on white: the three channels as the file has
+            them, which is how the published copies of mini-ImageNet were made.
+
+    Raises:
+        DataError: as :func:`decode`.
+    """
     try:
+        if isinstance(content, np.ndarray):
+            height, width = content.shape[:2]
+            if (height, width) == (size, size):
+                return content, (width, height)
+            return _stretched(Image.fromarray(content), size), (width, height)
         with Image.open(io.BytesIO(content)) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise DataError(
                     f"{name} has {image.width}×{image.height} pixels, more than the "
                     f"{MAX_PIXELS:,} accepted; replace or shrink it"
                 )
-            rgb = _rgb(ImageOps.exif_transpose(image))
-            if rgb.size != (size, size):
-                rgb = rgb.resize((size, size), Image.Resampling.BILINEAR)
-            return np.asarray(rgb, dtype=np.uint8)
+            stored = image.size
+            rgb = image.convert("RGB") if as_stored else _rgb(ImageOps.exif_transpose(image))
+            return _stretched(rgb, size), stored
     except _UNREADABLE as error:
+        if isinstance(content, bytes) and is_html(content):
+            raise html_error(name) from error
         raise DataError(f"{name} is not a readable image ({error}); get the file again") from error
+
+
+def _stretched(rgb: Image.Image, size: int) -> Pixels:
+    if rgb.size != (size, size):
+        rgb = rgb.resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(rgb, dtype=np.uint8)
 
 
 def _rgb(image: Image.Image) -> Image.Image:

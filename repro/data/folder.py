@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from repro.data.dataset import ImageProgress, Selection
-from repro.data.decoding import MAX_FILE_BYTES, SUFFIXES, Counter, decode, fill_by_threads
+from repro.data.decoding import SUFFIXES, Counter, decode, fill_by_threads
 from repro.data.images import Pixels, SplitPlan, build_pack
+from repro.data.sources import MAX_IMAGE_BYTES
 from repro.data.splitting import assign
 from repro.errors import DataError, UsageError
 
@@ -79,8 +80,8 @@ def read_image(path: Path, size: int) -> Pixels:
     """
     called = shown(str(path))
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise DataError(f"{called} has more than {MAX_FILE_BYTES:,} bytes; shrink it")
+        if path.stat().st_size > MAX_IMAGE_BYTES:
+            raise DataError(f"{called} has more than {MAX_IMAGE_BYTES:,} bytes; shrink it")
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{called} cannot be read ({error.strerror}); replace it") from error

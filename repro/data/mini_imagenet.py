@@ -2,74 +2,36 @@
 
 from __future__ import annotations
 
-import io
 import logging
-import struct
-import zlib
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-from PIL import Image
-
+from repro.data import decoding
 from repro.data.images import Pixels, SplitPlan, build_pack
 from repro.data.judging import judge
 from repro.data.layouts import LAYOUTS as LAYOUTS
 from repro.data.layouts import Copy, detect
 from repro.data.ravi import Target, ravi
-from repro.data.sources import html_error, is_html, open_source
+from repro.data.sources import open_source
 from repro.errors import DataError
 
 IMAGE_SIZE = 84  # px; the authors' loader stretches whatever size it finds
-MAX_PIXELS = 50_000_000
-# What Pillow raises for files that are no image, cut short, or bombs.
-_UNREADABLE = (
-    *(OSError, SyntaxError, ValueError, Image.DecompressionBombError, MemoryError),
-    *(struct.error, zlib.error, KeyError, IndexError, TypeError, OverflowError, EOFError),
-)
 _CHUNK = 256  # images read ahead of the decoders
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
-def decode(content: bytes, name: str) -> Pixels:
-    """An image file as uint8 ``[84, 84, 3]``, stretched bilinearly when its size differs.
+def decode_sized(content: bytes | Pixels, name: str) -> tuple[Pixels, tuple[int, int]]:
+    """An image as uint8 ``[84, 84, 3]``, as the file has it, and its own width and height, px.
 
     Raises:
-        DataError: not an image, truncated, or of more than 50 megapixels; the file is named.
+        DataError: as :func:`repro.data.decoding.decode`.
     """
-    return decode_sized(content, name)[0]
-
-
-def decode_sized(content: bytes | Pixels, name: str) -> tuple[Pixels, tuple[int, int]]:
-    """The same, also of pixels ``[height, width, 3]``, with the width and height it had, px."""
-    try:
-        if isinstance(content, np.ndarray):
-            height, width = content.shape[:2]
-            if (height, width) == (IMAGE_SIZE, IMAGE_SIZE):
-                return content, (width, height)
-            return _stretched(Image.fromarray(content)), (width, height)
-        with Image.open(io.BytesIO(content)) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise DataError(
-                    f"{name} has {image.width}×{image.height} pixels, more than the "
-                    f"{MAX_PIXELS:,} accepted; replace or shrink it"
-                )
-            return _stretched(image.convert("RGB")), image.size
-    except _UNREADABLE as error:
-        if isinstance(content, bytes) and is_html(content):
-            raise html_error(name) from error
-        raise DataError(f"{name} is not a readable image ({error}); get the file again") from error
-
-
-def _stretched(rgb: Image.Image) -> Pixels:
-    if rgb.size != (IMAGE_SIZE, IMAGE_SIZE):
-        rgb = rgb.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BILINEAR)
-    return np.asarray(rgb, dtype=np.uint8)
+    return decoding.decode_sized(content, name, IMAGE_SIZE, as_stored=True)
 
 
 def in_threads(

@@ -9,16 +9,16 @@ less the five validation alphabets of ``vinyals``, tests on the evaluation set: 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from repro import paper
-from repro.data.archives import open_zip, read_member
 from repro.data.dataset import ImageProgress, Selection
 from repro.data.decoding import Counter, decode, fill_by_threads, first_few
 from repro.data.folder import image_size
 from repro.data.images import SPLITS, Pixels, SplitPlan, build_pack
+from repro.data.sources import Source, open_source
 from repro.errors import DataError, unknown
 
 name = "omniglot"
@@ -71,37 +71,31 @@ def split_of(kind: str, part: str, alphabet: str, number: int) -> str:
 
 @dataclass(frozen=True)
 class _Drawings:
-    """The drawings of one part: character id to file names, and how to read one."""
+    """The drawings of one part: character id to file names, and where they are read."""
 
     files: dict[str, list[str]]
-    read: Callable[[str], bytes]
-    origin: Path
+    source: Source
+
+    @property
+    def origin(self) -> Path:
+        return self.source.origin
 
 
-def _list(place: Path, part: str) -> _Drawings | None:
+def _list(place: Path, part: str, opened: ExitStack) -> _Drawings | None:
+    """One part as a folder or a zip, which stays open as long as ``opened``."""
     folder, archive = place / part, place / f"{part}.zip"
-    if folder.is_dir():
-        names = [path.relative_to(folder).as_posix() for path in folder.glob("*/*/*.png")]
-
-        def read(name: str) -> bytes:
-            return (folder / name).read_bytes()
-
-        return _Drawings(_group(names), read, folder)
-    if archive.is_file():
-        opened = open_zip(archive)
-
-        def unpack(name: str) -> bytes:
-            return read_member(opened, archive, name)
-
-        return _Drawings(_group(opened.namelist()), unpack, archive)
-    return None
+    found = folder if folder.is_dir() else archive
+    if not found.exists():
+        return None
+    source = opened.enter_context(open_source(found))
+    return _Drawings(_group(source.names), source)
 
 
 def _group(names: list[str]) -> dict[str, list[str]]:
     files: dict[str, list[str]] = {}
     for called in sorted(names):
         path = PurePosixPath(called)
-        if path.suffix.lower() == ".png" and len(path.parts) >= 3 and path.name[0] != ".":
+        if path.suffix.lower() == ".png" and len(path.parts) >= 3:
             files.setdefault("/".join(path.parts[-3:-1]), []).append(called)
     return files
 
@@ -131,15 +125,16 @@ def _check(drawings: _Drawings, alphabets: dict[str, int], whole: bool) -> None:
         )
 
 
-def _parts(root: Path) -> list[tuple[str, _Drawings]]:
+def _parts(root: Path, opened: ExitStack) -> list[tuple[str, _Drawings]]:
     """The listed and checked parts; the small background sets only without the whole one."""
     for inner in PLACES:
         place = root / inner
-        evaluation = _list(place, EVALUATION)
+        evaluation = _list(place, EVALUATION, opened)
         if evaluation is None:
             continue
-        background = _list(place, BACKGROUND)
-        small = [] if background else [d for s in SMALL if (d := _list(place, s)) is not None]
+        background = _list(place, BACKGROUND, opened)
+        listed = [] if background else [_list(place, name, opened) for name in SMALL]
+        small = [drawings for drawings in listed if drawings is not None]
         if background is None and not small:
             break
         for drawings in [background] if background else small:
@@ -160,8 +155,15 @@ def prepare(root: Path | None, selection: Selection, progress: ImageProgress) ->
     size, kind = image_size(selection, IMAGE_SIZE), selection.split or "vinyals"
     if kind not in SPLIT_NAMES:
         raise unknown("split of omniglot", kind, SPLIT_NAMES)
+    with ExitStack() as opened:
+        return _packed(_parts(root, opened), kind, size, str(root.resolve()), progress)
+
+
+def _packed(
+    parts: list[tuple[str, _Drawings]], kind: str, size: int, origin: str, progress: ImageProgress
+) -> Path:
     found: dict[str, dict[str, tuple[_Drawings, list[str]]]] = {split: {} for split in SPLITS}
-    for part, drawings in _parts(root):
+    for part, drawings in parts:
         for class_id, files in drawings.files.items():
             alphabet, number = class_id.split("/")
             split = split_of(kind, part, alphabet, int(number.removeprefix("character")))
@@ -180,11 +182,7 @@ def prepare(root: Path | None, selection: Selection, progress: ImageProgress) ->
 
         def read(item: tuple[_Drawings, str]) -> Pixels:
             drawings, called = item
-            try:
-                content = drawings.read(called)
-            except OSError as error:
-                raise DataError(f"{drawings.origin}: {called} cannot be read ({error})") from error
-            return 255 - decode(content, f"{drawings.origin}: {called}", size)
+            return 255 - decode(drawings.source.read(called), drawings.source.called(called), size)
 
         def fill(array: Pixels) -> None:
             fill_by_threads(array, items, read, tick)
@@ -192,4 +190,4 @@ def prepare(root: Path | None, selection: Selection, progress: ImageProgress) ->
         return SplitPlan(ids, (IMAGES_PER_CLASS,) * len(ids), fill)
 
     plans = {split: plan(found[split]) for split in SPLITS}
-    return build_pack(name, size, plans, str(root.resolve()))
+    return build_pack(name, size, plans, origin)

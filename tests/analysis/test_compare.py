@@ -61,7 +61,7 @@ def test_without_sides_all_pairs_of_methods_are_shown_and_holm_counts_them() -> 
     assert [p.p_holm for p in found] == pytest.approx(holm([p.p for p in found]))
 
 
-def test_several_seeds_on_both_sides_are_crossed_and_one_side_alone_is_not() -> None:
+def test_several_seeds_on_both_sides_are_crossed() -> None:
     seeded = [made("meta_lstm", 0.58 + s / 200, s) for s in range(3)]
     others = [made("finetune", 0.5 + s / 300, s) for s in range(3)]
     (pair,) = pairs([*seeded, *others], "meta_lstm", "finetune")
@@ -69,11 +69,33 @@ def test_several_seeds_on_both_sides_are_crossed_and_one_side_alone_is_not() -> 
     assert pair.crossed == difference_of_seeds(a, b, 4)
     assert (pair.interval, pair.p) == (pair.crossed.interval, pair.crossed.p)
     assert pair.content()["p_about"] == "seeds and episodes"
-    (pair,) = pairs([*seeded, others[0]], "meta_lstm", "finetune")
-    assert pair.crossed is None
-    assert pair.content()["p_about"] == "these checkpoints"
+    assert (pair.lent, pair.content()["seed_variance_from"]) == (None, "each side")
     (pair,) = pairs([*seeded, *others], "meta_lstm@seed=1", "meta_lstm@seed=2")
     assert (pair.first.seeds, pair.second.seeds) == ((1,), (2,))
+
+
+@pytest.mark.parametrize("seeded_first", [True, False])
+def test_a_side_of_one_seed_borrows_the_others_seed_variance_and_it_is_told(
+    seeded_first: bool,
+) -> None:
+    seeded = [made("meta_lstm", 0.58 + s / 200, s) for s in range(3)]
+    single = made("finetune", 0.5)
+    sides = ("meta_lstm", "finetune") if seeded_first else ("finetune", "meta_lstm")
+    (pair,) = pairs([*seeded, single], *sides)
+    a = np.stack([r.accuracy for r in seeded])
+    expected = difference_of_seeds(a, single.accuracy[None], 4)
+    assert pair.crossed is not None and pair.lent is not None
+    sign = 1 if seeded_first else -1
+    assert pair.interval.mean == pytest.approx(sign * expected.interval.mean)
+    assert pair.interval.half_width == pytest.approx(expected.interval.half_width)
+    assert pair.interval.half_width > pair.paired.interval.half_width
+    content = pair.content()
+    assert (content["covers"], content["p_about"]) == ("episodes and seeds", "seeds and episodes")
+    assert content["seed_variance_from"] == "meta_lstm"
+    told = " ".join(format_pairs([pair], "text").split())
+    assert "finetune 5-shot has one seed" in told
+    assert "taken to vary as the 3 of meta_lstm do (an assumption" in told
+    assert "about these two checkpoints" not in told
 
 
 @pytest.mark.parametrize("name", ["episodes", "data"])

@@ -1,14 +1,21 @@
 """Figures: the published panels, the same bytes twice, clear errors."""
 
+import dataclasses
 import json
 from pathlib import Path
 
+import matplotlib
+import numpy as np
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.patches import StepPatch
 
-from repro.analysis import bars, curves, gates, table1
+from repro.analysis import bars, curves, differences, distributions, gates, table1
+from repro.analysis.paired import compare_paired
+from repro.analysis.stats import accuracy_histogram
 from repro.errors import RecordError
 from repro.records import Record
-from tests.analysis.analysis_doubles import record, write_gates
+from tests.analysis.analysis_doubles import full_set, record, spread, write_gates
 
 
 def trained(tmp_path: Path) -> list[Record]:
@@ -34,8 +41,10 @@ def test_figures_are_the_same_bytes_twice(tmp_path: Path) -> None:
         gates.plot_gates(records, tmp_path / name)
         curves.plot_curves(records, tmp_path / name)
         bars.plot_table(table, tmp_path / name)
+        distributions.plot_distributions(records, tmp_path / name)
+        differences.plot_differences([*records, record("finetune", 5)], tmp_path / name)
     first = sorted((tmp_path / "a").iterdir())
-    assert len(first) == 6
+    assert len(first) == 10
     assert {path.suffix for path in first} == {".png", ".svg"}
     for path in first:
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path
@@ -68,3 +77,56 @@ def test_missing_and_damaged_gates_are_named(tmp_path: Path) -> None:
     (records[0].path / "gates.json").write_text('{"schema": 1}')
     with pytest.raises(RecordError, match=r"gates\.json"):
         gates.plot_gates(records, tmp_path)
+
+
+def texts(axes: Axes) -> list[str]:
+    return [text.get_text() for text in axes.texts]
+
+
+def test_a_histogram_counts_every_episode_once_two_queries_to_a_bin() -> None:
+    right = np.random.default_rng(0).integers(0, 76, 600)
+    counts, edges = accuracy_histogram(right / 75, 75)
+    assert (len(counts), counts.sum(), edges[0], edges[-1]) == (38, 600, 0, 1)
+    low, high = edges[:-1, None], edges[1:, None]
+    inside = (right / 75 >= low) & ((right / 75 < high) | (high == 1))
+    assert counts.tolist() == inside.sum(1).tolist()
+
+
+def test_distributions_have_a_row_per_method_and_say_what_is_not_there(tmp_path: Path) -> None:
+    records = full_set(tmp_path)[:-1]  # the meta-LSTM has no 5-shot
+    records[0] = dataclasses.replace(
+        records[0], training={"n_step": 50_000, "reached_step": 20_000}
+    )
+    figure = distributions._draw(records)
+    panels = figure.axes
+    assert len(panels) == 10
+    assert texts(panels[-1]) == ["not run"]
+    first = panels[0]
+    (bars_drawn,) = [p for p in first.patches if isinstance(p, StepPatch)]
+    counts, _ = accuracy_histogram(records[0].accuracy, 75)
+    assert bars_drawn.get_data().values.tolist() == counts.tolist()
+    (told,) = texts(first)
+    low, high = np.percentile(100 * records[0].accuracy, (5, 95))
+    assert told.startswith(f"mean {100 * records[0].accuracy.mean():.2f}, {low:.0f} to {high:.0f}")
+    assert told.endswith("20,000 of 50,000 steps")
+    with pytest.raises(RecordError, match="no record"):
+        distributions.plot_distributions([], tmp_path)
+
+
+def test_differences_are_antisymmetric_and_those_of_the_paired_comparison(tmp_path: Path) -> None:
+    noise = np.random.default_rng(1).normal(0, 0.05, 600)
+    ours = record("meta_lstm", 5, accuracy=np.clip(spread(0.5) + noise, 0, 1))
+    theirs = record("finetune", 5, accuracy=spread(0.47))
+    with matplotlib.rc_context():
+        (panel,) = differences._draw(differences.matrices([ours, theirs]), [ours, theirs]).axes
+    one = compare_paired(theirs.accuracy, ours.accuracy, 4).interval
+    assert texts(panel) == [
+        "·", f"{100 * one.mean:+.2f}\n± {100 * one.half_width:.2f}",
+        f"{-100 * one.mean:+.2f}\n± {100 * one.half_width:.2f}", "·",
+    ]  # fmt: skip
+    shades = np.asarray(panel.images[0].get_array())
+    assert shades == pytest.approx(-shades.T)
+    assert shades[0, 1] == pytest.approx(one.mean / 0.15, abs=0.006)
+    assert [t.get_fontweight() for t in panel.texts] == ["normal", "bold", "bold", "normal"]
+    with pytest.raises(RecordError, match="two methods at one shot"):
+        differences.plot_differences([ours], tmp_path)

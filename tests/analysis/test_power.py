@@ -8,14 +8,15 @@ import pytest
 from scipy import stats as reference
 
 from repro import paper
-from repro.analysis import power
+from repro.analysis import power, power_text
 from repro.analysis.compare import Side, compare
 from repro.analysis.paired import quantile
-from repro.analysis.power_text import against_paper, of_pair
+from repro.analysis.power_answers import PairPower, of_cell, of_pair
 from repro.analysis.seeds import crossed_variance, estimate, layout
 from repro.analysis.stats import Interval
 from repro.analysis.table1 import build
 from repro.analysis.verdicts import judge
+from repro.records import Record
 from tests.analysis.analysis_doubles import record, spread
 
 
@@ -93,7 +94,8 @@ def test_chances_in_words() -> None:
 
 def test_cells_take_the_measured_spread_and_else_the_papers() -> None:
     table = build([record(accuracy=spread(0.6, s=0.0884))], "mini-imagenet")
-    lines = against_paper(table.cells, 0.01, 600)
+    cells = [of_cell(cell, "mini-imagenet", 0.01, 600) for cell in table.cells]
+    lines = power_text.against_paper(cells)
     assert "8.8 points, measured" in lines[9] and "one run of four" in lines[9]
     assert "10.5 points, the paper's" in lines[6] and "hardly ever" in lines[6]
     assert "± 0.84 alone allows 1.3 points" in lines[6]
@@ -102,6 +104,7 @@ def test_cells_take_the_measured_spread_and_else_the_papers() -> None:
 def test_a_pair_tells_of_assumed_seeds_and_of_measured_ones() -> None:
     rng = np.random.default_rng(3)
     base = rng.normal(0.5, 0.08, 600)
+    made: dict[str, list[Record]] = {}
 
     def side(method: str, mean: float, n_seed: int) -> Side:
         found = []
@@ -109,9 +112,22 @@ def test_a_pair_tells_of_assumed_seeds_and_of_measured_ones() -> None:
             own = mean + rng.normal(0, 0.01) + rng.normal(0, 0.04, 600)
             accuracy, path = np.clip(base + own, 0, 1), Path(f"{method}-{seed}")
             found.append(record(method, 5, seed=seed, path=path, accuracy=accuracy))
+        made[method] = found
         return Side(method, tuple(found))
 
-    one = of_pair(compare(side("meta_lstm", 0.05, 1), side("finetune", 0, 1)), 0.01, 0.01)
-    assert "assumed" in one[-1]
-    three = of_pair(compare(side("meta_lstm", 0.05, 3), side("finetune", 0, 3)), 0.01, 0.01)
-    assert "from 3 seeds" in three[-1] and "assumed" not in " ".join(three)
+    def told(n_first: int, n_second: int) -> tuple[PairPower, str]:
+        pair = compare(side("meta_lstm", 0.05, n_first), side("finetune", 0, n_second))
+        found = of_pair(pair, 0.01, 0.01)
+        return found, " ".join(power_text.of_pair(found))
+
+    one, text = told(1, 1)
+    assert "spread 1.00 points, assumed" in text
+    assert (one.seed_sd, one.seed_sd_from, one.n_seed) == (0.01, "assumed", 0)
+    three, text = told(3, 3)
+    assert "from 3 seeds" in text and "assumed" not in text
+    assert (three.seed_sd_from, three.n_seed) == ("measured", 3)
+    lent, text = told(4, 1)
+    assert "as the 4 of meta_lstm" in text and "assumed" not in text
+    assert lent.seed_sd == pytest.approx(
+        math.sqrt(layout(np.stack([r.accuracy for r in made["meta_lstm"]]), 4).seed_variance)
+    )

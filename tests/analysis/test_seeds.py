@@ -130,11 +130,44 @@ def test_a_difference_of_seeds_covers_whether_seeds_are_shared_or_not(n_other: i
     assert 0.92 <= covered / n <= 0.98
 
 
+@pytest.mark.parametrize(("n_seed", "least"), [(2, 0.87), (3, 0.91), (5, 0.92)])
+def test_a_side_of_one_seed_is_covered_when_its_seeds_vary_as_the_others(
+    n_seed: int, least: float
+) -> None:
+    rng, covered, naive, n = np.random.default_rng(9), 0, 0, 1000
+    for _ in range(n):
+        shared = rng.normal(0, 0.05, (1, 60))
+        a = shared + rng.normal(0, 0.02, (n_seed, 1)) + rng.normal(0, 0.03, (n_seed, 60))
+        b = shared + rng.normal(0, 0.02, (1, 1)) + rng.normal(0, 0.03, (1, 60))
+        found = seeds.difference_of_seeds(a, b).interval
+        covered += found.low <= 0 <= found.high
+        naive += abs(found.mean) <= mean_interval(a.mean(0) - b[0]).half_width
+    assert least <= covered / n <= 0.98
+    assert naive / n < 0.6
+
+
+def test_the_variance_with_a_side_of_one_seed_is_the_closed_form() -> None:
+    rng, n_seed, n_unit = np.random.default_rng(10), 4, 50
+    seed, apart, rest = 0.03, 0.05, 0.04  # apart: what the methods' episodes do not share
+    means, variances = [], []
+    for _ in range(3000):
+        a = crossed(rng, n_seed, n_unit, seed, apart, rest)
+        b = crossed(rng, 1, n_unit, seed, 0, rest)
+        for found, sign in ((seeds.difference_of_seeds(a, b), 1),
+                            (seeds.difference_of_seeds(b, a), -1)):  # fmt: skip
+            means.append(sign * found.interval.mean)
+            variances.append(found.standard_error**2)
+    expected = seed**2 * (1 + 1 / n_seed) + (apart**2 + rest**2 * (1 + 1 / n_seed)) / n_unit
+    assert np.mean(variances) == pytest.approx(expected, rel=0.05)
+    assert np.var(means[::2]) == pytest.approx(expected, rel=0.07)
+    assert means[::2] == pytest.approx(means[1::2])
+
+
 def test_odd_shapes_are_refused_and_equal_seeds_are_no_traceback() -> None:
     same = np.tile(np.linspace(0, 1, 8), (3, 1))
     assert seeds.estimate(same).interval.half_width > 0
     assert seeds.estimate(np.full((3, 8), 0.5)).interval.half_width == 0
     with pytest.raises(ValueError, match="2 seeds"):
         seeds.layout(np.zeros((1, 8)))
-    with pytest.raises(ValueError, match="two or more seeds"):
-        seeds.difference_of_seeds(same, same[:1])
+    with pytest.raises(ValueError, match="several seeds"):
+        seeds.difference_of_seeds(same[:1], same[:1])

@@ -149,7 +149,8 @@ def test_wrong_copies_are_said_and_leave_no_pack(root: Path, tmp_path: Path, cac
     for place in (root, tmp_path / "gone"):
         with pytest.raises(DataError, match="no Omniglot at"):
             prepare("omniglot", place)
-    (root / "images_background.zip").write_text("<html>")
-    with pytest.raises(DataError, match=r"images_background\.zip is not a readable zip"):
-        prepare("omniglot", root)
+    for content, said in (("<html>", "a web page"), ("P", "not a readable archive")):
+        (root / "images_background.zip").write_text(content)
+        with pytest.raises(DataError, match=rf"images_background\.zip is {said}"):
+            prepare("omniglot", root)
     assert list(cache.glob("packs/*")) == []
