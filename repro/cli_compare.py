@@ -12,7 +12,7 @@ from repro import paper, records
 from repro.analysis import compare as pairs
 from repro.analysis import power_text, table1
 from repro.analysis.compare_formats import FORMATS, format_pairs
-from repro.cli_results import margin_option, read_source
+from repro.cli_results import RESULTS, margin_option, read_source
 from repro.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -44,7 +44,8 @@ def _pairs(
 ) -> list[pairs.Comparison]:  # fmt: skip
     if len(selectors) == 1:
         raise UsageError("name two sides or more, or none for all methods")
-    chosen = [pairs.parse(text) for text in selectors]
+    known = records.methods_in(runs, RESULTS)
+    chosen = [pairs.parse(text, known) for text in selectors]
     folders = {s.text: records.read_record(s.folder) for s in chosen if s.folder is not None}
     names = list(datasets) or ["glyphs"]
     if chosen and len(folders) == len(chosen):

@@ -22,13 +22,20 @@ from repro.config import EpisodeSpec, Recipe
 from repro.data.images import ImageSplit
 from repro.episodes import Episode, EpisodeSampler
 from repro.errors import MethodError, ReproError
+from repro.method_probes import (
+    Generators,
+    differing_entries,
+    part_of,
+    renumbered,
+    reseed,
+    same,
+    shuffled_queries,
+)
 from repro.methods.base import Setting, SplitImages, StepResult
 from repro.methods.guard import problem_of_scores, problem_of_state
 from repro.methods.registry import build, build_training
 from repro.rows import Row
-from repro.seeding import Stream, words
 
-PER_CLASS = 30  # images of a class that are used
 N_TRAIN_CLASS, N_WAY, N_QUERY = 12, 5, 8
 N_STEP = 2  # training steps before the questions
 SHOT = 5
@@ -42,77 +49,6 @@ class Finding:
     rule: str
     verdict: str
     told: str = ""
-
-
-def part_of(split: ImageSplit, n_class: int) -> ImageSplit:
-    """The first images of the first classes, in memory."""
-    rows = split.class_rows[:n_class]
-    kept = np.concatenate([split.images[first : first + PER_CLASS] for first, _ in rows])
-    places = tuple((PER_CLASS * i, PER_CLASS) for i in range(len(rows)))
-    return replace(split, images=kept, class_ids=split.class_ids[:n_class], class_rows=places)
-
-
-def shuffled_queries(episode: Episode) -> tuple[Episode, np.ndarray]:
-    """The episode with its queries in another order, across classes; and that order."""
-    order = words(1, Stream.METHOD_CHECK, episode.index).permutation(episode.query_rows.size)
-    rows = episode.query[order].reshape(episode.query_rows.shape)
-    return replace(episode, query_rows=rows), order
-
-
-def renumbered(episode: Episode, split: ImageSplit) -> tuple[Episode, ImageSplit]:
-    """The same pixels in the same order under other numbers, of images and of classes."""
-    number = words(2, Stream.METHOD_CHECK).permutation(len(split.images))
-    images = np.empty_like(split.images)
-    images[number] = split.images
-    other = replace(
-        episode,
-        class_indices=(episode.class_indices + 1) % len(split.class_ids),
-        support_rows=number[episode.support_rows],
-        query_rows=number[episode.query_rows],
-    )
-    return other, replace(split, images=images)
-
-
-def same(a: Tensor, b: Tensor) -> bool:
-    """Whether two predictions agree but for rounding, which depends on what is in a batch."""
-    a, b = a.double(), b.double()
-    finite = torch.isfinite(a)
-    if a.shape != b.shape or not torch.equal(finite, torch.isfinite(b)):
-        return False
-    if not finite.any():
-        return True
-    # Near-uniform predictions of a network at its start differ by little: the limit is relative.
-    values = a[finite]
-    limit = 1e-6 + 1e-3 * float((values - values.mean()).abs().mean())
-    return float((values - b[finite]).abs().max()) <= limit
-
-
-class _Generators:
-    """The global generators of Python, numpy and torch: seen before, compared after."""
-
-    def __init__(self) -> None:
-        self.before = self._states()
-
-    def _states(self) -> dict[str, Any]:
-        return {
-            "random": random.getstate(),
-            "numpy.random": [np.asarray(part).tobytes() for part in np.random.get_state()],
-            "torch": torch.get_rng_state().clone(),
-        }
-
-    def drawn(self) -> list[str]:
-        """The names of those that moved."""
-        now = self._states()
-        moved = [name for name in ("random", "numpy.random") if now[name] != self.before[name]]
-        if not torch.equal(now["torch"], self.before["torch"]):
-            moved.append("torch")
-        return moved
-
-
-def _reseed(seed: int) -> None:
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
 
 
 class Examination:
@@ -138,7 +74,7 @@ class Examination:
         return Setting(image_size, len(self.train.class_ids), N_WAY, k_shot, Recipe(), seed=0)
 
     def _watched(self, where: str, call: Callable[[], Any]) -> Any:
-        generators = _Generators()
+        generators = Generators()
         found = call()
         for name in generators.drawn():
             self.moved.setdefault(name, []).append(where)
@@ -276,7 +212,7 @@ class Examination:
         for step in (N_STEP, N_STEP + 1):
             results = self.step(one, step), self.step(other, step)
             states = one.state(), other.state()
-            differing = _differing(*states)
+            differing = differing_entries(*states)
             if results[0] != results[1] or differing:
                 told = f" (first in state: {differing[0]})" if differing else ""
                 return f"{what} makes another training step {step}{told}; state has to hold all"
@@ -288,7 +224,7 @@ class Examination:
         whole = self.fresh(load=False)
         for step in range(N_STEP):
             self.step(whole, step)
-        differing = _differing(whole.state(), self.trained)
+        differing = differing_entries(whole.state(), self.trained)
         if differing:
             return f"the same training gives another state ({differing[0]})"
         resumed = self.fresh()
@@ -341,7 +277,7 @@ class Examination:
     def draws_from_its_own_generators(self) -> str:
         found = []
         for seed in (11, 12):
-            _reseed(seed)
+            reseed(seed)
             method = self.fresh(load=self.row.training != self.row.name)
             if self.row.training == self.row.name:
                 self.step(method, 0)
@@ -357,12 +293,6 @@ class Examination:
             "draw from repro.seeding.words(setting.seed, Stream.OWN_METHOD, step), within "
             "torch.random.fork_rng() where torch has to be seeded"
         )
-
-
-def _differing(one: dict[str, Tensor], other: dict[str, Tensor]) -> list[str]:
-    names = sorted(set(one) ^ set(other))
-    names += [n for n in one if n in other and not torch.equal(one[n], other[n])]
-    return names
 
 
 _Question = tuple[str, Callable[[Examination], str]]
@@ -427,7 +357,7 @@ def _questions(row: Row) -> Sequence[_Question]:
 def _ask(
     asked: Examination, rule: str, question: Callable[[Examination], str], verdict: str = FAILED
 ) -> Finding:  # fmt: skip
-    _reseed(0)  # so that a global generator that is read is one question's answer, not every one's
+    reseed(0)  # so that a global generator that is read is one question's answer, not every one's
     try:
         told = question(asked)
     except MethodError as error:

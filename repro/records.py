@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from repro import storage
+from repro import paper, storage
 from repro.config import Budget, EpisodeSpec, Recipe, RunConfig, TrainingConfig
 from repro.errors import RecordError, UsageError
-from repro.rows import from_record
+from repro.rows import BUILT_IN, check_name, from_record
 
 SCHEMA = 1
 MODEL = "model.safetensors"
@@ -74,6 +74,19 @@ class Record:
     @property
     def method(self) -> str:
         return str(self.config["method"])
+
+    @property
+    def title(self) -> str:
+        """The row's name for people: the paper's, or what the record says."""
+        known = BUILT_IN[self.method].title if self.method in BUILT_IN else self.method
+        if self.in_paper:
+            return known
+        return str(dict(self.config.get("row") or {}).get("title", known))
+
+    @property
+    def in_paper(self) -> bool:
+        """Whether the paper's table has the row."""
+        return self.method in paper.METHODS
 
     @property
     def k_shot(self) -> int:
@@ -190,6 +203,8 @@ def read_record(folder: Path) -> Record:
         config = dict(content["config"])
         for key in ("dataset", "method", "k_shot", "seed", "recipe_name", "budget_name"):
             config[key]
+        told = config.get("row")
+        check_name(str(config["method"]), str(told["title"]) if told else "-")
         return Record(
             path=folder,
             config=config,
@@ -208,7 +223,7 @@ def read_record(folder: Path) -> Record:
             wall_s=float(content["wall_s"]),
             earlier_tests=tuple(map(dict, content.get("earlier_tests", ()))),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
         raise RecordError(
             f"{path} is not a valid record (field {error}); delete it and run the cell again"
         ) from error
@@ -250,3 +265,8 @@ def read_records(root: Path, dataset: str) -> list[Record]:
     """All records of a dataset, in a stable order."""
     paths = sorted((root / dataset).glob("*/*-shot/seed-*/*/record.json"))
     return [read_record(path.parent) for path in paths]
+
+
+def methods_in(*roots: Path) -> set[str]:
+    """Methods that have records of any data set."""
+    return {path.parents[1].name for root in roots for path in root.glob("*/*/*-shot/seed-*")}

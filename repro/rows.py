@@ -94,16 +94,7 @@ class Row:
     source: Source | None = None
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name) or self.name in _TAKEN:
-            raise UsageError(
-                f"a method's name is small letters, digits and _, at most 40, and none of "
-                f"{', '.join(sorted(_TAKEN))}; not {self.name!r}"
-            )
-        if not self.title.strip() or not self.title.isprintable() or len(self.title) > MAX_TITLE:
-            raise UsageError(
-                f"the title of {self.name} is 1 to {MAX_TITLE} printable characters, not "
-                f"{self.title!r}"
-            )
+        check_name(self.name, self.title)
         if self.training not in (None, PRETRAIN, self.name):
             raise UsageError(
                 f"the training of {self.name} is its own, {PRETRAIN!r} or None, not "
@@ -129,6 +120,23 @@ class Row:
             if source is None
             else {"target": source.target, "package": source.package, "digest": source.digest},
         }
+
+
+def check_name(name: str, title: str) -> None:
+    """A name goes into folders and style sheets, a title into every kind of table.
+
+    Raises:
+        UsageError: either is not fit for that.
+    """
+    if not _NAME.fullmatch(name) or name in _TAKEN:
+        raise UsageError(
+            f"a method's name is small letters, digits and _, at most 40, and none of "
+            f"{', '.join(sorted(_TAKEN))}; not {name!r}"
+        )
+    if not title.strip() or not title.isprintable() or len(title) > MAX_TITLE:
+        raise UsageError(
+            f"the title of {name} is 1 to {MAX_TITLE} printable characters, not {title!r}"
+        )
 
 
 def steps(smoke: int, quick: int, paper: int) -> tuple[tuple[str, int], ...]:
@@ -229,6 +237,12 @@ def built_in(name: str) -> Row:
     if name not in BUILT_IN:
         raise unknown("method", name, BUILT_IN)
     return BUILT_IN[name]
+
+
+def order(name: str) -> tuple[int, str]:
+    """Sorts rows: the paper's in its order, the others that are built in, then by name."""
+    names = list(BUILT_IN)
+    return (names.index(name), "") if name in names else (len(names), name)
 
 
 def pretrain_switches() -> tuple[str, ...]:

@@ -21,6 +21,7 @@ LAYERS = [
     {"gate_traces", "training", "evaluation", "provenance", "locks"},
     {"grid_search"},
     {"cells"},
+    {"method_probes"},
     {"verify", "method_check"},
     {"engine"},
     {"plain"},

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 
 from repro import paper
 from repro.analysis import style
+from repro.analysis.formats import NOT_IN_PAPER
 from repro.analysis.stats import HasInterval
 from repro.analysis.table1 import Cell, Table, percent_interval
 from repro.errors import RecordError
@@ -45,24 +46,24 @@ def _point(axes: Axes, interval: HasInterval, y: float, color: str, filled: bool
 
 
 def _draw(table: Table) -> Figure:
-    fig = style.new_figure(9.6, 4.3)
+    extra = len(table.methods) - len(paper.METHODS)
+    fig = style.new_figure(9.6, 4.3 + 0.7 * extra)
+    colors = style.colors(table.methods)
     panels = fig.subplots(1, len(paper.SHOTS), sharey=True, squeeze=False)[0]
     shown = [i for c in table.cells for i in (c.reported, c.measured) if i is not None]
     low = math.floor(10 * min(0.2, min(i.mean for i in shown))) / 10
     high = min(1.0, max(i.mean for i in shown)) + 0.12  # room for the numbers
     for axes, k_shot in zip(panels, paper.SHOTS, strict=True):
+        axes.set_xlim(low, high)
         for cell in table.cells:
             if cell.k_shot == k_shot:
-                _row(axes, cell)
+                _row(axes, cell, table.methods.index(cell.method), colors[cell.method])
         axes.set_title(f"{k_shot}-shot")
-        axes.set_xlim(low, high)
         axes.set_xlabel("accuracy")
         axes.xaxis.set_major_formatter(style.percent_axis())
         axes.grid(axis="y", visible=False)
-    panels[0].set_yticks(
-        range(len(paper.METHODS)), [paper.ROW_TITLES[method] for method in paper.METHODS]
-    )
-    panels[0].set_ylim(len(paper.METHODS) - 0.5, -0.5)
+    panels[0].set_yticks(range(len(table.methods)), _labels(table), parse_math=False)
+    panels[0].set_ylim(len(table.methods) - 0.5, -0.5)
     fig.suptitle("\n".join(textwrap.wrap(table.title, 110)), fontsize=10)
     handles = [
         Line2D([], [], color=style.MUTED, marker="s", mfc="white", mew=1.1, lw=1.6),
@@ -73,15 +74,23 @@ def _draw(table: Table) -> Figure:
     return fig
 
 
-def _row(axes: Axes, cell: Cell) -> None:
-    y = paper.METHODS.index(cell.method)
-    _point(axes, cell.reported, y - _OFFSET, style.MUTED, filled=False)
+def _labels(table: Table) -> list[str]:
+    """Names of the rows; below those that the paper does not have, that it does not."""
+    known = len(paper.METHODS)
+    return [
+        title if i < known else f"{title}\n({NOT_IN_PAPER})"
+        for i, title in enumerate(table.row_titles)
+    ]
+
+
+def _row(axes: Axes, cell: Cell, y: int, color: str) -> None:
+    if cell.reported is not None:
+        _point(axes, cell.reported, y - _OFFSET, style.MUTED, filled=False)
     if cell.measured is not None:
-        _point(axes, cell.measured, y + _OFFSET, style.COLORS[cell.method], filled=True)
+        _point(axes, cell.measured, y + (_OFFSET if cell.reported else 0), color, filled=True)
     else:
-        axes.annotate(
-            cell.verdict, (cell.reported.mean, y + _OFFSET), ha="center", va="center", fontsize=7.5
-        )
+        x = cell.reported.mean if cell.reported else sum(axes.get_xlim()) / 2
+        axes.annotate(cell.verdict, (x, y + _OFFSET), ha="center", va="center", fontsize=7.5)
 
 
 def plot_table(table: Table, out_dir: Path) -> list[Path]:

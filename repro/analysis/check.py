@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from repro import paper
 from repro.analysis import table1
-from repro.analysis.formats import NOT_RUN, p_text, percent, percent_interval, points
+from repro.analysis.formats import NOT_IN_PAPER, NOT_RUN, p_text, percent, percent_interval, points
 from repro.analysis.notes import covering
 from repro.analysis.stats import paired_interval
 from repro.analysis.verdicts import MARGIN, NOT_COMPARABLE, Verdict
@@ -47,11 +46,14 @@ def reported(
     lines = [table.title]
     for cell in table.cells:
         head = f"{cell.title:25} {cell.k_shot}-shot"
-        told = f"reported {percent_interval(cell.reported)}"
-        if cell.measured is None or cell.judged is None:
+        told = f"reported {percent_interval(cell.reported)}" if cell.reported else NOT_IN_PAPER
+        if cell.measured is None:
             lines.append(f"{head}  {NOT_RUN}, {told}")
             continue
         seeds = f" ({len(cell.seeds)} seeds)" if len(cell.seeds) > 1 else ""
+        if cell.judged is None:
+            lines.append(f"{head}  measured {percent_interval(cell.measured)}{seeds}, {told}")
+            continue
         lines.append(
             f"{head}  measured {percent_interval(cell.measured)}{seeds}, {told}, "
             f"{sentence(cell.judged)}"
@@ -63,7 +65,7 @@ def reported(
         ]
     lines += covering([cell for cell in table.cells if cell.measured is not None])
     reproduced = (table1.SAME, table1.EQUIVALENT)
-    return lines, all(cell.verdict in reproduced for cell in table.cells)
+    return lines, all(cell.verdict in reproduced for cell in table.cells if cell.in_paper)
 
 
 def sentence(judged: Verdict) -> str:
@@ -90,9 +92,8 @@ def _key(record: Record) -> tuple[Any, ...]:
 
 
 def _name(record: Record) -> str:
-    title = paper.ROW_TITLES.get(record.method, record.method)
     return (
-        f"{record.dataset} {title} {record.k_shot}-shot "
+        f"{record.dataset} {record.title} {record.k_shot}-shot "
         f"({record.recipe_name}, {record.budget_name}, seed {record.seed})"
     )
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from repro import paper
 from repro.analysis.paired import Paired, compare_paired, holm
 from repro.analysis.seeds import BOTH, EPISODES, Estimate, difference_of_seeds
 from repro.analysis.selection import block_size, select_seeds, stacked
 from repro.analysis.stats import Interval
 from repro.errors import RecordError, UsageError, unknown
+from repro.rows import BUILT_IN, order
 
 if TYPE_CHECKING:
     from repro.records import Record
@@ -116,19 +116,21 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def parse(text: str) -> Selector:
+def parse(text: str, known: Iterable[str] = ()) -> Selector:
     """A side from ``meta_lstm``, ``meta_lstm@recipe=paper,seed=1`` or the folder of a record.
 
+    Args:
+        known: methods that have records, beside those that are built in.
     Raises:
         UsageError: no such method, field or folder.
     """
     if (Path(text) / "record.json").exists():
         return Selector(text, None, Path(text), {})
     name, _, rest = text.partition("@")
-    if name not in paper.METHODS:
-        if "/" in text:
-            raise UsageError(f"{text} holds no record.json; give the folder of a cell or a method")
-        raise unknown("method", name, paper.METHODS)
+    if "/" in text:
+        raise UsageError(f"{text} holds no record.json; give the folder of a cell or a method")
+    if name not in (names := {*BUILT_IN, *known}):
+        raise unknown("method", name, names)
     fields = {}
     for part in filter(None, rest.split(",")):
         key, equals, value = (p.strip() for p in part.partition("="))
@@ -177,7 +179,7 @@ def sides(
 def methods_of(records: Sequence[Record], recipe: str | None, budget: str | None) -> list[Selector]:
     """Selectors of every method that has a record, in the table's order."""
     found = {record.method for record in select_seeds(records, recipe, budget)}
-    return [parse(method) for method in paper.METHODS if method in found]
+    return [Selector(method, method, None, {}) for method in sorted(found, key=order)]
 
 
 def compare(first: Side, second: Side) -> Comparison:

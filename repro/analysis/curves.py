@@ -20,6 +20,7 @@ from repro import paper
 from repro.analysis import style
 from repro.analysis.table1 import select_records
 from repro.errors import RecordError
+from repro.rows import order
 
 if TYPE_CHECKING:
     from repro.records import Record
@@ -77,8 +78,7 @@ def _steps(value: float, _: int | None = None) -> str:
     return f"{value / 1000:g}k" if value >= 1000 else f"{value:g}"
 
 
-def _panel(axes: Axes, record: Record, curve: Curve) -> None:
-    color = style.COLORS[record.method]
+def _panel(axes: Axes, record: Record, curve: Curve, color: str) -> None:
     axes.plot(curve.step, curve.accuracy, color=color, lw=0.6, alpha=0.35)
     axes.plot(curve.step, curve.smoothed, color=color, lw=1.6)
     axes.errorbar(
@@ -102,16 +102,18 @@ def _panel(axes: Axes, record: Record, curve: Curve) -> None:
 
 
 def _draw(curves: dict[tuple[str, int], tuple[Record, Curve]]) -> Figure:
-    methods = [m for m in paper.METHODS if any(key[0] == m for key in curves)]
+    titles = {record.method: record.title for record, _ in curves.values()}
+    methods = sorted(titles, key=order)
+    colors = style.colors(methods)
     shots = sorted({shot for _, shot in curves})
     fig = style.new_figure(max(5.0, 2.35 * len(methods) + 0.5), 2.2 * len(shots) + 0.9)
     panels = fig.subplots(len(shots), len(methods), sharey=True, sharex="col", squeeze=False)
     for column, method in enumerate(methods):
-        panels[0, column].set_title(paper.ROW_TITLES[method])
+        panels[0, column].set_title(titles[method], parse_math=False)
         for row, shot in enumerate(shots):
             axes = panels[row, column]
             if (method, shot) in curves:
-                _panel(axes, *curves[method, shot])
+                _panel(axes, *curves[method, shot], colors[method])
             else:
                 axes.text(0.5, 0.5, "not run", transform=axes.transAxes, ha="center", va="center")
     for row, shot in enumerate(shots):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 WIDTH = 110  # columns of the text format
 NOT_RUN = "not run"
+NOT_IN_PAPER = "not in the paper"
 
 
 def percent(fraction: float, signed: bool = False, digits: int = 2) -> str:
@@ -92,20 +93,25 @@ _LEFT = (0, 7, 8)
 
 
 def _columns(cell: Cell) -> list[str]:
-    reported = percent_interval(cell.reported)
-    if cell.measured is None or cell.judged is None:
+    reported = percent_interval(cell.reported) if cell.reported else ""
+    if cell.measured is None:
         return [f"{cell.k_shot}-shot", reported, NOT_RUN, *[""] * 6]
+    judged = cell.judged
     return [
         f"{cell.k_shot}-shot",
         reported,
         percent_interval(cell.measured),
-        percent_interval(cell.judged.difference, signed=True),
-        points(cell.judged.smallest_margin),
+        percent_interval(judged.difference, signed=True) if judged else "",
+        points(judged.smallest_margin) if judged else "",
         f"{cell.n_episode:,}",
         f"{cell.n_step:,}",
         cell.budget or "",
         cell.verdict,
     ]
+
+
+def _titled(cell: Cell) -> str:
+    return cell.title if cell.in_paper else f"{cell.title} ({NOT_IN_PAPER})"
 
 
 def _unit(table: Table) -> str:
@@ -125,7 +131,7 @@ def _as_text(table: Table) -> str:
     method = ""
     for cell, line in zip(table.cells, lines[1:], strict=True):
         if cell.method != method:
-            found.append(cell.title)
+            found.append(_titled(cell))
             method = cell.method
         found.append(line)
     return "\n".join([*found, "", *wrapped(table.notes)]) + "\n"
@@ -133,7 +139,7 @@ def _as_text(table: Table) -> str:
 
 def _as_markdown(table: Table) -> str:
     rows: list[Sequence[str]] = [("Model", "Shot", *_HEADER[1:])]
-    rows += [[cell.title, *_columns(cell)] for cell in table.cells]
+    rows += [[_titled(cell), *_columns(cell)] for cell in table.cells]
     lines = [f"**{table.title}** {_unit(table)}", "", *markdown_table(rows, (0, 8, 9))]
     for note in table.notes:
         lines += ["", note]
@@ -163,9 +169,9 @@ def _as_json(table: Table) -> str:
 def _as_latex(table: Table) -> str:
     """The paper's layout, models by shots, with a reported and a measured column per shot."""
 
-    def number(interval: HasInterval | None) -> str:
+    def number(interval: HasInterval | None, missing: str = NOT_RUN) -> str:
         if interval is None:
-            return NOT_RUN
+            return missing
         if not math.isfinite(interval.half_width):
             return rf"${percent(interval.mean)}\%$"
         mean, half_width = percent_interval(interval).split(" ± ")
@@ -187,11 +193,14 @@ def _as_latex(table: Table) -> str:
         rf" & {' & '.join(['reported & measured'] * len(shots))} \\",
         r"\hline",
     ]
-    for method in paper.METHODS:
-        values = [latex_escape(paper.ROW_TITLES[method])]
+    first = len(lines)
+    for method, title in zip(table.methods, table.row_titles, strict=True):
+        if len(lines) == first + len(paper.METHODS):
+            lines += [r"\hline", rf"\multicolumn{{{1 + 2 * len(shots)}}}{{l}}{{{NOT_IN_PAPER}}} \\"]
+        values = [latex_escape(title)]
         for k_shot in shots:
             cell = of[method, k_shot]
-            values += [number(cell.reported), number(cell.measured)]
+            values += [number(cell.reported, ""), number(cell.measured)]
         lines.append(rf"{' & '.join(values)} \\")
     lines += [r"\hline", r"\end{tabular}", r"\end{table}"]
     return "\n".join(lines) + "\n"

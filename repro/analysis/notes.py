@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from repro.analysis.formats import NOT_RUN, percent, points
+from repro.analysis.formats import NOT_IN_PAPER, NOT_RUN, percent, points
 from repro.analysis.seeds import EPISODES
 from repro.analysis.verdicts import NOT_COMPARABLE
 
@@ -27,7 +27,7 @@ def title(cells: Sequence[Cell], records: Sequence[Record], dataset: str) -> str
     parts.append(named("recipe", {record.recipe_name for record in records}))
     parts.append(named("budget", {record.budget_name for record in records}))
     parts.append(named("seed", {str(record.seed) for record in records}))
-    measured = [cell for cell in cells if cell.measured is not None]
+    measured = [cell for cell in cells if cell.measured is not None and cell.in_paper]
     n_apart = sum(cell.verdict == NOT_COMPARABLE for cell in measured)
     told = ", ".join(parts)
     if not n_apart:
@@ -60,6 +60,35 @@ def covering(cells: Sequence[Cell]) -> list[str]:
             f"±{which} is a 95% interval over training seeds ({', '.join(map(str, counts))}) and "
             "test episodes, crossed (two-way random effects, Satterthwaite); it never covers the "
             f"choice of classes or images.{few}"
+        )
+    return told
+
+
+def _others(records: Sequence[Record]) -> list[str]:
+    """Where rows that the paper does not have are from, and which of them are transductive."""
+    from_where, transductive = {}, []
+    for record in records:
+        row = dict(record.config.get("row") or {})
+        source = dict(row.get("source") or {})
+        if record.in_paper or record.method in from_where:
+            continue
+        where = "built in"
+        if source:
+            package = source.get("package") or "a file"
+            where = f"{source.get('target')} of {package}, source {str(source.get('digest'))[:8]}"
+        from_where[record.method] = f"{record.title} ({where})"
+        if row.get("transductive"):
+            transductive.append(record.title)
+    told = []
+    if from_where:
+        told.append(
+            f"{NOT_IN_PAPER.capitalize()}, so with neither a reported number nor a verdict: "
+            f"{'; '.join(from_where.values())}."
+        )
+    if transductive:
+        told.append(
+            "Transductive (predictions read all queries of an episode together, which helps): "
+            f"{', '.join(transductive)}."
         )
     return told
 
@@ -97,6 +126,7 @@ def notes(cells: Sequence[Cell], records: Sequence[Record], margin: float) -> tu
     for reason, found in by_reason.items():
         which = "" if len(by_reason) == 1 else f" ({_named(found)})"
         told.append(f"Not comparable{which}: {reason}.")
+    told += _others(records)
     recipes = {json.dumps(r.config.get("recipe"), sort_keys=True) for r in records}
     if len(recipes) > len({record.recipe_name for record in records}):
         told.append("The records differ in switches of the recipe although its name is the same.")

@@ -19,7 +19,7 @@ def against_paper(cells: Sequence[Cell], margin: float, n_episode: int) -> list[
     The spread of episodes is the measured one where the cell was run (one seed's, as the paper's
     interval has it), else the paper's own.
     """
-    found = [_cell(cell, margin, n_episode) for cell in cells]
+    found = [_cell(cell, cell.reported, margin, n_episode) for cell in cells if cell.reported]
     return [
         *found,
         "One trained model on each side: these are the errors of episodes alone, the best case. "
@@ -28,8 +28,7 @@ def against_paper(cells: Sequence[Cell], margin: float, n_episode: int) -> list[
     ]
 
 
-def _cell(cell: Cell, margin: float, n_episode: int) -> str:
-    reported = cell.reported
+def _cell(cell: Cell, reported: paper.Reported, margin: float, n_episode: int) -> str:
     error = reported.half_width / Z_95
     measured = cell.estimate
     if measured is not None and cell.n_episode and cell.episode_sd is not None:

@@ -49,22 +49,28 @@ def _environment() -> jinja2.Environment:
         "interval": _interval,
         "points": points,
         "duration": _duration,
-        "title": lambda method: paper.ROW_TITLES[method],
-        "short": lambda method: differences.SHORT[method],
+        "short": differences.short,
     }
     return environment
 
 
 def _summary(table: table1.Table) -> list[str]:
     """The table in two sentences, for who reads no further."""
-    run = [cell for cell in table.cells if cell.measured is not None]
+    known = [cell for cell in table.cells if cell.in_paper]
+    run = [cell for cell in known if cell.measured is not None]
+    others = [
+        title
+        for title, method in zip(table.row_titles, table.methods, strict=True)
+        if method not in paper.METHODS
+    ]
     counts: dict[str, int] = {}
     for cell in run:
         counts[cell.verdict] = counts.get(cell.verdict, 0) + 1
     told = ", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items()))
     return [
-        f"{len(run)} of the {len(table.cells)} cells of the paper's Table 1 were run.",
-        f"Against the paper: {told}.",
+        f"{len(run)} of the {len(known)} cells of the paper's Table 1 were run.",
+        *([f"Against the paper: {told}."] if told else []),
+        *([f"Not in the paper: {', '.join(others)}."] if others else []),
     ]
 
 
@@ -95,7 +101,8 @@ def render(records: Sequence[Record], dataset: str, split: ImageSplit | None = N
         dataset=dataset,
         shots=paper.SHOTS,
         summary=_summary(table),
-        colors=style.COLORS,
+        colors=style.colors(table.methods),
+        titles=dict(zip(table.methods, table.row_titles, strict=True)),
         bars=[(shot, report_charts.bars(table, shot)) for shot in paper.SHOTS],
         distributions=[(shot, report_charts.distribution(differences.ordered(records, shot), shot))
                        for shot in shots],

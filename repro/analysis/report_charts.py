@@ -12,6 +12,7 @@ from markupsafe import Markup
 from repro import paper
 from repro.analysis.confusion import Confusion
 from repro.analysis.curves import Curve
+from repro.analysis.formats import NOT_IN_PAPER
 from repro.analysis.stats import HasInterval
 from repro.analysis.svg import Frame, element
 from repro.analysis.table1 import Table, percent, percent_interval
@@ -64,11 +65,14 @@ def bars(table: Table, k_shot: int) -> Markup:
     for row, cell in enumerate(cells):
         y = frame.top + row * (_ROW + 14)
         parts.append(element("text", cell.title, x=frame.left, y=y + 13, class_="name"))
-        parts.append(_mark(frame, cell.reported, y + 27, "reported"))
-        told = f"{cell.title}: reported {percent_interval(cell.reported)}"
+        told, middle = f"{cell.title}: {NOT_IN_PAPER}", (low + high) / 2
+        if cell.reported is not None:
+            parts.append(_mark(frame, cell.reported, y + 27, "reported"))
+            told = f"{cell.title}: reported {percent_interval(cell.reported)}"
+            middle = cell.reported.mean
         if cell.measured is None:
             parts.append(
-                element("text", cell.verdict, x=frame.x(cell.reported.mean), y=y + 49,
+                element("text", cell.verdict, x=frame.x(middle), y=y + 49,
                         class_="tick middle")
             )  # fmt: skip
             said.append(f"{told}, {cell.verdict}")
@@ -104,7 +108,7 @@ def distribution(records: Sequence[Record], k_shot: int) -> Markup:
         at = frame.x(mean)
         parts.append(element("line", x1=at, x2=at, y1=base - _ROW + 12, y2=base, class_="whisker"))
         parts.append(element("line", x1=frame.left, x2=WIDTH - 12, y1=base, y2=base, class_="axis"))
-        name = paper.ROW_TITLES[record.method]
+        name = record.title
         parts.append(element("text", name, x=frame.left, y=base - _ROW + 4, class_="name"))
         low, half, high = np.percentile(record.accuracy, (5, 50, 95))
         said.append(
@@ -148,7 +152,7 @@ def training(record: Record, curve: Curve) -> Markup:
         if len(curve.validation)
         else "no meta-validation"
     )
-    name = f"{paper.ROW_TITLES[record.method]}, {record.k_shot}-shot"
+    name = f"{record.title}, {record.k_shot}-shot"
     return frame.picture(f"{name}: accuracy over {last:,.0f} training steps, {told}.", *parts)
 
 

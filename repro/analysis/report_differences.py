@@ -12,6 +12,7 @@ from repro.analysis.confusion import class_names
 from repro.analysis.paired import Paired, compare_paired, holm
 from repro.analysis.stats import Interval
 from repro.analysis.table1 import percent, percent_interval
+from repro.rows import order
 
 if TYPE_CHECKING:
     from repro.records import Record
@@ -23,6 +24,7 @@ SHORT = {
     "matching_net_fce": "MN FCE",
     "meta_lstm": "LSTM",
 }
+MAX_SHORT = 12  # characters
 LEVEL = 0.05
 _STRONG = 0.15  # a difference of this size has the deepest colour
 
@@ -50,7 +52,13 @@ class Matrix:
 def ordered(records: Sequence[Record], k_shot: int) -> list[Record]:
     """The records of one shot in the table's order."""
     found = [record for record in records if record.k_shot == k_shot]
-    return sorted(found, key=lambda record: paper.METHODS.index(record.method))
+    return sorted(found, key=lambda record: order(record.method))
+
+
+def short(method: str, title: str) -> str:
+    """A row's name for narrow columns."""
+    cut = title if len(title) <= MAX_SHORT else f"{title[: MAX_SHORT - 1].rstrip()}…"
+    return SHORT.get(method, cut)
 
 
 def block_of(record: Record) -> int:
@@ -86,7 +94,7 @@ def _p_text(value: float) -> str:
 
 def _in_numbers(one: Record, other: Record, found: Paired, adjusted: float) -> tuple[str, ...]:
     return (
-        f"{paper.ROW_TITLES[one.method]} minus {paper.ROW_TITLES[other.method]}",
+        f"{one.title} minus {other.title}",
         percent_interval(found.interval, signed=True).replace("± ", "±\u00a0"),
         _p_text(adjusted),
         _p_text(found.p_sign_flip),

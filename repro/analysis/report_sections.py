@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from markupsafe import Markup
 
-from repro import paper
 from repro.analysis import confusion, curves, gate_numbers, gates, report_charts
 from repro.analysis.episode_picture import data_uri, draw
 from repro.analysis.report_differences import ordered
@@ -90,7 +89,7 @@ def training(records: Sequence[Record]) -> list[Titled]:
             path = record.path / curves.FILE
             if path.exists():
                 curve = curves.read_curve(path, record.k_shot)
-                title = f"{paper.ROW_TITLES[record.method]}, {k_shot}-shot"
+                title = f"{record.title}, {k_shot}-shot"
                 made.append(Titled(title, report_charts.training(record, curve)))
     return made
 
@@ -149,7 +148,7 @@ def confusions(records: Sequence[Record]) -> tuple[list[ConfusionView], list[str
     made, absent = [], []
     for k_shot in sorted({record.k_shot for record in records}):
         for record in ordered(records, k_shot):
-            title = f"{paper.ROW_TITLES[record.method]}, {k_shot}-shot"
+            title = f"{record.title}, {k_shot}-shot"
             try:
                 found = confusion.confusion(record)
             except RecordError as error:
@@ -190,10 +189,7 @@ def extremes(records: Sequence[Record], split: ImageSplit | None) -> list[Extrem
         chosen = [("hardest", i) for i in order[:N_EXTREME].tolist()]
         chosen += [("easiest", i) for i in order[::-1][:N_EXTREME].tolist()]
         for kind, index in chosen:
-            told = ", ".join(
-                f"{paper.ROW_TITLES[r.method]} {percent(r.accuracy[index], digits=0)}%"
-                for r in same
-            )
+            told = ", ".join(f"{r.title} {percent(r.accuracy[index], digits=0)}%" for r in same)
             classes, image = "", ""
             if episodes is not None:
                 classes = ", ".join(names[i] for i in episodes[index].class_indices)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from repro import paper, storage
 from repro.errors import RecordError
+from repro.rows import order
 
 if TYPE_CHECKING:
     from repro.records import Record
@@ -46,16 +47,15 @@ def select_records(
         and (budget is None or record.budget_name == budget)
         and (seed is None or record.seed == seed)
         and record.config.get("train_k_shot") is None
-        and record.method in paper.METHODS
     ]
     revision = max((record.numerics_revision for record in found), default=0)
     found = [record for record in found if record.numerics_revision == revision]
     newest = max(found, key=lambda record: record.started_at, default=None)
-    best: dict[tuple[int, int], Record] = {}
+    best: dict[tuple[tuple[int, str], int], Record] = {}
     for record in found:
         if newest is None or record.digests.get("data") != newest.digests.get("data"):
             continue
-        key = paper.METHODS.index(record.method), record.k_shot
+        key = order(record.method), record.k_shot
         other = best.get(key)
         if other is None or (*_rank(record), record.started_at) > (
             *_rank(other),

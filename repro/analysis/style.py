@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from matplotlib.ticker import FuncFormatter
 
 from repro import storage
 from repro.analysis.table1 import percent
+from repro.rows import order
 
 # seaborn's colour-blind safe palette, by its own numbers; one colour per method, everywhere.
 _PALETTE = seaborn.color_palette("colorblind").as_hex()
@@ -26,6 +28,9 @@ COLORS = {
     "matching_net_fce": _PALETTE[4],
     "meta_lstm": _PALETTE[0],
 }
+# For rows that the paper does not have: told from those above, from the ink and from one another
+# with any kind of colour vision (a test computes it).
+OTHERS = ("#603000", "#9000f0", "#183090", "#c0a860", "#784878", "#481860", "#9078f0", "#a86030")
 INK = "#222222"
 MUTED = "#767676"
 ACCENT = _PALETTE[3]  # reference lines
@@ -56,6 +61,20 @@ _RC: Any = {
     "ytick.color": INK,
     "ytick.labelsize": 8,
 }
+
+
+def colors(methods: Iterable[str]) -> dict[str, str]:
+    """A colour for each of the paper's rows and of ``methods``.
+
+    A row that the paper does not have keeps its own, found by its name, wherever that is free;
+    beyond as many as there are, colours repeat.
+    """
+    found = dict(COLORS)
+    for method in sorted(set(methods) - set(COLORS), key=order):
+        first = zlib.crc32(method.encode()) % len(OTHERS)
+        turned = OTHERS[first:] + OTHERS[:first]
+        found[method] = next((c for c in turned if c not in found.values()), turned[0])
+    return found
 
 
 @contextmanager

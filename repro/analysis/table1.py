@@ -2,7 +2,8 @@
 
 Numbers and row order are those of :mod:`repro.paper`. A verdict is given only where the protocol
 is the paper's; everything else is printed and called not comparable, with the reason. A cell that
-was run with several seeds shows all of them.
+was run with several seeds shows all of them. Rows that the paper does not have come after its own,
+with neither a reported number nor a verdict.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from repro.analysis.verdicts import (
     rerun_reason,
 )
 from repro.errors import RecordError, unknown
+from repro.rows import order
 
 if TYPE_CHECKING:
     from repro.records import Record
@@ -78,7 +80,7 @@ class Cell:
 
     method: str
     k_shot: int
-    reported: paper.Reported
+    reported: paper.Reported | None  # None: the paper has no such row
     n_episode: int | None = None
     n_step: int | None = None  # training steps
     budget: str | None = None
@@ -87,11 +89,16 @@ class Cell:
     judged: Verdict | None = None  # against the paper
     reruns: tuple[Rerun, ...] = ()
     episode_sd: float | None = None  # between episodes of one seed, as the paper's interval has it
+    label: str = ""  # the row's name where the paper has none
 
     @property
     def title(self) -> str:
-        """The row's name in the paper."""
-        return paper.ROW_TITLES[self.method]
+        """The row's name, in the paper where that has it."""
+        return paper.ROW_TITLES.get(self.method, self.label)
+
+    @property
+    def in_paper(self) -> bool:
+        return self.reported is not None
 
     @property
     def measured(self) -> Interval | None:
@@ -104,7 +111,10 @@ class Cell:
 
     @property
     def verdict(self) -> str:
-        return self.judged.label if self.judged else NOT_RUN
+        """Empty for what was run and the paper does not have."""
+        if self.judged:
+            return self.judged.label
+        return NOT_RUN if self.estimate is None else ""
 
     @property
     def reason(self) -> str:
@@ -116,9 +126,11 @@ class Cell:
         found, judged = self.estimate, self.judged
         return {
             "method": self.method,
+            "title": self.title,
+            "in_paper": self.in_paper,
             "k_shot": self.k_shot,
-            "reported_mean": self.reported.mean,
-            "reported_half_width": self.reported.half_width,
+            "reported_mean": self.reported.mean if self.reported else None,
+            "reported_half_width": self.reported.half_width if self.reported else None,
             "measured_mean": _finite(self.measured, "mean"),
             "measured_half_width": _finite(self.measured, "half_width"),
             "difference_mean": _finite(self.difference, "mean"),
@@ -159,11 +171,22 @@ def _finite(found: Interval | Verdict | None, field: str) -> float | None:
 
 @dataclass(frozen=True)
 class Table:
-    """Five rows at two shots in the paper's order, with a title and notes."""
+    """The paper's five rows at two shots in its order, then other rows; a title and notes."""
 
     title: str
     cells: tuple[Cell, ...]
     notes: tuple[str, ...]
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The rows, each once."""
+        return tuple(dict.fromkeys(cell.method for cell in self.cells))
+
+    @property
+    def row_titles(self) -> tuple[str, ...]:
+        """Names of :attr:`methods`."""
+        titles = {cell.method: cell.title for cell in self.cells}
+        return tuple(titles[method] for method in self.methods)
 
     def format(self, name: str) -> str:
         """The table as ``text``, ``markdown``, ``csv``, ``json`` or ``latex``.
@@ -197,11 +220,11 @@ def not_comparable(record: Record, dataset: str) -> str:
 
 
 def _cell(
-    method: str, k_shot: int, records: Sequence[Record], dataset: str, margin: float
+    method: str, label: str, k_shot: int, records: Sequence[Record], dataset: str, margin: float
 ) -> Cell:  # fmt: skip
-    reported = paper.TABLE_1[method, k_shot]
+    reported = paper.TABLE_1.get((method, k_shot))
     if not records:
-        return Cell(method, k_shot, reported)
+        return Cell(method, k_shot, reported, label=label)
     first = records[0]
     accuracy = stacked(records)
     measured = estimate(accuracy, block_size(first))
@@ -220,9 +243,10 @@ def _cell(
         first.budget_name,
         tuple(record.seed for record in records),
         measured,
-        judge(measured, reported, reason, margin),
+        judge(measured, reported, reason, margin) if reported else None,
         reruns,
         float(accuracy.std(axis=1, ddof=1).mean()) if first.n_episode > 1 else None,
+        label,
     )
 
 
@@ -244,9 +268,17 @@ def build(records: Sequence[Record], dataset: str, margin: float = MARGIN) -> Ta
                 "choose one by recipe, budget or seed"
             )
         group.append(record)
+    others = {record.method: record.title for record in records if not record.in_paper}
     cells = [
-        _cell(method, k_shot, chosen.get((method, k_shot), ()), dataset, margin)
-        for method in paper.METHODS
+        _cell(
+            method,
+            others.get(method, ""),
+            k_shot,
+            chosen.get((method, k_shot), ()),
+            dataset,
+            margin,
+        )
+        for method in (*paper.METHODS, *sorted(others, key=order))
         for k_shot in paper.SHOTS
     ]
     with_holm = iter(adjusted([cell.judged for cell in cells if cell.judged]))
