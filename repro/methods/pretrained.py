@@ -50,7 +50,7 @@ def fit_logistic(features: Tensor, labels: Tensor, n_way: int, c: float) -> Tens
         value.backward()  # type: ignore[no-untyped-call]
         return value.item()
 
-    descent.step(objective)
+    descent.step(objective)  # type: ignore[no-untyped-call]
     found = weights.detach()
     return torch.cat([found[:, :-1] @ basis.T, found[:, -1:]], dim=1)
 
