@@ -19,7 +19,11 @@ def against_paper(cells: Sequence[Cell], margin: float, n_episode: int) -> list[
     The spread of episodes is the measured one where the cell was run (one seed's, as the paper's
     interval has it), else the paper's own.
     """
-    found = [_cell(cell, cell.reported, margin, n_episode) for cell in cells if cell.reported]
+    found = [
+        _cell(cell, cell.reported, margin, n_episode)
+        for cell in cells
+        if cell.reported and cell.in_paper
+    ]
     return [
         *found,
         "One trained model on each side: these are the errors of episodes alone, the best case. "
