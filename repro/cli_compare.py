@@ -122,7 +122,7 @@ def power(
         cells = [
             power_answers.of_cell(cell, cell.reported, name, margin / 100, episodes)
             for cell in table.cells
-            if cell.reported
+            if cell.reported and cell.in_paper
         ]
         listed += cells
         if style == "text":

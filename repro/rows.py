@@ -208,11 +208,11 @@ _NOT_IN_PAPER = (
     ),
     Row(
         "maml", "MAML", "repro.methods.maml:MAML", "maml", switches=_OWN_EPISODES,
-        n_step=steps(smoke=60, quick=300, paper=60_000), cost=20, transductive=True,
+        n_step=steps(smoke=120, quick=500, paper=60_000), cost=20, transductive=True,
     ),
     Row(
         "fomaml", "First-order MAML", "repro.methods.maml:FirstOrderMAML", "fomaml",
-        switches=_OWN_EPISODES, n_step=steps(smoke=60, quick=300, paper=60_000), cost=10,
+        switches=_OWN_EPISODES, n_step=steps(smoke=120, quick=500, paper=60_000), cost=10,
         transductive=True,
     ),
     Row(

@@ -69,7 +69,10 @@ def _draw(table: Table) -> Figure:
         Line2D([], [], color=style.MUTED, marker="s", mfc="white", mew=1.1, lw=1.6),
         Line2D([], [], color=style.INK, marker="o", lw=1.6),
     ]
-    labels = ["reported by the paper", "measured here (colour of the method)"]
+    labels = [
+        "reported (by the paper, or by the row's authors)",
+        "measured here (colour of the method)",
+    ]
     fig.legend(handles, labels, loc="outside lower center", ncols=2)
     return fig
 

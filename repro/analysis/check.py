@@ -47,6 +47,8 @@ def reported(
     for cell in table.cells:
         head = f"{cell.title:25} {cell.k_shot}-shot"
         told = f"reported {percent_interval(cell.reported)}" if cell.reported else NOT_IN_PAPER
+        if cell.reported and not cell.in_paper:
+            told += f" by {cell.reported.source}"
         if cell.measured is None:
             lines.append(f"{head}  {NOT_RUN}, {told}")
             continue

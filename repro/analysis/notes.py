@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from repro import references
 from repro.analysis.formats import NOT_IN_PAPER, NOT_RUN, percent, points
 from repro.analysis.seeds import EPISODES
 from repro.analysis.verdicts import NOT_COMPARABLE
@@ -66,7 +67,7 @@ def covering(cells: Sequence[Cell]) -> list[str]:
 
 def _others(records: Sequence[Record]) -> list[str]:
     """Where rows that the paper does not have are from, and which of them are transductive."""
-    from_where, transductive = {}, []
+    from_where, published, transductive = {}, {}, []
     for record in records:
         row = dict(record.config.get("row") or {})
         source = dict(row.get("source") or {})
@@ -77,13 +78,18 @@ def _others(records: Sequence[Record]) -> list[str]:
             package = source.get("package") or "a file"
             where = f"{source.get('target')} of {package}, source {str(source.get('digest'))[:8]}"
         from_where[record.method] = f"{record.title} ({where})"
+        if reported := references.PUBLISHED.get((record.method, record.k_shot)):
+            published[record.method] = f"{record.title} ({reported.source})"
         if row.get("transductive"):
             transductive.append(record.title)
     told = []
     if from_where:
+        told.append(f"{NOT_IN_PAPER.capitalize()}: {'; '.join(from_where.values())}.")
         told.append(
-            f"{NOT_IN_PAPER.capitalize()}, so with neither a reported number nor a verdict: "
-            f"{'; '.join(from_where.values())}."
+            f"Reported for rows {NOT_IN_PAPER} is what their own authors published: "
+            f"{'; '.join(published.values())}."
+            if published
+            else "They have neither a reported number nor a verdict."
         )
     if transductive:
         told.append(

@@ -2,8 +2,9 @@
 
 Numbers and row order are those of :mod:`repro.paper`. A verdict is given only where the protocol
 is the paper's; everything else is printed and called not comparable, with the reason. A cell that
-was run with several seeds shows all of them. Rows that the paper does not have come after its own,
-with neither a reported number nor a verdict.
+was run with several seeds shows all of them. Rows that the paper does not have come after its own:
+held against their own authors' numbers where :mod:`repro.references` has them, else without a
+verdict.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from repro import paper
+from repro import paper, references
 from repro.analysis.formats import (
     FORMATS,
     NOT_RUN,
@@ -80,7 +81,7 @@ class Cell:
 
     method: str
     k_shot: int
-    reported: paper.Reported | None  # None: the paper has no such row
+    reported: paper.Reported | None  # of the row's own authors where the paper has no such row
     n_episode: int | None = None
     n_step: int | None = None  # training steps
     budget: str | None = None
@@ -98,7 +99,7 @@ class Cell:
 
     @property
     def in_paper(self) -> bool:
-        return self.reported is not None
+        return self.method in paper.ROW_TITLES
 
     @property
     def measured(self) -> Interval | None:
@@ -111,7 +112,7 @@ class Cell:
 
     @property
     def verdict(self) -> str:
-        """Empty for what was run and the paper does not have."""
+        """Empty for what was run and nobody published."""
         if self.judged:
             return self.judged.label
         return NOT_RUN if self.estimate is None else ""
@@ -131,6 +132,7 @@ class Cell:
             "k_shot": self.k_shot,
             "reported_mean": self.reported.mean if self.reported else None,
             "reported_half_width": self.reported.half_width if self.reported else None,
+            "reported_source": self.reported.source if self.reported else None,
             "measured_mean": _finite(self.measured, "mean"),
             "measured_half_width": _finite(self.measured, "half_width"),
             "difference_mean": _finite(self.difference, "mean"),
@@ -200,7 +202,7 @@ class Table:
 
 
 def not_comparable(record: Record, dataset: str) -> str:
-    """Why a record cannot be held against the paper; empty when it can."""
+    """Why a record cannot be held against what was published of its row; empty when it can."""
     reasons = []
     if dataset != "mini-imagenet":
         reasons.append(f"{dataset} is not mini-imagenet")
@@ -208,10 +210,17 @@ def not_comparable(record: Record, dataset: str) -> str:
         reasons.append(f"budget {record.budget_name} is not the paper's")
     if record.unfinished:
         reasons.append(f"trained for {record.n_step:,} of {record.training['n_step']:,} steps")
-    if record.config.get("n_way") != paper.N_WAY or record.config.get("n_query") != paper.N_QUERY:
+    n_way, n_query = record.config.get("n_way"), record.config.get("n_query")
+    if not record.in_paper:
+        if n_way != paper.N_WAY:
+            reasons.append(f"episodes of {n_way} classes, not {paper.N_WAY}")
+        ours = {**dict(record.config.get("settings") or {}), "n_query": n_query}
+        published = references.protocol(record.method, record.k_shot)
+        return "; ".join([*reasons, *references.other_protocol(published, ours)])
+    if n_way != paper.N_WAY or n_query != paper.N_QUERY:
         reasons.append(
-            f"episodes of {record.config.get('n_way')} classes and {record.config.get('n_query')} "
-            f"queries, not {paper.N_WAY} and {paper.N_QUERY}"
+            f"episodes of {n_way} classes and {n_query} queries, not {paper.N_WAY} and "
+            f"{paper.N_QUERY}"
         )
     batch_norm = dict(record.config.get("recipe") or {}).get("query_batch_norm")
     if batch_norm != "running":
@@ -222,7 +231,8 @@ def not_comparable(record: Record, dataset: str) -> str:
 def _cell(
     method: str, label: str, k_shot: int, records: Sequence[Record], dataset: str, margin: float
 ) -> Cell:  # fmt: skip
-    reported = paper.TABLE_1.get((method, k_shot))
+    key = (method, k_shot)
+    reported = paper.TABLE_1.get(key) or references.PUBLISHED.get(key)
     if not records:
         return Cell(method, k_shot, reported, label=label)
     first = records[0]
@@ -231,7 +241,7 @@ def _cell(
     reason = not_comparable(first, dataset)
     reruns = tuple(
         Rerun(published, judge(measured, published, why, margin))
-        for published in paper.RERUNS.get((method, k_shot), ())
+        for published in paper.RERUNS.get(key, ())
         for why in [rerun_reason(published, first.recipe_name, reason)]
     )
     return Cell(

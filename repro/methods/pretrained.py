@@ -6,10 +6,7 @@ under running statistics and scaled to length 1.
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from scipy.optimize import minimize
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -18,46 +15,44 @@ from repro.episodes import Episode
 from repro.learner import BatchNormStatistics, Conv4
 from repro.methods.base import Setting, SplitImages
 
-Floats = npt.NDArray[np.float64]
 LOGISTIC_TOLERANCE = 1e-7  # largest entry of the gradient; the minimum itself is unique
 MAX_ITERATIONS = 1000
 
 
-def fit_logistic(features: Floats, labels: npt.NDArray[np.int64], n_way: int, c: float) -> Floats:
+def fit_logistic(features: Tensor, labels: Tensor, n_way: int, c: float) -> Tensor:
     """Multinomial logistic regression with an L2 penalty on all but the intercepts.
 
     Minimises ``c * sum of cross-entropies + |weights|^2 / 2`` by L-BFGS from zero.
 
     Args:
-        features: ``[n, n_feature]``. labels: ``[n]``, 0..n_way-1.
+        features: double ``[n, n_feature]``. labels: ``[n]``, 0..n_way-1.
     Returns:
         ``[n_way, n_feature + 1]``: the weights, then the intercepts.
     """
     # The weights of the minimum lie in the span of the features, so n coordinates describe them.
-    basis, triangle = np.linalg.qr(features.T)
-    inputs = np.hstack([triangle.T, np.ones((len(labels), 1))])
-    target = np.eye(n_way)[labels]
-
-    def objective(flat: Floats) -> tuple[float, Floats]:
-        weights = flat.reshape(n_way, -1)
-        logits = inputs @ weights.T
-        logits -= logits.max(1, keepdims=True)
-        logits -= np.log(np.exp(logits).sum(1, keepdims=True))
-        penalised = weights.copy()
-        penalised[:, -1] = 0
-        value = -c * float((target * logits).sum()) + 0.5 * float((penalised**2).sum())
-        gradient: Floats = c * (np.exp(logits) - target).T @ inputs + penalised
-        return value, gradient.ravel()
-
-    found = minimize(
-        objective,
-        np.zeros(n_way * inputs.shape[1]),
-        jac=True,
-        method="L-BFGS-B",
-        options={"maxiter": MAX_ITERATIONS, "gtol": LOGISTIC_TOLERANCE, "ftol": 0.0},
+    basis, triangle = torch.linalg.qr(features.T)
+    inputs = torch.cat([triangle.T, features.new_ones(len(labels), 1)], dim=1)
+    weights = inputs.new_zeros(n_way, inputs.shape[1]).requires_grad_()
+    # torch's, not scipy's: that one's linear algebra takes more threads than the run was given.
+    descent = torch.optim.LBFGS(
+        [weights],
+        max_iter=MAX_ITERATIONS,
+        tolerance_grad=LOGISTIC_TOLERANCE,
+        tolerance_change=0.0,
+        line_search_fn="strong_wolfe",
     )
-    weights = found.x.reshape(n_way, -1)
-    return np.hstack([weights[:, :-1] @ basis.T, weights[:, -1:]])
+
+    def objective() -> float:
+        descent.zero_grad()
+        with torch.enable_grad():
+            loss = F.cross_entropy(inputs @ weights.T, labels, reduction="sum")
+            value = c * loss + weights[:, :-1].square().sum() / 2
+        value.backward()  # type: ignore[no-untyped-call]
+        return value.item()
+
+    descent.step(objective)  # type: ignore[no-untyped-call]
+    found = weights.detach()
+    return torch.cat([found[:, :-1] @ basis.T, found[:, -1:]], dim=1)
 
 
 class Pretrained:
@@ -110,8 +105,6 @@ class PretrainedLogistic(Pretrained):
         """Fit in double precision, then classify; each image is embedded once."""
         support = images.embedded("unit", self._embed, episode.support).cpu().double()
         query = images.embedded("unit", self._embed, episode.query).cpu().double()
-        n_way = len(episode.class_indices)
-        fitted = torch.from_numpy(
-            fit_logistic(support.numpy(), episode.support_labels, n_way, references.LOGISTIC_C)
-        )
+        labels, n_way = torch.from_numpy(episode.support_labels), len(episode.class_indices)
+        fitted = fit_logistic(support, labels, n_way, references.LOGISTIC_C)
         return (query @ fitted[:, :-1].T + fitted[:, -1]).log_softmax(1)

@@ -1,8 +1,11 @@
 """Frozen features: classifiers against brute force and an independent optimiser."""
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
+from scipy.optimize import minimize
+from scipy.special import log_softmax
 from torch.nn import functional as F
 
 from repro.methods.base import SplitImages
@@ -24,12 +27,11 @@ def trained(kind: type[Pretrained]) -> tuple[Pretrained, NearestNeighbor, SplitI
 
 @pytest.mark.parametrize(("n", "n_feature"), [(10, 40), (10, 4)])
 def test_the_logistic_fit_is_the_minimum_of_its_objective(n: int, n_feature: int) -> None:
-    drawn = words(0, Stream.LEARNER_INIT).uniform(n * n_feature, -1, 1).reshape(n, n_feature)
-    labels, c = np.arange(n) % 5, 0.7
-    found = torch.from_numpy(fit_logistic(drawn, labels, 5, c)).requires_grad_()
+    uniform = words(0, Stream.LEARNER_INIT).uniform(n * n_feature, -1, 1)
+    drawn, labels, c = torch.from_numpy(uniform).view(n, n_feature), torch.arange(n) % 5, 0.7
+    found = fit_logistic(drawn, labels, 5, c).requires_grad_()
     weights, intercepts = found[:, :-1], found[:, -1]
-    logits = torch.from_numpy(drawn) @ weights.T + intercepts
-    value = c * F.cross_entropy(logits, torch.from_numpy(labels), reduction="sum")
+    value = c * F.cross_entropy(drawn @ weights.T + intercepts, labels, reduction="sum")
     value = value + weights.square().sum() / 2
     (gradient,) = torch.autograd.grad(value, found)  # strictly convex: 0 only at the minimum
     assert float(weights.detach().abs().max()) > 0.1
@@ -43,23 +45,19 @@ def test_logistic_regression_equals_another_optimiser_on_the_whole_features() ->
         F.normalize(source.embed(pixels.gather(rows)).double(), dim=1)
         for rows in (drawn.support, drawn.query)
     )
-    layer = torch.nn.Linear(support.shape[1], 5, dtype=torch.float64)
-    torch.nn.init.zeros_(layer.weight)
-    torch.nn.init.zeros_(layer.bias)
-    labels = torch.from_numpy(drawn.support_labels)
-    optimizer = torch.optim.LBFGS(
-        layer.parameters(), max_iter=500, tolerance_grad=1e-9, line_search_fn="strong_wolfe"
-    )
+    inputs, labels = support.numpy(), drawn.support_labels
 
-    def closure() -> torch.Tensor:
-        optimizer.zero_grad()
-        loss = F.cross_entropy(layer(support), labels, reduction="sum")
-        loss = loss + layer.weight.square().sum() / 2
-        loss.backward()
-        return loss
+    def objective(flat: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+        weights, intercepts = flat[:-5].reshape(5, -1), flat[-5:]
+        log_p = log_softmax(inputs @ weights.T + intercepts, axis=1)
+        value = -log_p[np.arange(25), labels].sum() + (weights**2).sum() / 2
+        error = np.exp(log_p) - np.eye(5)[labels]
+        return value, np.concatenate([(error.T @ inputs + weights).ravel(), error.sum(0)])
 
-    optimizer.step(closure)
-    expected = layer(query).log_softmax(1).detach()
+    start = np.zeros(5 * inputs.shape[1] + 5)
+    found = minimize(objective, start, jac=True, method="CG", options={"gtol": 1e-8}).x
+    weights, intercepts = map(torch.from_numpy, (found[:-5].reshape(5, -1), found[-5:]))
+    expected = (query @ weights.T + intercepts).log_softmax(1)
     torch.testing.assert_close(method.predict(drawn, pixels), expected, rtol=0, atol=1e-5)
 
 
