@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -50,6 +51,8 @@ def command_line() -> str:
     """The command as typed, of absolute paths only the last part: records are for others too."""
 
     def shown(word: str) -> str:
+        if "://" in word:
+            return re.sub(r"(\w://)[^/@]*@", r"\1", word)  # a URL, without a password
         option, equals, value = word.rpartition("=")
         return option + equals + (Path(value).name if Path(value).is_absolute() else value)
 

@@ -14,6 +14,7 @@ LAYERS = [
     {"config"},
     {"data", "episodes", "records", "checkpoints"},
     {"publishing"},
+    {"remote"},
     {"augmentation", "learner", "stacked", "meta_learner", "fused_cell", "context", "replay"},
     {"methods"},
     {"gate_traces", "training", "evaluation", "provenance", "locks"},
