@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 import re
 import shlex
@@ -35,6 +36,7 @@ def provenance(device: str, threads: int, command: str) -> dict[str, Any]:
     }
 
 
+@functools.cache
 def processor() -> str:
     """Model name with the vector units that decide which kernels run."""
     try:
@@ -59,6 +61,7 @@ def command_line() -> str:
     return shlex.join(["repro", *map(shown, sys.argv[1:])])
 
 
+@functools.cache  # of the code that runs: what is edited meanwhile does not
 def _git_state() -> tuple[str, bool]:
     """Commit of the code, and whether the code differs from it; unknown outside a checkout."""
     home = Path(__file__).parent
