@@ -12,6 +12,7 @@ from repro import paper, records
 from repro.analysis import compare as pairs
 from repro.analysis import power_answers, power_text, table1
 from repro.analysis.compare_formats import FORMATS, format_pairs
+from repro.cli_options import runs_option
 from repro.cli_results import RESULTS, margin_option, read_source
 from repro.errors import UsageError
 
@@ -26,13 +27,12 @@ def side_options(function: F) -> F:
                      help="Data set; may be given several times."),
         click.option("--from", "source", type=click.Choice(["runs", "results"]),
                      help="Default: runs when there are any, else results."),
-        click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"),
-                     show_default=True, help="Where runs are."),
         click.option("--recipe", default="authors-code", show_default=True,
                      help="Of sides that name none."),
         click.option("--budget",
                      help="Of sides that name none; by default the largest of each cell."),
     ]  # fmt: skip
+    function = runs_option("read")(function)
     for option in reversed(options):
         function = option(function)
     return function

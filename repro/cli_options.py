@@ -5,11 +5,73 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import click
 
 F = TypeVar("F", bound=Callable[..., Any])
+RUNS = Path("runs")
+
+
+class FolderOrUrl(click.ParamType[Path | str]):
+    """A folder as a path; what fsspec knows, such as s3://bucket/prefix, as the URL it is."""
+
+    name = "folder or URL"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Path | str:
+        if not isinstance(value, str):
+            return Path(value)
+        if value.startswith(("file://", "local://")):
+            return Path(value.partition("://")[2])
+        return value if "://" in value else Path(value)
+
+
+def reads_mirror(folder: Path) -> bool:
+    """Whether the folder mirrors a URL that this command only reads from."""
+    from repro.remote.mirror import is_mirror
+    from repro.remote.session import active
+
+    return active() is None and is_mirror(folder)
+
+
+def runs_option(access: Literal["read", "copy", "drive"]) -> Callable[[F], F]:
+    """``--runs``; the command receives a folder, the mirror of what a URL names.
+
+    Args:
+        access: read records; copy everything; or drive: be the only one who writes there.
+    """
+
+    def decorate(function: F) -> F:
+        @functools.wraps(function)
+        def call(*words: Any, runs: Path | str, **options: Any) -> Any:
+            take_over = options.pop("take_over", False)
+            if isinstance(runs, Path):
+                return function(*words, runs=runs, **options)
+            from repro.remote import session
+
+            say = functools.partial(click.echo, err=True)
+            if access == "drive":
+                with session.drive(runs, take_over, say) as driving:
+                    return function(*words, runs=driving.folder, **options)
+            if options.get("source") == "results":
+                return function(*words, runs=RUNS, **options)
+            folder = session.read(runs, access, say)
+            return function(*words, runs=folder, **options)
+
+        decorated: Any = call
+        if access == "drive":
+            flag = click.option("--take-over", is_flag=True,
+                                help="Drive a URL whose driver is dead.")  # fmt: skip
+            decorated = flag(decorated)
+        wanted = f"Where runs are{' written' if access == 'drive' else ''}; also s3://…"
+        option = click.option("--runs", type=FolderOrUrl(), default=str(RUNS), show_default=True,
+                              metavar="FOLDER|URL", help=wanted)  # fmt: skip
+        found: F = option(decorated)
+        return found
+
+    return decorate
 
 
 def selection_options(function: F) -> F:

@@ -16,6 +16,7 @@ from repro import publishing, records
 from repro.analysis import check as checks
 from repro.analysis import table1
 from repro.analysis.verdicts import MARGIN
+from repro.cli_options import RUNS, reads_mirror, runs_option
 from repro.errors import RecordError
 
 margin_option = click.option(
@@ -33,11 +34,10 @@ def source_options(function: F) -> F:
         click.option("--dataset", default="glyphs", show_default=True, help="Data set."),
         click.option("--from", "source", type=click.Choice(["runs", "results"]),
                      help="Default: runs when there are any, else results."),
-        click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"),
-                     show_default=True, help="Where runs are."),
         click.option("--recipe", default="authors-code", show_default=True, help="Recipe."),
         click.option("--budget", help="Budget; by default the largest of each cell."),
     ]  # fmt: skip
+    function = runs_option("read")(function)
     for option in reversed(options):
         function = option(function)
     return function
@@ -88,7 +88,10 @@ def _chosen(
 def _figure_folder(output: Path | None, runs: Path, dataset: str, source: str) -> Path:
     if output is not None:
         return output
-    return runs / dataset / "figures" if source == "runs" else FIGURES / dataset
+    if source != "runs":
+        return FIGURES / dataset
+    # Who only reads from a URL writes nothing there, nor into its mirror.
+    return (RUNS if reads_mirror(runs) else runs) / dataset / "figures"
 
 
 @click.command()
@@ -144,7 +147,7 @@ def check(
 
 @click.command()
 @click.option("--dataset", default="glyphs", show_default=True, help="Data set.")
-@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
+@runs_option("copy")
 @click.option("--output", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
 def publish(dataset: str, runs: Path, output: Path) -> None:
     """Copy finished runs, curves and small checkpoints to results/, to be committed.
@@ -157,7 +160,7 @@ def publish(dataset: str, runs: Path, output: Path) -> None:
 
 @click.command()
 @click.option("--dataset", default="glyphs", show_default=True, help="Data set.")
-@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
+@runs_option("drive")
 @click.option(
     "--from", "source", type=click.Path(path_type=Path), default=RESULTS, show_default=True
 )

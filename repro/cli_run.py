@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import sys
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from repro.allocator import keep_large_buffers
-from repro.cli_options import selection_options
+from repro.cli_options import FolderOrUrl, runs_option, selection_options
 from repro.cli_results import (
     plot_curves,
     plot_differences,
@@ -83,14 +84,12 @@ def run_options(function: F) -> F:
         method_option,
         click.option("--debug", is_flag=True, expose_value=False, callback=_debug,
                      help="Show tracebacks of methods of your own."),
-        click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"),
-                     show_default=True, help="Where runs are written."),
         click.option("--force", is_flag=True, help="Run finished cells again."),
         click.option("--log-file", type=click.Path(path_type=Path, dir_okay=False),
                      is_eager=True, expose_value=False, callback=_log_to,
                      help="Write everything there; outlives the terminal."),
     ]  # fmt: skip
-    function = selection_options(function)
+    function = runs_option("drive")(selection_options(function))
     for option in reversed(options):
         function = option(function)
     return function
@@ -149,11 +148,12 @@ def _run(
 
     from repro.cells import Place, plan, run_training
     from repro.data import prepare
-    from repro.engine import default_jobs
+    from repro.engine import default_jobs, needed
     from repro.engine import run as run_cells
     from repro.interrupts import stop_requests
     from repro.progress import ConsoleReporter
     from repro.provenance import command_line
+    from repro.remote.session import active
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -166,6 +166,9 @@ def _run(
             dataset, pack, rows, shots, range(seed, seed + seeds), wanted_recipe,
             wanted_budget, precision, device, train_k_shot,
         )  # fmt: skip
+        if (shared := active()) is not None:
+            shared.stops(stop)
+            shared.need(needed(cells, runs, force or only_training))
         n_job = default_jobs(len(cells)) if jobs == "auto" else _numbers(jobs, "--jobs")[0]
         n_job = 1 if device != "cpu" else max(1, n_job)
         n_thread = threads or max(1, (os.cpu_count() or 1) // n_job)
@@ -281,16 +284,17 @@ def evaluate(
 
 
 @click.command()
-@click.argument("record", type=click.Path(path_type=Path))
+@click.argument("record", type=FolderOrUrl())
 @click.option("--data", "root", type=click.Path(path_type=Path), help="Folder of the images.")
 @click.option("--n", "n_episode", type=click.IntRange(min=1), help="A seeded sample of episodes.")
 @method_option
 def verify(
-    record: Path, root: Path | None, n_episode: int | None, files: tuple[str, ...]
+    record: Path | str, root: Path | None, n_episode: int | None, files: tuple[str, ...]
 ) -> None:  # fmt: skip
     """Test RECORD's parameters again and compare episode by episode.
 
     RECORD is the folder of a cell, or one above: then every record below it that has parameters.
+    It may be a URL.
 
     Example: repro verify results/glyphs --n 20
     """
@@ -301,7 +305,13 @@ def verify(
     from repro.records import MODEL, read_record
     from repro.verify import verify as run_verify
 
-    found = [path.parent for path in sorted(record.rglob("record.json"))]
+    if isinstance(record, str):
+        from repro.remote import session
+
+        folder = session.read(record, "copy", functools.partial(click.echo, err=True))
+    else:
+        folder = record
+    found = [path.parent for path in sorted(folder.rglob("record.json"))]
     if not found:
         raise RecordError(f"no record.json in or under {record}; give the folder of a cell")
     if len(found) > 1:

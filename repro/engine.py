@@ -8,6 +8,7 @@ import queue
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from repro import records
@@ -42,6 +43,22 @@ class _Task:
 def default_jobs(n_cell: int) -> int:
     """A cell per core while there are cells enough."""
     return max(1, min(os.cpu_count() or 1, n_cell))
+
+
+def needed(cells: Sequence[RunConfig], runs: Path, all_of_them: bool) -> list[Path]:
+    """The folders that the cells go on from: their own and their trainings'.
+
+    Args:
+        all_of_them: those of finished cells, too.
+    """
+    folders: dict[Path, None] = {}
+    for config in cells:
+        cell, training = records.cell_folder(runs, config), config.training()
+        if all_of_them or records.finished(cell, config) is None:
+            folders[cell] = None
+            if training is not None:
+                folders[records.training_folder(runs, training)] = None
+    return list(folders)
 
 
 def _tasks(cells: Sequence[RunConfig]) -> list[_Task]:
@@ -126,6 +143,18 @@ def _run_here(
     return failures
 
 
+def _context() -> Any:
+    """How workers start: afresh, but from a process that has loaded torch, where there is one.
+
+    Loading it takes two seconds of a processor, which a grid of short cells would pay per task.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["repro.cells"])
+    return context
+
+
 class _Pool:
     """A process per task, at most ``jobs`` at once; a process that dies is noticed."""
 
@@ -134,7 +163,7 @@ class _Pool:
     ) -> None:
         self.place, self.jobs, self.reporter = place, jobs, reporter
         self.stop, self.command = stop, command
-        self.context = multiprocessing.get_context("spawn")
+        self.context = _context()
         self.channel = self.context.Queue()
         self.running: dict[str, Any] = {}
         self.done: set[str] = set()

@@ -6,7 +6,9 @@ come for free. A manifest pins a list of episodes by a digest.
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +28,7 @@ _STREAMS = {
 }
 
 Rows = npt.NDArray[np.int64]
+MAX_KEPT = 1000  # episodes of one list that are kept in memory, 3 KB each
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,8 @@ class EpisodeSampler:
                 f"every class needs at least {self._n_drawn} images, but class {short[0]} of the "
                 f"{split} split has {class_rows[short[0]][1]}; remove it or lower n_query"
             )
-        self.class_rows, self.split, self.spec = tuple(class_rows), split, spec
+        self.class_rows = tuple((int(first), int(count)) for first, count in class_rows)
+        self.split, self.spec = split, spec
         self.seed, self.classes = seed, classes
         self._images, self._classes = _STREAMS[split]
 
@@ -140,8 +144,20 @@ class EpisodeSampler:
         )
 
     def first(self, n: int) -> list[Episode]:
-        """Episodes 0..n-1."""
-        return [self[index] for index in range(n)]
+        """Episodes 0..n-1; the arrays are shared with other calls and are not to be written to."""
+        if n > MAX_KEPT:
+            return [self[index] for index in range(n)]
+        key = (self.class_rows, self.split, self.spec, self.seed, self.classes)
+        return list(_first(*key, n))
+
+
+@functools.lru_cache(maxsize=8)  # the cells of a grid all see the same episodes
+def _first(
+    class_rows: tuple[tuple[int, int], ...], split: str, spec: EpisodeSpec, seed: int,
+    classes: str, n: int,
+) -> tuple[Episode, ...]:  # fmt: skip
+    sampler = EpisodeSampler(class_rows, split, spec, seed, classes)
+    return tuple(sampler[index] for index in range(n))
 
 
 def episodes_digest(episodes: Iterable[Episode]) -> str:
@@ -152,8 +168,8 @@ def episodes_digest(episodes: Iterable[Episode]) -> str:
             *(episode.class_indices, episode.support_rows),
             *(episode.support_order, episode.query_rows),
         ):
-            digest.update(np.asarray(array.shape, dtype="<i8").tobytes())
-            digest.update(array.astype("<i8").tobytes())
+            digest.update(struct.pack(f"<{array.ndim}q", *array.shape))
+            digest.update(array.astype("<i8", copy=False).tobytes())
     return digest.hexdigest()
 
 

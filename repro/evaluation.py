@@ -115,7 +115,8 @@ def evaluate(
             scores = [method.predict(episode, images) for episode in group]
         for offset, (episode, found) in enumerate(zip(group, scores, strict=True)):
             predictions[place + offset] = _labels(found, episode, task)
-        correct += float(accuracies(predictions[place:done], group).sum())
+        for row, episode in zip(predictions[place:done], group, strict=True):
+            correct += int(np.count_nonzero(row == episode.query_labels)) / len(row)
         if partial is not None:
             partial.save(predictions[:done])
         reporter.report(task, done, len(episodes), f"accuracy {correct / done:.1%}")

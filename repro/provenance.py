@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -34,6 +36,7 @@ def provenance(device: str, threads: int, command: str) -> dict[str, Any]:
     }
 
 
+@functools.cache
 def processor() -> str:
     """Model name with the vector units that decide which kernels run."""
     try:
@@ -50,6 +53,8 @@ def command_line() -> str:
     """The command as typed, of absolute paths only the last part: records are for others too."""
 
     def shown(word: str) -> str:
+        if "://" in word:
+            return re.sub(r"(\w://)[^/@]*@", r"\1", word)  # a URL, without a password
         option, equals, value = word.rpartition("=")
         parts = (Path(part).name if Path(part).is_absolute() else part for part in value.split(","))
         return option + equals + ",".join(parts)
@@ -57,6 +62,7 @@ def command_line() -> str:
     return shlex.join(["repro", *map(shown, sys.argv[1:])])
 
 
+@functools.cache  # of the code that runs: what is edited meanwhile does not
 def _git_state() -> tuple[str, bool]:
     """Commit of the code, and whether the code differs from it; unknown outside a checkout."""
     home = Path(__file__).parent

@@ -15,6 +15,7 @@ LAYERS = [
     {"config"},
     {"data", "episodes", "records", "checkpoints"},
     {"publishing"},
+    {"remote"},
     {"augmentation", "learner", "stacked", "inner_loop", "context", "replay"},
     {"meta_learner", "fused_cell"},
     {"methods"},

@@ -27,7 +27,7 @@ def title(cells: Sequence[Cell], records: Sequence[Record], dataset: str) -> str
         return f"{parts[0]}: {NOT_RUN}"
     parts.append(named("recipe", {record.recipe_name for record in records}))
     parts.append(named("budget", {record.budget_name for record in records}))
-    parts.append(named("seed", {str(record.seed) for record in records}))
+    parts.append(_seeds({record.seed for record in records}))
     measured = [cell for cell in cells if cell.measured is not None and cell.in_paper]
     n_apart = sum(cell.verdict == NOT_COMPARABLE for cell in measured)
     told = ", ".join(parts)
@@ -35,6 +35,14 @@ def title(cells: Sequence[Cell], records: Sequence[Record], dataset: str) -> str
         return told
     which = "" if n_apart == len(measured) else "in part "
     return f"{told}: {which}{NOT_COMPARABLE} with the paper"
+
+
+def _seeds(seeds: set[int]) -> str:
+    """``seed 3``, ``seeds 0, 1, 2`` or ``seeds 0 to 99``."""
+    listed = sorted(seeds)
+    if len(listed) > 5 and listed[-1] - listed[0] == len(listed) - 1:
+        return f"seeds {listed[0]} to {listed[-1]}"
+    return f"seed{'s' if len(listed) > 1 else ''} {', '.join(map(str, listed))}"
 
 
 def _named(cells: Sequence[Cell]) -> str:
