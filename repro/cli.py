@@ -17,13 +17,14 @@ from repro.cli_bench import bench
 from repro.cli_compare import compare, power
 from repro.cli_data import data, doctor, episodes
 from repro.cli_fetch import fetch_data
-from repro.cli_options import selection_options
+from repro.cli_options import engine_options, selection_options
 from repro.cli_report import report
 from repro.cli_results import check, plot_curves, plot_gates, plot_table, publish, restore, table
 from repro.errors import RecordError, ReproError, from_os_error, unknown
 
 if TYPE_CHECKING:
     from repro.data.dataset import Selection
+    from repro.ray_cluster import RayOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -148,6 +149,7 @@ def _run(
     threads: int | None = None,
     only_training: bool = False,
     unfinished: bool = False,
+    ray: RayOptions | None = None,
 ) -> Path:
     """Plan the cells, run them, name what failed; the pack they ran on."""
     from repro import config
@@ -164,6 +166,8 @@ def _run(
     from repro.progress import ConsoleReporter
     from repro.provenance import command_line
 
+    if ray is not None and device == "auto":
+        device = "cuda" if ray.gpus_per_cell else "cpu"  # of the nodes, not of this machine
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     with ConsoleReporter() as reporter, stop_requests() as stop:
@@ -178,11 +182,17 @@ def _run(
         n_job = default_jobs(len(cells)) if jobs == "auto" else _numbers(jobs, "--jobs")[0]
         n_job = 1 if device != "cpu" else max(1, n_job)
         n_thread = threads or max(1, (os.cpu_count() or 1) // n_job)
+        if ray is not None:
+            n_thread = ray.threads
         place = Place(runs, pack, n_thread, device, force, unfinished)
         if only_training:
             for cell in cells:
                 run_training(cell, place, reporter, stop)
             failures = []
+        elif ray is not None:
+            from repro import ray_engine
+
+            failures = ray_engine.run(cells, place, ray, reporter, stop, command_line())
         else:
             failures = run_cells(cells, place, n_job, reporter, stop, command_line())
     for failure in failures:
@@ -200,6 +210,7 @@ def _run(
     help="paper (the five rows) or a list such as meta_lstm,finetune.",
 )
 @click.option("--shots", default="1,5", show_default=True, help="Support images per class.")
+@engine_options
 @run_options
 @click.pass_context
 def reproduce(ctx: click.Context, /, methods: str, shots: str, **options: Any) -> None:

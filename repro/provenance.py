@@ -17,7 +17,7 @@ from repro.config import NUMERICS_REVISION
 
 def provenance(device: str, threads: int, command: str) -> dict[str, Any]:
     """Versions, device, threads, commit and command of a run."""
-    commit, dirty = _git_state()
+    commit, dirty = git_state()
     name = torch.cuda.get_device_name() if device != "cpu" else processor()
     return {
         "numerics_revision": NUMERICS_REVISION,
@@ -32,6 +32,11 @@ def provenance(device: str, threads: int, command: str) -> dict[str, Any]:
         "dirty": dirty,
         "command": command,
     }
+
+
+def node() -> str:
+    """The machine's name."""
+    return platform.node() or "without a name"
 
 
 def processor() -> str:
@@ -56,8 +61,19 @@ def command_line() -> str:
     return shlex.join(["repro", *map(shown, sys.argv[1:])])
 
 
-def _git_state() -> tuple[str, bool]:
+_known: tuple[str, bool] | None = None
+
+
+def assume(state: tuple[str, bool]) -> None:
+    """Take commit and whether the code differs from it as told: a worker may be no checkout."""
+    global _known
+    _known = state
+
+
+def git_state() -> tuple[str, bool]:
     """Commit of the code, and whether the code differs from it; unknown outside a checkout."""
+    if _known is not None:
+        return _known
     home = Path(__file__).parent
 
     def git(*words: str) -> str:

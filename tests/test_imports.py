@@ -9,7 +9,7 @@ import repro
 
 HOME = Path(repro.__file__).parent
 LAYERS = [
-    {"errors", "paper", "allocator", "interrupts", "progress"},
+    {"errors", "paper", "allocator", "interrupts", "progress", "board", "ray_cluster"},
     {"storage", "seeding"},
     {"config"},
     {"data", "episodes", "records", "checkpoints"},
@@ -19,8 +19,11 @@ LAYERS = [
     {"gate_traces", "training", "evaluation", "provenance", "locks"},
     {"grid_search"},
     {"cells"},
-    {"verify"},
-    {"engine"},
+    {"verify", "parts"},
+    {"engine", "ship", "ray_hub"},
+    {"ray_worker"},
+    {"ray_tasks"},
+    {"ray_engine"},
     {"plain"},
     {"bench", "bench_work"},
     {"analysis"},
