@@ -122,7 +122,13 @@ def on_ray(
 ) -> None:  # fmt: skip
     place = Place(runs, pack, 1, "cpu")
     failures = ray_engine.run(
-        cells, place, options, reporter or Silent(), stop or StopRequest(), "repro", part_episodes=2
+        cells,
+        place,
+        options,
+        reporter or Silent(),
+        stop if stop is not None else StopRequest(),
+        "repro",
+        part_episodes=2,
     )
     assert failures == []
 
