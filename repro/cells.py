@@ -35,6 +35,7 @@ from repro.rows import Row, built_in
 from repro.training import METRICS, Trained, so_far, train
 
 PRECISIONS = ("auto", "fp32", "bf16")
+TEST_PARTIAL = "test.partial"
 SMALL_IMAGE_PX = 64  # below it the casts cost more than they save
 
 
@@ -145,6 +146,17 @@ def test_episodes(config: RunConfig, test: ImageSplit) -> list[Episode]:
     return sampler.first(config.budget.n_test_episode)
 
 
+def grid_episodes(config: RunConfig, validation: ImageSplit) -> list[Episode]:
+    """The meta-validation episodes on which fine-tune's grid point is chosen."""
+    sampler = _sampler(validation, "val", config.spec.k_shot, config)
+    return sampler.first(config.budget.n_grid_episode)
+
+
+def tested(config: RunConfig, checkpoint: str) -> dict[str, str]:
+    """Digests of what an interrupted grid search or test must share with the one that goes on."""
+    return {"config": config.digest, "checkpoint": checkpoint}
+
+
 def run_training(
     config: RunConfig, place: Place, reporter: Reporter, stop: StopRequest
 ) -> Trained | None:
@@ -182,6 +194,31 @@ def run_training(
         return train(method, training, folder, images, validate, reporter, task, stop)
 
 
+def select(
+    method: Finetune,
+    setting: Setting,
+    config: RunConfig,
+    place: Place,
+    trained: Trained | None,
+    reporter: Reporter,
+    stop: StopRequest,
+) -> dict[str, Any]:
+    """Give ``method`` its grid point; what an interrupted search found is used, unless forced."""
+    validation = open_pack(place.pack, "val")
+    return choose(
+        method,
+        grid(config.budget.finetune_grid),
+        grid_episodes(config, validation),
+        SplitImages(validation, setting),
+        records.cell_folder(place.runs, config),
+        tested(config, trained.digest if trained else ""),
+        reporter,
+        f"{config.method} {config.spec.k_shot}-shot: grid",
+        stop,
+        place.force,
+    )
+
+
 def run_cell(
     config: RunConfig, place: Place, reporter: Reporter, stop: StopRequest, command: str
 ) -> records.Record:
@@ -204,25 +241,12 @@ def run_cell(
             method.load_state(trained.state)
         selection = None
         if isinstance(method, Finetune):
-            validation = open_pack(place.pack, "val")
-            sampler = _sampler(validation, "val", config.spec.k_shot, config)
-            selection = choose(
-                method,
-                grid(config.budget.finetune_grid),
-                sampler.first(config.budget.n_grid_episode),
-                SplitImages(validation, setting),
-                folder,
-                {"config": config.digest, "checkpoint": trained.digest if trained else ""},
-                reporter,
-                f"{title}: grid",
-                stop,
-                place.force,
-            )
+            selection = select(method, setting, config, place, trained, reporter, stop)
         test = open_pack(place.pack, "test")
         episodes = test_episodes(config, test)
         images = SplitImages(test, setting)
-        tested = {"config": config.digest, "checkpoint": trained.digest if trained else ""}
-        partial = Partial(folder / "test.partial", storage.digest(tested))
+        checkpoint = trained.digest if trained else ""
+        partial = Partial(folder / TEST_PARTIAL, storage.digest(tested(config, checkpoint)))
         if place.force:
             partial.discard()
         predictions = evaluate(method, episodes, images, reporter, f"{title}: test", stop, partial)
@@ -238,7 +262,7 @@ def run_cell(
                 "config": config.digest,
                 "data": config.data_digest,
                 "episodes": episodes_digest(episodes),
-                "checkpoint": trained.digest if trained else "",
+                "checkpoint": checkpoint,
             },
             "accuracy": accuracies(predictions, episodes).tolist(),
             "training": _training_summary(training, trained),

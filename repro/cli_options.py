@@ -9,6 +9,8 @@ from typing import Any, Literal, TypeVar
 
 import click
 
+from repro.ray_cluster import RayOptions
+
 F = TypeVar("F", bound=Callable[..., Any])
 RUNS = Path("runs")
 
@@ -93,6 +95,41 @@ def selection_options(function: F) -> F:
         click.option("--split-seed", type=click.IntRange(min=0), help="Which random split."),
         click.option("--split-file", type=click.Path(path_type=Path), help="Your own split."),
         click.option("--image-size", type=click.IntRange(min=1), help="Pixels a side."),
+    ]  # fmt: skip
+    decorated: Any = call
+    for option in reversed(options):
+        decorated = option(decorated)
+    found: F = decorated
+    return found
+
+
+def engine_options(function: F) -> F:
+    """Where the cells run; the command receives ``ray``: RayOptions, None for this machine."""
+
+    @functools.wraps(function)
+    def call(
+        *words: Any, engine: str, address: str | None, cpus_per_cell: float | None,
+        gpus_per_cell: float | None, **options: Any,
+    ) -> Any:  # fmt: skip
+        ray = None
+        if engine == "ray":
+            ray = RayOptions(address, cpus_per_cell or 1.0, gpus_per_cell or 0.0)
+        elif (address, cpus_per_cell, gpus_per_cell) != (None, None, None):
+            raise click.UsageError(
+                "--address, --cpus-per-cell and --gpus-per-cell concern --engine ray only"
+            )
+        return function(*words, ray=ray, **options)
+
+    options = [
+        click.option("--engine", type=click.Choice(["local", "ray"]), default="local",
+                     show_default=True, help="This machine, or a Ray cluster (repro[ray])."),
+        click.option("--address", metavar="HOST:PORT",
+                     help="Of the Ray cluster; auto on one of its nodes. None: one of its own on "
+                     "this machine. Joining a cluster runs other people's code."),
+        click.option("--cpus-per-cell", type=click.FloatRange(min=0, min_open=True),
+                     help="Of a Ray node; also the threads of a cell.  [default: 1]"),
+        click.option("--gpus-per-cell", type=click.FloatRange(min=0),
+                     help="Of a Ray node.  [default: 0]"),
     ]  # fmt: skip
     decorated: Any = call
     for option in reversed(options):

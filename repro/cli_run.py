@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from repro.allocator import keep_large_buffers
-from repro.cli_options import FolderOrUrl, runs_option, selection_options
+from repro.cli_options import FolderOrUrl, engine_options, runs_option, selection_options
 from repro.cli_results import (
     plot_curves,
     plot_differences,
@@ -26,6 +26,7 @@ from repro.errors import RecordError, from_os_error
 
 if TYPE_CHECKING:
     from repro.data.dataset import Selection
+    from repro.ray_cluster import RayOptions
     from repro.rows import Row
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -138,6 +139,7 @@ def _run(
     threads: int | None = None,
     only_training: bool = False,
     unfinished: bool = False,
+    ray: RayOptions | None = None,
 ) -> Path:
     """Plan the cells, run them, name what failed; the pack they ran on."""
     from repro import config
@@ -155,6 +157,8 @@ def _run(
     from repro.provenance import command_line
     from repro.remote.session import active
 
+    if ray is not None and device == "auto":
+        device = "cuda" if ray.gpus_per_cell else "cpu"  # of the nodes, not of this machine
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     with ConsoleReporter() as reporter, stop_requests() as stop:
@@ -172,11 +176,17 @@ def _run(
         n_job = default_jobs(len(cells)) if jobs == "auto" else _numbers(jobs, "--jobs")[0]
         n_job = 1 if device != "cpu" else max(1, n_job)
         n_thread = threads or max(1, (os.cpu_count() or 1) // n_job)
+        if ray is not None:
+            n_thread = ray.threads
         place = Place(runs, pack, n_thread, device, force, unfinished)
         if only_training:
             for cell in cells:
                 run_training(cell, place, reporter, stop)
             failures = []
+        elif ray is not None:
+            from repro import ray_engine
+
+            failures = ray_engine.run(cells, place, ray, reporter, stop, command_line())
         else:
             failures = run_cells(cells, place, n_job, reporter, stop, command_line())
     for failure in failures:
@@ -194,6 +204,7 @@ def _run(
     help="paper (the five rows), all, or a list such as meta_lstm,file.py:Class.",
 )
 @click.option("--shots", default="1,5", show_default=True, help="Support images per class.")
+@engine_options
 @run_options
 @click.pass_context
 def reproduce(

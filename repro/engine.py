@@ -13,6 +13,7 @@ from typing import Any
 
 from repro import records
 from repro.allocator import keep_large_buffers
+from repro.board import Board
 from repro.config import RunConfig
 from repro.errors import Interrupted, ReproError, from_os_error
 from repro.interrupts import StopRequest, stop_requests
@@ -30,14 +31,59 @@ class Failure:
     exit_code: int
 
 
+# Seconds for a step of pre-training, in which Row.cost counts, and for a test episode, as
+# `repro bench` measured them: weights for the order of tasks and for the time left.
+STEP_S = 0.08
+EPISODE_S = {"finetune": 0.5, "meta_lstm": 0.16}
+OTHER_S = 0.02
+N_POINT = {"full": 42, "middle": 8, "small": 4}  # of fine-tune's grid
+
+
 @dataclass(frozen=True)
-class _Task:
+class Unit:
     """A training (shared by cells) or a cell; ``needs`` is the training it waits for."""
 
     name: str
     kind: str
     config: RunConfig
     needs: str | None
+
+    @property
+    def title(self) -> str:
+        """The name for people."""
+        training = self.config.training()
+        if self.kind == "cell" or training is None:
+            return self.name
+        shot = f" {training.k_shot}-shot" if training.k_shot else ""
+        return f"train {training.training}{shot} seed {training.seed}"
+
+    @property
+    def weight(self) -> float:
+        """About how long it takes, in seconds of a machine that is nobody's."""
+        training = self.config.training()
+        if self.kind == "training" and training is not None:
+            return STEP_S * self.config.row.cost * training.n_step
+        return EPISODE_S.get(self.config.method, OTHER_S) * self.n_episode
+
+    @property
+    def n_episode(self) -> int:
+        """Episodes a cell is evaluated on, those of fine-tune's grid among them."""
+        return self._n_grid_episode + self.config.budget.n_test_episode
+
+    @property
+    def _n_grid_episode(self) -> int:
+        budget = self.config.budget
+        if self.config.method != "finetune":
+            return 0
+        return budget.n_grid_episode * N_POINT[budget.finetune_grid]
+
+    def share(self, label: str, done: int, total: int) -> float:
+        """How much of it is done, 0 to 1, when what ``label`` names is at ``done`` of ``total``."""
+        if self.kind == "training":
+            return done / total
+        before = 0 if ": grid" in label else self._n_grid_episode
+        n = self._n_grid_episode if ": grid" in label else self.config.budget.n_test_episode
+        return (before + n * done / total) / self.n_episode
 
 
 def default_jobs(n_cell: int) -> int:
@@ -61,32 +107,27 @@ def needed(cells: Sequence[RunConfig], runs: Path, all_of_them: bool) -> list[Pa
     return list(folders)
 
 
-def _tasks(cells: Sequence[RunConfig]) -> list[_Task]:
+def units(cells: Sequence[RunConfig]) -> list[Unit]:
     """Trainings first, the longest first, each once; then the cells."""
-    trainings: dict[str, _Task] = {}
+    trainings: dict[str, Unit] = {}
     tasks = []
     for config in cells:
         training = config.training()
         digest = training.digest if training else None
         if training is not None and digest is not None and digest not in trainings:
-            trainings[digest] = _Task(digest, "training", config, None)
+            trainings[digest] = Unit(digest, "training", config, None)
         title = f"{config.method} {config.spec.k_shot}-shot seed {config.seed}"
-        tasks.append(_Task(title, "cell", config, digest))
-
-    def weight(task: _Task) -> int:
-        training = task.config.training()
-        return (task.config.row.cost * training.n_step) if training else 0
-
-    return sorted(trainings.values(), key=weight, reverse=True) + tasks
+        tasks.append(Unit(title, "cell", config, digest))
+    return sorted(trainings.values(), key=lambda unit: unit.weight, reverse=True) + tasks
 
 
-def _work(task: _Task, place: Any, command: str, channel: Any) -> None:
+def _work(task: Unit, place: Any, command: str, channel: Any) -> None:
     """The body of a worker process; what it has to say goes through the channel."""
     keep_large_buffers()
     from repro.cells import run_cell, run_training
 
     with stop_requests() as stop:
-        reporter = Queued(channel, stop)
+        reporter = Queued(channel, stop, task.name)
         try:
             if task.kind == "training":
                 run_training(task.config, place, reporter, stop)
@@ -123,7 +164,7 @@ def run(
         return []
     if jobs <= 1:
         return _run_here(cells, place, reporter, stop, command)
-    return _Pool(place, jobs, reporter, stop, command).run(_tasks(cells))
+    return _Pool(place, jobs, reporter, stop, command).run(units(cells))
 
 
 def _run_here(
@@ -131,15 +172,21 @@ def _run_here(
 ) -> list[Failure]:
     from repro.cells import run_cell
 
-    failures = []
-    for config in cells:
+    failures, board = [], Board(reporter)
+    tasks = [unit for unit in units(cells) if unit.kind == "cell"]
+    for unit in tasks:
+        board.add(unit.name, unit.weight, is_cell=True)
+    for unit in tasks:
+        board.set(unit.name, "running")
         try:
-            run_cell(config, place, reporter, stop, command)
+            run_cell(unit.config, place, reporter, stop, command)
+            board.set(unit.name, "done")
         except Interrupted:
             raise
         except ReproError as error:
-            name = f"{config.method} {config.spec.k_shot}-shot"
-            failures.append(Failure(name, str(error), error.exit_code))
+            failures.append(Failure(unit.name, str(error), error.exit_code))
+            board.set(unit.name, "failed")
+    board.tell(now=True)
     return failures
 
 
@@ -166,10 +213,12 @@ class _Pool:
         self.context = _context()
         self.channel = self.context.Queue()
         self.running: dict[str, Any] = {}
+        self.board = Board(reporter)
+        self.units: dict[str, Unit] = {}
         self.done: set[str] = set()
         self.failures: dict[str, Failure] = {}
 
-    def run(self, tasks: list[_Task]) -> list[Failure]:
+    def run(self, tasks: list[Unit]) -> list[Failure]:
         try:
             return self._run(tasks)
         except KeyboardInterrupt:  # a second Ctrl-C: nobody waits for a safe point
@@ -177,8 +226,11 @@ class _Pool:
                 process.kill()
             raise
 
-    def _run(self, tasks: list[_Task]) -> list[Failure]:
+    def _run(self, tasks: list[Unit]) -> list[Failure]:
         waiting = list(tasks)
+        self.units = {task.name: task for task in tasks}
+        for task in tasks:
+            self.board.add(task.name, task.weight, task.kind == "cell", task.needs)
         told = False
         while waiting or self.running:
             if self.stop and not told:
@@ -190,6 +242,8 @@ class _Pool:
             self._start(waiting)
             self._listen()
             self._bury()
+            self.board.tell()
+        self.board.tell(now=True)
         if self.stop:
             raise Interrupted(
                 "stopped; finished cells and checkpoints are saved, run the same command to go on",
@@ -197,12 +251,12 @@ class _Pool:
             )
         return list(self.failures.values())
 
-    def _start(self, waiting: list[_Task]) -> None:
+    def _start(self, waiting: list[Unit]) -> None:
         for task in list(waiting):
             if task.needs in self.failures:
                 waiting.remove(task)
                 why = self.failures[task.needs]
-                self.failures[task.name] = Failure(task.name, why.message, why.exit_code)
+                self._failed(Failure(task.name, why.message, why.exit_code))
             elif len(self.running) < self.jobs and (task.needs is None or task.needs in self.done):
                 waiting.remove(task)
                 process = self.context.Process(
@@ -210,6 +264,7 @@ class _Pool:
                 )
                 process.start()
                 self.running[task.name] = process
+                self.board.set(task.name, "running")
 
     def _listen(self) -> None:
         timeout = POLL_S
@@ -220,13 +275,21 @@ class _Pool:
                 return
             timeout = 0.0
             if kind == "report":
-                self.reporter.report(*rest)
+                name, label, done, total, note = rest
+                self.reporter.report(label, done, total, note)
+                if total:
+                    self.board.progress(name, self.units[name].share(label, done, total))
             elif kind == "say":
                 self.reporter.say(*rest)
             elif kind == "done":
                 self.done.add(rest[0])
+                self.board.set(rest[0], "done")
             else:
-                self.failures[rest[0]] = Failure(*rest)
+                self._failed(Failure(*rest))
+
+    def _failed(self, failure: Failure) -> None:
+        self.failures[failure.task] = failure
+        self.board.set(failure.task, "failed")
 
     def _bury(self) -> None:
         for name, process in list(self.running.items()):
@@ -236,9 +299,11 @@ class _Pool:
             self._listen()
             del self.running[name]
             if name not in self.done and name not in self.failures:
-                self.failures[name] = Failure(
-                    name,
-                    f"{name}: its process ended with code {process.exitcode} (out of memory, or "
-                    "killed); run the same command to go on from its last checkpoint",
-                    1,
+                self._failed(
+                    Failure(
+                        name,
+                        f"{name}: its process ended with code {process.exitcode} (out of memory, "
+                        "or killed); run the same command to go on from its last checkpoint",
+                        1,
+                    )
                 )

@@ -15,6 +15,8 @@ from repro.methods.base import SplitImages
 from repro.methods.finetune import Finetune, GridPoint
 from repro.progress import Quiet, Reporter
 
+SELECTION = "selection.json"
+
 
 def choose(
     method: Finetune,
@@ -36,7 +38,7 @@ def choose(
     Raises:
         RecordError: what it left in ``folder`` is damaged. Interrupted: a stop was asked for.
     """
-    path = folder / "selection.json"
+    path = folder / SELECTION
     done = [] if force else tried_before(path, searched["checkpoint"], points)
     for number in range(len(done), len(points)):
         method.choice, method.head_index = points[number], 0
@@ -47,12 +49,17 @@ def choose(
         predictions = evaluate(method, episodes, images, Quiet(reporter), task, stop, partial)
         mean = float(accuracies(predictions, episodes).mean())
         done.append({"lr": lr, "decay": decay, "accuracy": mean})
-        storage.write_json(path, {"checkpoint": searched["checkpoint"], "grid": done})
+        write_tried(path, searched["checkpoint"], done)
         partial.discard()
         reporter.report(task, number + 1, len(points), f"lr {lr:g}, decay {decay:g}: {mean:.1%}")
     best = max(range(len(points)), key=lambda number: done[number]["accuracy"])
     method.choice, method.head_index = points[best], 1
     return {"n_episode": len(episodes), "grid": done, "chosen": done[best]}
+
+
+def write_tried(path: Path, checkpoint: str, done: Sequence[dict[str, Any]]) -> None:
+    """Keep the grid points tried so far for a search that goes on."""
+    storage.write_json(path, {"checkpoint": checkpoint, "grid": list(done)})
 
 
 def tried_before(path: Path, checkpoint: str, points: Sequence[GridPoint]) -> list[dict[str, Any]]:

@@ -35,10 +35,26 @@ def locked(folder: Path, task: str, reporter: Reporter, stop: StopRequest) -> It
                 raise Interrupted(
                     f"{task}: stopped while waiting for another process", stop.exit_code
                 ) from None
-    for left in folder.glob(".*"):
-        if left != folder / ".lock":
-            left.unlink()  # a temporary file of a killed writer; nobody else writes here now
+    _sweep(folder)
     try:
         yield
     finally:
         lock.release()
+
+
+def try_lock(folder: Path) -> FileLock | None:
+    """The folder's lock, held until its ``release``; None while another process has it."""
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return None
+    _sweep(folder)
+    return lock
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the temporary files of a killed writer; nobody else writes here now."""
+    for left in folder.glob(".*"):
+        if left != folder / ".lock":
+            left.unlink()

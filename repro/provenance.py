@@ -19,7 +19,7 @@ from repro.config import NUMERICS_REVISION
 
 def provenance(device: str, threads: int, command: str) -> dict[str, Any]:
     """Versions, device, threads, commit and command of a run."""
-    commit, dirty = _git_state()
+    commit, dirty = git_state()
     name = torch.cuda.get_device_name() if device != "cpu" else processor()
     return {
         "numerics_revision": NUMERICS_REVISION,
@@ -34,6 +34,11 @@ def provenance(device: str, threads: int, command: str) -> dict[str, Any]:
         "dirty": dirty,
         "command": command,
     }
+
+
+def node() -> str:
+    """The machine's name."""
+    return platform.node() or "without a name"
 
 
 @functools.cache
@@ -62,9 +67,22 @@ def command_line() -> str:
     return shlex.join(["repro", *map(shown, sys.argv[1:])])
 
 
-@functools.cache  # of the code that runs: what is edited meanwhile does not
-def _git_state() -> tuple[str, bool]:
+_known: tuple[str, bool] | None = None
+
+
+def assume(state: tuple[str, bool]) -> None:
+    """Take commit and whether the code differs from it as told: a worker may be no checkout."""
+    global _known
+    _known = state
+
+
+def git_state() -> tuple[str, bool]:
     """Commit of the code, and whether the code differs from it; unknown outside a checkout."""
+    return _known or _own_git_state()
+
+
+@functools.cache  # of the code that runs: what is edited meanwhile does not
+def _own_git_state() -> tuple[str, bool]:
     home = Path(__file__).parent
 
     def git(*words: str) -> str:

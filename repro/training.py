@@ -14,7 +14,7 @@ from torch import Tensor
 
 from repro import checkpoints, storage
 from repro.config import TrainingConfig
-from repro.errors import Interrupted, TrainingError
+from repro.errors import Interrupted, RecordError, TrainingError
 from repro.interrupts import StopRequest
 from repro.methods.base import SplitImages, Trainable
 from repro.progress import Reporter
@@ -193,3 +193,26 @@ def so_far(config: TrainingConfig, folder: Path) -> Trained:
         raise TrainingError(f"no checkpoint in {folder} yet; `repro train` makes the first one")
     wall_s, writing = last.extra["wall_s"], last.extra.get("checkpoint_s", 0.0)
     return Trained(chosen.tensors, chosen.step, chosen.digest, wall_s, writing, last.step)
+
+
+def ended(config: TrainingConfig, folder: Path) -> bool:
+    """Whether the newest checkpoint is of the last step; only its header is looked at."""
+    newest = max(folder.glob("checkpoint-*.json"), default=None)
+    if newest is None:
+        return False
+    header = storage.read_json(newest)
+    return bool(header.get("step") == config.n_step and header.get("config") == config.digest)
+
+
+def tested_digest(config: TrainingConfig, folder: Path) -> str:
+    """Digest of the checkpoint that a training which ended is tested with, from its header.
+
+    Raises:
+        RecordError: it is missing or damaged.
+    """
+    stem = "best" if config.recipe.parameters_tested == "best" else "checkpoint"
+    newest = max(folder.glob(f"{stem}-*.json"), default=folder / f"{stem}-{config.n_step:07d}.json")
+    try:
+        return str(storage.read_json(newest)["sha256"])
+    except (KeyError, TypeError) as error:
+        raise RecordError(f"{newest} is not a checkpoint header (field {error})") from error

@@ -9,7 +9,16 @@ import repro
 
 HOME = Path(repro.__file__).parent
 LAYERS = [
-    {"errors", "paper", "references", "allocator", "interrupts", "progress"},
+    {
+        "errors",
+        "paper",
+        "references",
+        "allocator",
+        "interrupts",
+        "progress",
+        "board",
+        "ray_cluster",
+    },
     {"storage", "seeding"},
     {"rows"},
     {"config"},
@@ -23,8 +32,11 @@ LAYERS = [
     {"grid_search"},
     {"cells"},
     {"method_probes"},
-    {"verify", "method_check"},
-    {"engine"},
+    {"verify", "method_check", "parts"},
+    {"engine", "ship", "ray_hub"},
+    {"ray_worker"},
+    {"ray_tasks"},
+    {"ray_engine"},
     {"plain"},
     {"bench", "bench_work"},
     {"analysis"},

@@ -44,6 +44,8 @@ class Silent(Reporter):
 
     def say(self, *_: Any) -> None: ...
 
+    def tally(self, *_: Any) -> None: ...
+
 
 def test_a_replayed_function_sees_inputs_of_its_own_and_only_one_shape() -> None:
     seen = []
