@@ -13,7 +13,7 @@ from repro.methods.registry import find
 from repro.rows import BUILT_IN
 from repro.seeding import Stream, words
 
-HONEST = (Path(__file__).resolve().parents[2] / "examples/own-method/linear_means.py").read_text()
+HONEST = (Path(__file__).resolve().parents[2] / "examples/own-method/class_means.py").read_text()
 SIZE = 16
 
 
@@ -31,9 +31,10 @@ def findings(path: Path, old: str, new: str) -> list[Finding]:
     """The answers of the example with a part of its source replaced."""
     assert old in HONEST
     path.write_text(HONEST.replace(old, new))
-    return list(examine(find(f"{path}:LinearMeans"), split("train"), split("test")))
+    return list(examine(find(f"{path}:ClassMeans"), split("train"), split("test")))
 
 
+KEPT = "self.state, self.load_state = self.adam.state, self.adam.load_state"
 PREDICT = "return self.scores(episode, images).log_softmax(1).detach()"
 STEP = "        scores, labels = self.scores(episode, images)"
 MADE = "        self.adam = Adam("
@@ -51,9 +52,10 @@ MADE = "        self.adam = Adam("
         (PREDICT, "return self.scores(episode, images).detach()", "predicts",
          "add up to .*log_softmax"),
         (PREDICT, "raise ValueError('too few images')", "predicts",
-         r"raised ValueError: too few images in predict at episode 0 \(linear_means\.py:\d+\)"),
-        (PREDICT, "self.map.data += 0.1; " + PREDICT, "keeps nothing", "keep nothing"),
-        (PREDICT, "return (5.0 * F.one_hot(images.labels(episode.query_labels))).log_softmax(1)",
+         r"raised ValueError: too few images in predict at episode 0 \(class_means\.py:\d+\)"),
+        (PREDICT, "self.net[1].bias.data[0] += 0.5; " + PREDICT, "keeps nothing", "keep nothing"),
+        (PREDICT, "return (5.0 * nn.functional.one_hot(images.labels(episode.query_labels)))"
+         ".log_softmax(1)",
          "order of the queries", "tells the labels"),
         (PREDICT, "s = self.scores(episode, images); s[:8, 0] += 1; return s.log_softmax(1)",
          "order of the queries", "tells the labels"),
@@ -64,38 +66,40 @@ MADE = "        self.adam = Adam("
         (PREDICT, "images.split.images[0] = 0; " + PREDICT, "leaves episode", "the images of"),
         (PREDICT, "return self.scores(episode, images)[torch.randperm(40)].log_softmax(1)",
          "no global generator", "that of torch in predict"),
-        (MADE, "        self.map += torch.rand(1) / 9\n" + MADE, "no global generator",
+        (MADE, "        self.net[0].bias.data += torch.rand(1)\n" + MADE, "no global generator",
          "that of torch in __init__"),
-        (STEP, "        import random; self.map.data *= random.random()\n" + STEP,
+        (STEP, "        import random; self.net[0].bias.data *= random.random()\n" + STEP,
          "no global generator", "that of random in train_step"),
-        ("self.state, self.load_state = self.adam.state, self.adam.load_state",
+        (KEPT,
          "self.state, self.load_state = lambda: {'lr': 1e-3}, self.adam.load_state",
          "finite loss", "a float under 'lr'"),
-        ("self.state, self.load_state = self.adam.state, self.adam.load_state",
+        (KEPT,
          "self.load_state = self.adam.load_state", "is built", "has no state"),
-        ("self.state, self.load_state = self.adam.state, self.adam.load_state",
-         "self.state, self.load_state = lambda: {'map': self.map}, self.adam.load_state",
+        (KEPT,
+         "self.load_state = self.adam.load_state; self.state = lambda: dict("
+         "self.net.named_parameters())",
          "goes on from its state", "another training step .*state has to hold all"),
-        ("self.state, self.load_state = self.adam.state, self.adam.load_state",
+        (KEPT,
          "self.state, self.load_state = self.adam.state, lambda state: None",
          "goes on from its state", "predict differently"),
-        (STEP, "        self.n = getattr(self, 'n', 0) + 1; self.map.data += self.n\n" + STEP,
+        (STEP, "        self.n = getattr(self, 'n', 0) + 1; self.net[1].bias.data += self.n\n"
+         + STEP,
          "state and step number", "made other steps before"),
         (PREDICT, "self.adam._adam.param_groups[0]['lr'] = 1.0; " + PREDICT,
          "leave the training alone", "predicted meanwhile"),
-        ("self.state, self.load_state = self.adam.state, self.adam.load_state",
-         "self.state = self.adam.state; self.load_state = lambda s: (s['adam.map.step'], "
+        (KEPT,
+         "self.state = self.adam.state; self.load_state = lambda s: (s['adam.0.bias.step'], "
          "self.adam.load_state(s))", "a record keeps", "names begin with adam"),
         ("StepResult(loss.item(), ", "StepResult(float('nan'), ", "finite loss", "loss is nan"),
         ("return StepResult(loss.item(), accuracy(scores, labels))", "return loss.item()",
          "finite loss", "a float in train_step at step 0"),
         ("self.adam.step()", "self.adam.stop()", "finite loss", "raised AttributeError"),
-        ("self.setting, n_pixel = setting, ", "n_pixel = ", "finite loss",
+        ("self.setting = setting", "pass", "finite loss",
          "no attribute 'setting'"),
     ],
 )  # fmt: skip
 def test_a_broken_rule_is_named(old: str, new: str, rule: str, said: str, tmp_path: Path) -> None:
-    found = findings(tmp_path / "linear_means.py", old, new)
+    found = findings(tmp_path / "class_means.py", old, new)
     broken = [f for f in found if f.verdict == FAILED and rule in f.rule]
     assert len(broken) == 1, found
     assert re.search(said, broken[0].told), broken[0].told
@@ -104,12 +108,15 @@ def test_a_broken_rule_is_named(old: str, new: str, rule: str, said: str, tmp_pa
 
 def test_a_transductive_method_is_marked_and_not_refused(tmp_path: Path) -> None:
     centred = "s = self.scores(episode, images); return (s - s.mean(0)).log_softmax(1).detach()"
-    found = findings(tmp_path / "linear_means.py", PREDICT, centred)
+    found = findings(tmp_path / "class_means.py", PREDICT, centred)
     assert [f.told[:12] for f in found if f.verdict == NOTE] == ["transductive"]
     assert not [f for f in found if f.verdict == FAILED]
 
 
-@pytest.mark.parametrize("name", ["nearest_neighbor", "finetune", "meta_lstm"])
+_SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("finetune", "meta_lstm")]
+
+
+@pytest.mark.parametrize("name", ["nearest_neighbor", "matching_net", *_SLOW])
 def test_built_in_rows_keep_to_the_protocol(name: str) -> None:
     state = torch.get_rng_state()
     found = list(examine(BUILT_IN[name], split("train"), split("test")))
