@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from repro.progress import Reporter, Tally
 
@@ -20,7 +20,7 @@ class _Entry:
     needs: str | None
     state: str = "waiting"
     seen: float = 0.0
-    first: float | None = field(default=None)
+    first: float | None = None
 
 
 class Board:
@@ -43,9 +43,10 @@ class Board:
         """``waiting``, ``running``, ``done`` or ``failed``."""
         entry = self._entries[name]
         entry.state = state
-        if state in ("done", "failed"):
-            entry.first = entry.seen if entry.first is None and state == "failed" else entry.first
+        if state == "done":
             entry.first, entry.seen = entry.first or 0.0, 1.0
+        elif state == "failed":
+            entry.weight = 0.0  # neither work that was done nor work that is left
         self.tell()
 
     def progress(self, name: str, share: float) -> None:

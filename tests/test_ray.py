@@ -92,6 +92,18 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     started.cluster.shutdown()
 
 
+def long_cells(pack: Path) -> list[RunConfig]:
+    return cells_of(pack, ["meta_lstm"], (5,), LONG)
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory, tiny_pack: Path) -> Path:
+    """What the local engine gives for the long training."""
+    runs = tmp_path_factory.mktemp("local")
+    locally(long_cells(tiny_pack), runs, tiny_pack)
+    return runs
+
+
 @pytest.fixture
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     save_often(monkeypatch.setattr)
@@ -128,7 +140,7 @@ def on_ray(
         reporter or Silent(),
         stop if stop is not None else StopRequest(),
         "repro",
-        part_episodes=2,
+        part_episodes=3,
     )
     assert failures == []
 
@@ -166,27 +178,26 @@ def test_every_row_is_the_same_as_on_the_local_engine(
 
 @pytest.mark.usefixtures("often")
 def test_a_node_killed_in_the_middle_of_a_training_loses_nothing_that_was_saved(
-    nodes: Nodes, tmp_path: Path, tiny_pack: Path
+    nodes: Nodes, tmp_path: Path, tiny_pack: Path, expected: Path
 ) -> None:
-    cells = cells_of(tiny_pack, ["meta_lstm"], (5,), LONG)
+    (cell,) = cells = long_cells(tiny_pack)
     listening, killed_at = Listening(), list[int]()
 
     def kill() -> None:
-        wait_for_step(tmp_path / "ray", 1)
-        killed_at.append(step_of(tmp_path / "ray"))
+        wait_for_step(tmp_path, 1)
+        killed_at.append(step_of(tmp_path))
         nodes.kill_the_busy_one()
 
     nodes.add()
     killer = threading.Thread(target=kill)
     killer.start()
-    on_ray(cells, tmp_path / "ray", tiny_pack, nodes.options, listening)
+    on_ray(cells, tmp_path, tiny_pack, nodes.options, listening)
     killer.join()
     assert killed_at[0] < LONG.meta_lstm_5shot
     assert any("its worker died" in said for said in listening.said)
     resumed = [re.search(r"going on from step (\d+) of", said) for said in listening.said]
     assert [int(found[1]) >= killed_at[0] for found in resumed if found] == [True]
-    locally(cells, tmp_path / "local", tiny_pack)
-    assert_same(cells[0], tmp_path / "local", tmp_path / "ray")
+    assert_same(cell, expected, tmp_path)
 
 
 def drive(cells: list[RunConfig], runs: Path, pack: Path, options: RayOptions) -> None:
@@ -199,26 +210,26 @@ def drive(cells: list[RunConfig], runs: Path, pack: Path, options: RayOptions) -
             os._exit(error.exit_code)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_a_driver_that_was_killed_or_stopped_goes_on_from_what_had_come_back(
-    number: signal.Signals, nodes: Nodes, tmp_path: Path, tiny_pack: Path
+def test_a_driver_that_is_killed_and_then_stopped_goes_on_from_what_had_come_back(
+    nodes: Nodes, tmp_path: Path, tiny_pack: Path, expected: Path
 ) -> None:
-    cells = cells_of(tiny_pack, ["meta_lstm"], (5,), LONG)
-    arguments = (cells, tmp_path / "ray", tiny_pack, nodes.options)
-    driver = multiprocessing.get_context("spawn").Process(target=drive, args=arguments)
-    driver.start()
-    wait_for_step(tmp_path / "ray", 1)
-    assert driver.pid
-    os.kill(driver.pid, number)
-    driver.join()
-    assert driver.exitcode == {signal.SIGKILL: -9, signal.SIGINT: 130}[number]
-    kept = step_of(tmp_path / "ray")
-    assert 1 <= kept < LONG.meta_lstm_5shot
+    (cell,) = cells = long_cells(tiny_pack)
+    arguments = (cells, tmp_path, tiny_pack, nodes.options)
+    kept = 0
+    for number, exit_code in ((signal.SIGKILL, -9), (signal.SIGINT, 130)):
+        driver = multiprocessing.get_context("spawn").Process(target=drive, args=arguments)
+        driver.start()
+        wait_for_step(tmp_path, kept + 1)
+        assert driver.pid
+        os.kill(driver.pid, number)
+        driver.join()
+        assert driver.exitcode == exit_code
+        before, kept = kept, step_of(tmp_path)
+        assert before < kept < LONG.meta_lstm_5shot
     listening = Listening()
     on_ray(*arguments, listening)
     assert any(f"going on from step {kept} of" in said for said in listening.said)
-    locally(cells, tmp_path / "local", tiny_pack)
-    assert_same(cells[0], tmp_path / "local", tmp_path / "ray")
+    assert_same(cell, expected, tmp_path)
 
 
 def test_a_cell_that_fits_no_node_and_a_driver_elsewhere_are_refused(
