@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 
 import click
 
+from repro.errors import ReproError
 from repro.ray_cluster import RayOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -52,6 +53,7 @@ def runs_option(access: Literal["read", "copy", "drive"]) -> Callable[[F], F]:
             if isinstance(runs, Path):
                 return function(*words, runs=runs, **options)
             from repro.remote import session
+            from repro.remote.store import shown
 
             say = functools.partial(click.echo, err=True)
             if access == "drive":
@@ -60,7 +62,11 @@ def runs_option(access: Literal["read", "copy", "drive"]) -> Callable[[F], F]:
             if options.get("source") == "results":
                 return function(*words, runs=RUNS, **options)
             folder = session.read(runs, access, say)
-            return function(*words, runs=folder, **options)
+            try:
+                return function(*words, runs=folder, **options)
+            except ReproError as error:  # the user knows the URL, not the cache
+                error.args = (str(error).replace(str(folder), shown(runs)),)
+                raise
 
         decorated: Any = call
         if access == "drive":

@@ -26,6 +26,7 @@ from repro.engine import needed, run
 from repro.errors import Interrupted, StorageError
 from repro.interrupts import StopRequest
 from repro.progress import Silent
+from repro.provenance import command_line
 from repro.remote import lease, session, store
 from repro.remote.lease import Lease, Lost
 from repro.remote.mirror import Mirror, order, place_of
@@ -298,10 +299,8 @@ def test_a_driver_that_was_taken_over_stops_at_its_next_write(
 ) -> None:
     monkeypatch.setattr(session, "PUSH_S", 0.01)
     monkeypatch.setattr(session, "RENEW_S", 0.1)
-    (cell,) = tiny_cells(tiny_pack, ["meta_lstm"], (5,))
-    endless = dataclasses.replace(
-        cell, budget=dataclasses.replace(cell.budget, meta_lstm_5shot=10**6)
-    )
+    (cell,) = tiny_cells(tiny_pack, ["nearest_neighbor"], (5,))
+    endless = dataclasses.replace(cell, budget=dataclasses.replace(cell.budget, pretrain=10**6))
     other = Lease(Store(s3), "another machine")
 
     class TakesOver(Silent):
@@ -388,8 +387,8 @@ def drive_cells(
 def test_a_killed_driver_is_gone_on_with_elsewhere_from_its_last_sent_checkpoint(
     s3: str, monkeypatch: pytest.MonkeyPatch, tiny_pack: Path, tmp_path: Path
 ) -> None:
-    (cell,) = tiny_cells(tiny_pack, ["meta_lstm"], (5,))
-    longer = dataclasses.replace(cell.budget, meta_lstm_5shot=30, validate_every=15)
+    (cell,) = tiny_cells(tiny_pack, ["nearest_neighbor"], (5,))
+    longer = dataclasses.replace(cell.budget, pretrain=16, validate_every=16)
     cell = dataclasses.replace(cell, budget=longer)
     training = cell.training()
     assert training is not None
@@ -406,7 +405,7 @@ def test_a_killed_driver_is_gone_on_with_elsewhere_from_its_last_sent_checkpoint
         if any(name.endswith(".json") and "checkpoint-" in name for name in Store(s3).listing()):
             break
         time.sleep(0.02)
-    time.sleep(random.Random(s3).uniform(0.1, 0.7))
+    time.sleep(random.Random(s3).uniform(0.1, 0.5))
     process.kill()
     process.join()
     assert process.exitcode == -9, "it ended before it was killed"
@@ -433,7 +432,7 @@ def test_a_killed_driver_is_gone_on_with_elsewhere_from_its_last_sent_checkpoint
         assert found.step == max(steps)
         place = Place(driving.folder, tiny_pack, 1, "cpu")
         assert run([cell], place, 1, Listening(), StopRequest(), "repro test") == []
-    assert any(f"going on from step {found.step} of 30" in line for line in said), said
+    assert any(f"going on from step {found.step} of 16" in line for line in said), said
     assert found.step >= max(local) - 3  # a step takes 0.1 s here, a look for files 0.02 s
     record = records.read_record(records.cell_folder(there.folder, cell))
     assert record.digests == whole.digests
@@ -527,8 +526,21 @@ def test_missing_package_credentials_and_server_are_one_sentence_each(
         systems.clear_instance_cache()
 
 
-def test_a_file_url_is_a_folder_and_a_password_is_not_shown(tmp_path: Path) -> None:
+def test_a_message_names_the_url_and_not_the_cache(s3: str) -> None:
+    result = invoke("table", "--runs", s3)
+    assert result.exit_code == 1
+    assert f"no records of glyphs under {s3} or results" in result.output
+
+
+def test_a_file_url_is_a_folder_and_a_password_is_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     result = invoke("table", "--runs", f"file://{tmp_path}/away")
     assert f"no records of glyphs under {tmp_path}/away" in result.output
-    assert store.shown("sftp://me:secret@host/runs") == "sftp://host/runs"
+    secret = "sftp://me:secret@host/runs"
+    assert store.shown(secret) == "sftp://host/runs"
+    assert "secret" not in str(place_of(secret))
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "argv", ["repro", "table", "--runs", secret, f"--output={tmp_path}/x"])
+        assert command_line() == "repro table --runs sftp://host/runs --output=x"
     assert not place_of(f"file://{tmp_path}/away").exists()

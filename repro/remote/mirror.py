@@ -21,7 +21,7 @@ from repro import storage
 from repro.data.images import cache_folder
 from repro.errors import StorageError
 from repro.remote import lease
-from repro.remote.store import LARGE, Changed, Found, Store
+from repro.remote.store import LARGE, Changed, Found, Store, shown
 
 SENDERS = 8
 Stamp = tuple[int, int]  # size and time of change (ns) of a file
@@ -38,7 +38,8 @@ class Known:
 
 def place_of(url: str) -> Path:
     """The folder in the cache that belongs to a URL; the mirror itself is ``runs`` in it."""
-    name = "".join(c if c.isalnum() else "-" for c in url.partition("://")[2])[-40:].strip("-")
+    path = shown(url).partition("://")[2]
+    name = "".join(c if c.isalnum() else "-" for c in path)[-40:].strip("-")
     return cache_folder() / "remote" / f"{name}-{hashlib.sha256(url.encode()).hexdigest()[:8]}"
 
 
