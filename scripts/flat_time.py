@@ -4,9 +4,8 @@ Trains the 5-shot meta-LSTM on the embedded glyphs in the real training loop (cu
 validations; the time of validations is taken out) and notes the seconds of every 100 episodes and
 the resident memory. In between, one episode of fixed random images is worked on again and again as
 a yardstick: other work on the machine slows both alike (processor time too, through shared caches
-and cores), so their ratio tells of the run alone. Then it measures what an episode costs with
-twice the images, filters,
-pixels and coordinates, repeats interleaved.
+and cores), so their ratio tells of the run alone. Then it measures what an episode costs with twice
+the images, filters, pixels and coordinates, repeats interleaved.
 
     python scripts/flat_time.py --output results/flat_time.json --figures figures
 """

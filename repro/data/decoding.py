@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image, ImageOps
 
-from repro.data.images import Pixels
+from repro.data.images import Pixels, release
 from repro.data.sources import html_error, is_html
 from repro.errors import DataError
 
@@ -108,6 +108,7 @@ def fill_by_threads(
             part = items[first : first + _CHUNK]
             for row, image in enumerate(pool.map(read, part), first):
                 array[row] = image
+            release(array)
             tick(len(part))
 
 

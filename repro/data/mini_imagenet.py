@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from repro.data import decoding
-from repro.data.images import Pixels, SplitPlan, build_pack
+from repro.data.images import Pixels, SplitPlan, build_pack, release
 from repro.data.judging import judge
 from repro.data.layouts import LAYOUTS as LAYOUTS
 from repro.data.layouts import Copy, detect
@@ -80,6 +80,7 @@ def prepare(
                     done += 1
                     if done % 600 == 0 or done == target.n_image:
                         progress(done, target.n_image)
+                        release(array)
 
             return fill
 

@@ -54,7 +54,9 @@ def _load(source: Source, file: str) -> dict[str, Any]:
     if is_html(head):
         raise html_error(source.called(file))
     with source.open(file, MAX_BYTES) as stream:
-        content = safe_pickle.load(cast(BinaryIO, stream), source.called(file), encoding="bytes")
+        content = safe_pickle.load(
+            cast(BinaryIO, stream), source.called(file), encoding="bytes", lean=True
+        )
     if isinstance(content, dict):
         found = {_text(key): value for key, value in content.items()}
         if {"image_data", "class_dict"} <= found.keys() or {"data", "labels"} <= found.keys():

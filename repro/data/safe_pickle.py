@@ -111,28 +111,41 @@ for _core in ("numpy.core", "numpy._core"):
     _NAMES[f"{_core}.numeric", "_frombuffer"] = _Name(_filled_array)
 
 
+def _named(module: str, name: str) -> Any:
+    found = _NAMES.get((module, name))
+    if found is None:
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+    return found
+
+
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        found = _NAMES.get((module, name))
-        if found is None:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return found
+        return _named(module, name)
 
 
-def load(stream: BinaryIO, name: str, encoding: str = "latin1") -> Any:
+class _Lean(pickle._Unpickler):
+    """The same in Python: slower by item, but a string of Python 2 is in memory once, not twice."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        return _named(module, name)
+
+
+def load(stream: BinaryIO, name: str, encoding: str = "latin1", lean: bool = False) -> Any:
     """Read one pickle of Python 2 or 3 that holds nothing but data.
 
     Args:
         name: what to call the file in an error.
         encoding: how text of Python 2 is read: ``latin1`` as str, ``bytes`` as bytes (which
             spares a copy of large arrays).
+        lean: for few and large items: one copy of each in memory at a time.
     Returns:
         dict, list, tuple, set, str, bytes, int, float, bool, None and numpy arrays and scalars.
     Raises:
         DataError: it is no pickle, is cut short, or asks for anything else.
     """
     try:
-        return _Unpickler(stream, fix_imports=False, encoding=encoding).load()
+        reader = _Lean if lean else _Unpickler
+        return reader(stream, fix_imports=False, encoding=encoding).load()
     # A damaged pickle is a random program: the reader of pickles raises errors of every kind.
     except Exception as error:
         what = str(error) or type(error).__name__

@@ -243,7 +243,7 @@ def spoiled(root: Path, tmp_path: Path, what: str) -> tuple[Path, Selection]:
     ("what", "said"),
     [
         ("cut", r"class 03/7\.png is not a readable image"),
-        ("html", r"class 03/7\.png is not a readable image"),
+        ("html", r"class 03/7\.png is a web page"),
         ("few", "1 of 17 classes have fewer than the 20 .*class 00 with 15.* by a --split-file"),
         ("outside", r"1 images outside any class folder \(first: stray\.png\)"),
         ("file", "is a file; unpack it first"),

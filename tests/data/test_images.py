@@ -1,11 +1,13 @@
 """A pack is whole or absent, and a damaged one is refused by name."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from repro.data.images import Pixels, SplitPlan, build_pack, open_pack, verify_pack
+from repro.data.images import Pixels, SplitPlan, build_pack, open_pack, release, verify_pack
 from repro.errors import DataError
 
 
@@ -62,3 +64,22 @@ def test_truncated_files_flipped_pixels_and_nonsense_headers_are_named() -> None
     (pack / "pack.json").write_text("[]")
     with pytest.raises(DataError, match=r"pack\.json"):
         open_pack(pack, "val")
+
+
+def test_released_pages_keep_what_was_written_and_the_digest_is_of_the_whole(cache: Path) -> None:
+    n_image = 2500  # more than are read at once, and a part left over
+
+    def fill(array: Pixels) -> None:
+        for first in range(0, n_image, 100):
+            array[first : first + 100] = first // 100
+            release(array)
+
+    few = SplitPlan(("a",), (3,), lambda array: array.fill(1))
+    many = SplitPlan(("b",), (n_image,), fill)
+    pack = build_pack("released", 4, {"train": many, "val": few, "test": few}, "made up")
+    images = open_pack(pack, "train").images
+    assert images[:, 0, 0, 0].tolist() == [i // 100 for i in range(n_image)]
+    kept = json.loads((pack / "pack.json").read_text())["splits"]["train"]["sha256"]
+    assert kept == hashlib.sha256(images.tobytes()).hexdigest()
+    verify_pack(pack)
+    release(np.zeros((2, 4, 4, 3), np.uint8))  # not mapped: nothing happens

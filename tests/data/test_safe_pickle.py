@@ -5,7 +5,9 @@ import os
 import pickle
 import pickletools
 import random
+import tracemalloc
 from collections import OrderedDict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +34,19 @@ PYTHON_2 = (
 )
 
 
+@pytest.fixture(params=[False, True], ids=["fast", "lean"], autouse=True)
+def lean(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Every claim holds for both readers."""
+    both = partial(safe_pickle.load, lean=request.param)
+    monkeypatch.setitem(globals(), "read", both)
+    return bool(request.param)
+
+
+read = safe_pickle.load
+
+
 def load(content: bytes, encoding: str = "latin1") -> Any:
-    return safe_pickle.load(io.BytesIO(content), "some.pkl", encoding)
+    return read(io.BytesIO(content), "some.pkl", encoding)
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
@@ -53,6 +66,19 @@ def test_python_2_pickles_are_read_with_text_as_str_or_bytes() -> None:
     assert found["image_data"].tolist() == [[0, 1], [254, 255]]
     assert found["n"] == 5
     assert load(PYTHON_2, "bytes")[b"image_data"].tolist() == [[0, 1], [254, 255]]
+
+
+def test_the_lean_reader_holds_a_large_string_of_python_2_once(lean: bool, tmp_path: Path) -> None:
+    size = 8 * 2**20
+    path = tmp_path / "large.pkl"
+    path.write_bytes(b"\x80\x02T" + size.to_bytes(4, "little") + b"x" * size + b".")
+    tracemalloc.start()
+    with path.open("rb") as stream:
+        found = read(stream, "large.pkl", "bytes")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found == b"x" * size
+    assert not lean or peak < 1.2 * size
 
 
 class Calls:
