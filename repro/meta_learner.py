@@ -20,6 +20,8 @@ from repro.seeding import Words
 # (learner_params, step) -> (mean loss [], gradient [n_param]); gradients are of this mean loss.
 # Several learners in one vector give a loss for each coordinate, [n_param].
 LossAndGradient = Callable[[Tensor, int], tuple[Tensor, Tensor]]
+# learner_params -> (mean query loss [], logits)
+QueryLoss = Callable[[Tensor], tuple[Tensor, Tensor]]
 REPLAY_BLOCK = 8192  # coordinates whose replayed states fit in a core's cache
 
 
@@ -198,6 +200,32 @@ def inner_loop(
             trajectory.input_gates.append(input_gate)
     trajectory.learner_params = state.learner_params
     return trajectory
+
+
+def second_order_gradient(
+    meta: MetaParams,
+    theta_0: Tensor,
+    loss_and_gradient: LossAndGradient,
+    batch_sizes: Sequence[int],
+    query_loss: QueryLoss,
+    recipe: Recipe,
+) -> tuple[Tensor, Tensor, list[Tensor], Tensor]:
+    """The whole meta-gradient: also through the losses and gradients that are fed in.
+
+    Args:
+        loss_and_gradient: gives both as functions of the learner's parameters, with a graph.
+    Returns:
+        Query loss ``[]`` and logits, and the gradients of the meta parameters, in their order,
+        and of theta_0 ``[n_param]``.
+    """
+    params = [parameter.detach().requires_grad_() for parameter in meta]
+    start = theta_0.detach().requires_grad_()
+    with torch.enable_grad():
+        end = inner_loop(MetaParams(*params), start, loss_and_gradient, batch_sizes, recipe)
+        loss, logits = query_loss(end.learner_params)
+    # With constant gates the first layer does not matter: its gradients are zeros.
+    found = torch.autograd.grad(loss, [*params, start], materialize_grads=True)
+    return loss.detach(), logits.detach(), list(found[:-1]), found[-1]
 
 
 def replay_backward(

@@ -20,6 +20,7 @@ from repro.meta_learner import (
     Trajectory,
     inner_loop,
     replay_backward,
+    second_order_gradient,
 )
 from repro.methods.base import Adam, Setting, SplitImages, StepResult, accuracy
 from repro.replay import Replay
@@ -48,7 +49,10 @@ def inner_schedule(trained_k: int, k_shot: int, n_way: int, passes_5shot: int) -
 
 
 class MetaLSTM:
-    """Learned initialisation and learned update rule, trained end to end, first order."""
+    """Learned initialisation and learned update rule, trained end to end.
+
+    First order in every preset: losses and gradients fed in are constants of the graph.
+    """
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
@@ -91,10 +95,15 @@ class MetaLSTM:
         return F.cross_entropy(logits, labels), logits
 
     def _problem(
-        self, support: Tensor, labels: Tensor, statistics: BatchNormStatistics | None
+        self,
+        support: Tensor,
+        labels: Tensor,
+        statistics: BatchNormStatistics | None,
+        second_order: bool = False,
     ) -> tuple[LossAndGradient, list[int]]:
-        """Loss and gradient on the support set at a step, as constants; and the batch sizes.
+        """Loss and gradient on the support set at a step, and the batch sizes.
 
+        Both are constants, unless ``second_order``: then they are functions of the parameters.
         Support passes normalise by their own batch; with ``statistics`` they also accumulate
         running statistics, seen at theta_0 ... theta_{T-1}.
         """
@@ -102,6 +111,10 @@ class MetaLSTM:
 
         def loss_and_gradient(params: Tensor, index: int) -> tuple[Tensor, Tensor]:
             part = schedule[index]
+            if second_order:
+                loss, _ = self._loss(params, support[part], labels[part], statistics, True)
+                (gradient,) = torch.autograd.grad(loss, params, create_graph=True)
+                return loss, gradient
             with torch.enable_grad():
                 leaf = params.detach().requires_grad_()
                 loss, _ = self._loss(leaf, support[part], labels[part], statistics, True)
@@ -191,7 +204,13 @@ class MetaLSTM:
             (upstream,) = torch.autograd.grad(loss, leaf)
             return loss.detach(), logits.detach(), upstream
 
-        if recipe.gates == "constant":
+        if recipe.meta_gradient == "second-order":
+            problem, sizes = self._problem(support, support_labels, None, second_order=True)
+            loss, logits, gradients, of_theta_0 = second_order_gradient(
+                self.meta, theta_0, problem, sizes,
+                lambda params: self._loss(params, query, query_labels, None, True), recipe,
+            )  # fmt: skip
+        elif recipe.gates == "constant":
             problem, sizes = self._problem(support, support_labels, None)
             with torch.no_grad():
                 trajectory = inner_loop(self.meta, theta_0, problem, sizes, recipe)
@@ -216,9 +235,10 @@ class MetaLSTM:
         return loss, logits
 
     def train_step(self, images: SplitImages, step: int) -> StepResult:
-        """One meta-training episode; on a GPU all of it is one graph."""
-        inputs = self.training_episode(images, step)
-        learn = self.learn if self.setting.device.type == "cpu" else self._replay
+        """One meta-training episode; on a GPU all of it is one graph, if of first order."""
+        inputs, setting = self.training_episode(images, step), self.setting
+        plain = setting.device.type == "cpu" or setting.recipe.meta_gradient == "second-order"
+        learn = self.learn if plain else self._replay
         loss, logits = learn(*inputs)
         return StepResult(loss.item(), accuracy(logits, inputs[3]))
 
