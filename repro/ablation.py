@@ -278,7 +278,10 @@ def _claim(variant: Variant, place: Place) -> None:
 
 
 def _share_training(variant: Variant, place: Place, reporter: Reporter, stop: StopRequest) -> None:
-    """Give the choice's cell the base's training where that is the same to the last step."""
+    """Give the choice's cell the base's training where that is the same to the last step.
+
+    Its curve stays the base's, and the best parameters those that the base's recipe chose.
+    """
     own, twin = variant.config.training(), variant.owner.training()
     resized = variant.config.recipe.eval_resize != variant.base.recipe.eval_resize
     if own is None or twin is None or variant.retrained or resized:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from repro import ablation, ablation_records, checkpoints, config, paper, publishing, records
+from repro import ablation, ablation_records, checkpoints, config, publishing, records
 from repro.ablation_records import BASE, Variant, VariantRecord
 from repro.analysis.ablation import summarise, write_summary
 from repro.cells import Place, plan, run_cell, run_training
@@ -27,15 +27,16 @@ from tests.conftest import TINY
 from tests.test_cells import StopAfter
 
 N = 4  # meta-validation episodes
+CHEAP = "nearest_neighbor"
 
 
-def bases(pack: Path, method: str = "meta_lstm", seeds: tuple[int, ...] = (0,),
+def bases(pack: Path, method: str = CHEAP, seeds: tuple[int, ...] = (0,),
           base: str = "authors-code") -> list[RunConfig]:  # fmt: skip
     recipe = config.recipe(base)
     return plan("tiny", pack, [method], [5], seeds, recipe, TINY, "fp32", "cpu")
 
 
-def variants(pack: Path, switches: str, method: str = "meta_lstm", seeds: tuple[int, ...] = (0,),
+def variants(pack: Path, switches: str, method: str = CHEAP, seeds: tuple[int, ...] = (0,),
              base: str = "authors-code") -> list[Variant]:  # fmt: skip
     wanted = parse(switches, base, method, 5)
     return ablation.planned(bases(pack, method, seeds, base), base, wanted, N)
@@ -59,43 +60,34 @@ def trainings(runs: Path) -> int:
 def test_variants_share_episodes_and_what_needs_no_training_shares_the_bases(
     tmp_path: Path, tiny_pack: Path
 ) -> None:
-    planned = variants(
-        tiny_pack, "query_batch_norm,parameters_tested,eval_resize,gates", seeds=(3,)
-    )
-    assert [variant.retrained for variant in planned] == [False] * 5 + [True]
+    switches = "gates,query_batch_norm=query,parameters_tested"
+    planned = variants(tiny_pack, switches, "meta_lstm", seeds=(3,))
+    assert [variant.retrained for variant in planned] == [False] * 3 + [True]
     found = {record.label: record for record in finish(planned, tmp_path, tiny_pack)}
     assert trainings(tmp_path) == 2
     base = found[BASE]
     assert len({record.digests["episodes"] for record in found.values()}) == 1
-    for label in ("query_batch_norm=query", "query_batch_norm=support", "eval_resize=96-crop-84"):
-        assert found[label].digests["checkpoint"] == base.digests["checkpoint"]
+    assert found["query_batch_norm=query"].digests["checkpoint"] == base.digests["checkpoint"]
     assert found["gates=constant"].digests["checkpoint"] != base.digests["checkpoint"]
     folder = records.training_folder(tmp_path, planned[0].config.training())  # type: ignore[arg-type]
     best, _ = checkpoints.latest(folder, base.training["digest"], stem="best")
     assert best is not None
     assert found["parameters_tested=best"].digests["checkpoint"] == best.digest
     assert found["parameters_tested=best"].training["tested_step"] == best.step
-
-
-def test_the_base_is_tested_on_meta_validation_as_a_plain_loop_tests_it(
-    tmp_path: Path, tiny_pack: Path
-) -> None:
-    (variant,) = variants(tiny_pack, "gates")[:1]
-    (record,) = finish([variant], tmp_path, tiny_pack)
     val = open_pack(tiny_pack, "val")
-    episodes = EpisodeSampler(val.class_rows, "val", variant.config.spec, 1).first(N)
-    usual = EpisodeSampler(val.class_rows, "val", variant.config.spec, 0).first(N)
-    assert record.digests["episodes"] == episodes_digest(episodes) != episodes_digest(usual)
-    assert record.config["block"] == len(val.class_ids) // 5
-    trained = run_training(variant.config, place(tmp_path, tiny_pack), Silent(), StopRequest())
-    assert trained is not None
-    setting = Setting(16, 8, 5, 5, variant.config.recipe, 0)
+    episodes = EpisodeSampler(val.class_rows, "val", planned[0].config.spec, 1).first(N)
+    usual = EpisodeSampler(val.class_rows, "val", planned[0].config.spec, 0).first(N)
+    assert base.digests["episodes"] == episodes_digest(episodes) != episodes_digest(usual)
+    assert base.config["block"] == len(val.class_ids) // 5
+    last, _ = checkpoints.latest(folder, base.training["digest"])
+    assert last is not None
+    setting = Setting(16, 8, 5, 5, planned[0].config.recipe, 3)
     method = MetaLSTM(setting)
-    method.load_state(trained.state)
+    method.load_state(last.tensors)
     images = SplitImages(val, setting)
     labels = [method.predict(episode, images).argmax(1).numpy() for episode in episodes]
     expected = accuracies(np.stack(labels).astype(np.uint8), episodes)
-    np.testing.assert_array_equal(record.accuracy, expected)
+    np.testing.assert_array_equal(base.accuracy, expected)
     assert not list(tmp_path.rglob("record.json")), "meta-test was opened"
 
 
@@ -144,27 +136,28 @@ def test_under_one_seed_all_variants_start_and_train_on_the_same(tiny_pack: Path
     assert not another.training_episode(its_images, 7)[0].equal(expected[0])
 
 
-@pytest.mark.parametrize("method", paper.METHODS[:-1])
+@pytest.mark.parametrize("method", ["finetune", "nearest_neighbor", "matching_net"])
 def test_every_method_is_ablated_by_its_own_switches(
     method: str, tmp_path: Path, tiny_pack: Path
 ) -> None:
     switches = {
-        "finetune": "pixels,parameters_tested",
+        "finetune": "parameters_tested",
         "nearest_neighbor": "neighbor_features,parameters_tested",
     }.get(method, "matching_double_step")
-    found = finish(variants(tiny_pack, switches, method, (0, 1)), tmp_path, tiny_pack)
+    seeds = (0,) if method == "finetune" else (0, 1)
+    found = finish(variants(tiny_pack, switches, method, seeds), tmp_path, tiny_pack)
     result = summarise(found)
-    assert result.seeds == (0, 1)
+    assert result.seeds == seeds
     assert len(result.effects) == len(switches.split(","))
     for record in found:
         assert (record.content["selection"] is not None) == (method == "finetune")
 
 
-@pytest.mark.parametrize("after", [2, 6, 9])
+@pytest.mark.parametrize("after", [3, 11])
 def test_an_interrupted_ablation_goes_on_and_finished_records_are_kept(
     after: int, tmp_path: Path, tiny_pack: Path
 ) -> None:
-    planned = variants(tiny_pack, "query_batch_norm=query")
+    planned = variants(tiny_pack, "parameters_tested")
     whole = finish(planned, tmp_path / "whole", tiny_pack)
     stop = StopRequest()
     here = place(tmp_path / "cut", tiny_pack)
@@ -182,7 +175,7 @@ def test_an_interrupted_ablation_goes_on_and_finished_records_are_kept(
 
 
 def test_two_jobs_give_the_same_records_as_one(tmp_path: Path, tiny_pack: Path) -> None:
-    planned = variants(tiny_pack, "query_batch_norm=query,gates")
+    planned = variants(tiny_pack, "parameters_tested")
     one = finish(planned, tmp_path / "1", tiny_pack)
     two = finish(planned, tmp_path / "2", tiny_pack, jobs=2)
     assert [record.digests for record in one] == [record.digests for record in two]
@@ -191,64 +184,59 @@ def test_two_jobs_give_the_same_records_as_one(tmp_path: Path, tiny_pack: Path) 
 def test_unfinished_trainings_are_tested_as_far_as_they_got_and_again_when_they_went_on(
     tmp_path: Path, tiny_pack: Path
 ) -> None:
-    planned = variants(tiny_pack, "query_batch_norm=query,gates")
+    planned = variants(tiny_pack, "parameters_tested,gamma_init")
     early = place(tmp_path, tiny_pack, unfinished=True)
     with pytest.raises(TrainingError, match="no checkpoint"):
         ablation.testable(planned, early, Silent())
     stop = StopRequest()
     with pytest.raises(Interrupted):
-        run_training(planned[0].config, place(tmp_path, tiny_pack), StopAfter(stop, 3), stop)
+        run_training(planned[0].config, place(tmp_path, tiny_pack), StopAfter(stop, 5), stop)
     testable = ablation.testable(planned, early, Silent())
-    assert [variant.label for variant in testable] == [BASE, "query_batch_norm=query"]
+    assert [variant.label for variant in testable] == [BASE, "parameters_tested=best"]
     found = finish(testable, tmp_path, tiny_pack, unfinished=True)
-    assert {(record.reached_step, record.n_step) for record in found} == {(3, TINY.meta_lstm_5shot)}
+    assert {(record.reached_step, record.n_step) for record in found} == {(5, TINY.pretrain)}
     result = summarise(found)
     assert result.unfinished
     assert result.effects[0].unfinished
     ended = finish(testable, tmp_path, tiny_pack)
-    assert {record.reached_step for record in ended} == {TINY.meta_lstm_5shot}
+    assert {record.reached_step for record in ended} == {TINY.pretrain}
     assert not summarise(ended).unfinished
 
 
 def test_meta_test_is_opened_for_the_base_and_one_choice_which_shares_the_training(
     tmp_path: Path, tiny_pack: Path
 ) -> None:
-    for label in ("parameters_tested=best", "query_batch_norm=query"):
-        runs = tmp_path / label
-        here = place(runs, tiny_pack)
-        planned = variants(tiny_pack, label)
-        finish(planned, runs, tiny_pack)
-        (switch,) = parse(label, "authors-code", "meta_lstm", 5)
-        cells = bases(tiny_pack)
-        steps: list[str] = []
+    here, label = place(tmp_path / "runs", tiny_pack), "parameters_tested=best"
+    finish(variants(tiny_pack, label), here.runs, tiny_pack)
+    (switch,) = parse(label, "authors-code", CHEAP, 5)
+    tasks: list[str] = []
 
-        class Listening(Silent):
-            def report(
-                self, task: str, done: int, total: int, note: str = "", seen: list[str] = steps
-            ) -> None:
-                seen.append(task)
+    class Listening(Silent):
+        def report(self, task: str, done: int, total: int, note: str = "") -> None:
+            tasks.append(task)
 
-        given = (cells, "authors-code", here, 1, Listening(), StopRequest(), "repro test")
-        chosen, failures = ablation.run_final(switch, *given)
-        assert failures == []
-        assert not [task for task in steps if task.startswith("train")], "it trained anew"
-        tested = records.read_record(records.cell_folder(runs, chosen[0]))
-        alone = run_cell(chosen[0], place(tmp_path / "own", tiny_pack), Silent(), StopRequest(), "")
-        assert tested.digests == alone.digests
-        assert (tested.path / "metrics.jsonl").read_bytes() == (
-            alone.path / "metrics.jsonl"
-        ).read_bytes()
-        (other,) = parse("gates", "authors-code", "meta_lstm", 5)
-        with pytest.raises(UsageError, match=f"meta-test was opened for {label}"):
-            ablation.run_final(other, *given)
-        assert len(list(runs.rglob("record.json"))) == 2
+    given = (bases(tiny_pack), "authors-code", here, 1, Listening(), StopRequest(), "repro test")
+    chosen, failures = ablation.run_final(switch, *given)
+    assert failures == []
+    assert tasks
+    assert not [task for task in tasks if task.startswith("train")], "it trained anew"
+    tested = records.read_record(records.cell_folder(here.runs, chosen[0]))
+    own = place(tmp_path / "own", tiny_pack)
+    alone = run_cell(chosen[0], own, Silent(), StopRequest(), "repro test")
+    assert tested.digests == alone.digests
+    curves = [(record.path / "metrics.jsonl").read_bytes() for record in (tested, alone)]
+    assert curves[0] == curves[1]
+    (other,) = parse("gamma_init", "authors-code", CHEAP, 5)
+    with pytest.raises(UsageError, match=f"meta-test was opened for {label}"):
+        ablation.run_final(other, *given)
+    assert len(list(here.runs.rglob("record.json"))) == 2
 
 
 def test_an_ablation_is_published_whole_and_only_from_committed_code(
     tmp_path: Path, tiny_pack: Path
 ) -> None:
     runs, results = tmp_path / "runs", tmp_path / "results"
-    planned = variants(tiny_pack, "query_batch_norm=query")
+    planned = variants(tiny_pack, "parameters_tested")
     found = finish(planned, runs, tiny_pack)
     folder = planned[0].ablation_folder(runs)
     with pytest.raises(RecordError, match="no finished ablation"):
@@ -274,7 +262,7 @@ def test_an_ablation_is_published_whole_and_only_from_committed_code(
 
 
 def test_a_changed_or_damaged_record_is_named(tmp_path: Path, tiny_pack: Path) -> None:
-    planned = variants(tiny_pack, "query_batch_norm=query")
+    planned = variants(tiny_pack, "parameters_tested")
     record = finish(planned, tmp_path, tiny_pack)[0]
     path = record.path / "variant.json"
     content = json.loads(path.read_text())
@@ -288,10 +276,10 @@ def test_a_changed_or_damaged_record_is_named(tmp_path: Path, tiny_pack: Path) -
 
 
 def test_every_part_of_a_variant_moves_its_digest(tiny_pack: Path) -> None:
-    (base, changed) = variants(tiny_pack, "query_batch_norm=query")
+    (base, changed) = variants(tiny_pack, "parameters_tested")
     others = [changed, dataclasses.replace(base, n_episode=N + 1)]
-    others += variants(tiny_pack, "query_batch_norm=query", seeds=(1,))
-    others += variants(tiny_pack, "query_batch_norm=query", base="paper")
+    others += variants(tiny_pack, "parameters_tested", seeds=(1,))
+    others += variants(tiny_pack, "parameters_tested", base="authors-code,pixels=imagenet")
     assert len({variant.digest for variant in (base, *others)}) == 1 + len(others)
     assert base.ablation_folder(Path()) == changed.ablation_folder(Path())
     assert base.ablation_folder(Path()) != others[1].ablation_folder(Path())

@@ -27,7 +27,8 @@ def format_ablation(found: Ablation, style: str) -> str:
         raise unknown("format", style, FORMATS)
     rows = [_HEADER, _base_row(found), *(_row(effect) for effect in found.effects)]
     if style == "text":
-        lines = [title(found), "", *aligned(rows, (0, 7)), "", *wrapped(notes(found))]
+        lines = [*wrapped([title(found)]), "", *aligned(rows, (0, 7)), ""]
+        lines += wrapped(notes(found))
     else:
         lines = [f"**{title(found)}**", "", *markdown_table(rows, (0, 7))]
         for note in notes(found):
