@@ -12,7 +12,7 @@ from repro.analysis.seeds import BOTH
 from repro.errors import unknown
 
 FORMATS = ("text", "markdown", "json")
-_HEADER = ("switch", "accuracy", "effect", "p", "p Holm", "seeds", "seed SD", "training")
+HEADER = ("switch", "accuracy", "effect", "p", "p Holm", "seeds", "seed SD", "training")
 
 
 def format_ablation(found: Ablation, style: str) -> str:
@@ -25,12 +25,12 @@ def format_ablation(found: Ablation, style: str) -> str:
         return json.dumps(found.content(), indent=1, sort_keys=True, allow_nan=False) + "\n"
     if style not in FORMATS:
         raise unknown("format", style, FORMATS)
-    rows = [_HEADER, _base_row(found), *(_row(effect) for effect in found.effects)]
+    listed = [HEADER, *rows(found)]
     if style == "text":
-        lines = [*wrapped([title(found)]), "", *aligned(rows, (0, 7)), ""]
+        lines = [*wrapped([title(found)]), "", *aligned(listed, (0, 7)), ""]
         lines += wrapped(notes(found))
     else:
-        lines = [f"**{title(found)}**", "", *markdown_table(rows, (0, 7))]
+        lines = [f"**{title(found)}**", "", *markdown_table(listed, (0, 7))]
         for note in notes(found):
             lines += ["", note]
     return "\n".join(lines) + "\n"
@@ -51,9 +51,9 @@ def effect_text(effect: Effect) -> str:
     return shown if effect.half_width is None else f"{shown} ± {percent(effect.half_width)}"
 
 
-def row_cells(effect: Effect) -> tuple[str, ...]:
-    """The columns of the table, as text."""
-    return _row(effect)
+def rows(found: Ablation) -> list[tuple[str, ...]]:
+    """The table below :data:`HEADER`: the base, then a row per switch."""
+    return [_base_row(found), *(_row(effect) for effect in found.effects)]
 
 
 def _sd(value: float | None) -> str:

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from repro import ablation_records, storage
 from repro.ablation_records import VariantRecord
+from repro.analysis import report
 from repro.analysis.ablation import Ablation, read_summary, summaries, summarise, write_summary
 from repro.analysis.ablation_formats import format_ablation, notes
 from repro.analysis.forest import plot_forest
@@ -21,6 +22,8 @@ from repro.cli import cli
 from repro.config import BUDGETS, NUMERICS_REVISION, Recipe
 from repro.errors import RecordError
 from repro.seeding import Stream, words
+from tests.analysis.analysis_doubles import full_set
+from tests.analysis.test_report import Reader
 
 N, BLOCK = 60, 3
 Values = Any
@@ -236,6 +239,21 @@ def test_show_rebuilds_table_and_plot_without_running(
     assert (Path("figures/made-up") / f"{name}.png").read_bytes() == (
         Path("runs/made-up/figures") / f"{name}.png"
     ).read_bytes()
+
+
+def test_the_report_shows_the_same_effects_as_the_table(tmp_path: Path) -> None:
+    several, one = (found(tmp_path / str(len(seeds)), seeds) for seeds in ((0, 1, 2), (0,)))
+    tested = full_set(tmp_path / "records")
+    page = report.render(tested, "glyphs", ablations=[several, one])
+    Reader(page)  # balanced
+    section = page[page.index('aria-labelledby="ablation"') :]
+    section = section[: section.index("</section>")]
+    for effect in (*several.effects, *one.effects):
+        shown = f"{100 * effect.effect:+.2f} ± {100 * (effect.half_width or 0):.2f}"
+        assert f">{shown}</text>" in section
+        assert f'<td class="number">{shown}</td>' in section
+    assert section.count("base, another seed") == 1
+    assert 'href="#ablation"' not in report.render(tested, "glyphs")
 
 
 @pytest.mark.parametrize(
