@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 @click.option("--k-shot", type=click.IntRange(min=1), default=5, show_default=True,
               help="The task's shot.")  # fmt: skip
 @click.option("--switches", default="all", show_default=True, metavar="LIST",
-              help="all, no-training, or a,b=value.")  # fmt: skip
+              help="all, no-training or a,b=value.")  # fmt: skip
 @functools.partial(run_options, recipe="--base")
 @click.option("--episodes", type=click.IntRange(min=2), default=paper.N_TEST_EPISODE,
               show_default=True, help="Meta-validation episodes.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(min=1),
-              help="Threads of a job; by default all cores are shared out.")  # fmt: skip
+              help="Threads of a job.")  # fmt: skip
 @click.option("--unfinished", is_flag=True, help="Test trainings as far as they got.")
 @click.option("--final", metavar="SWITCH=VALUE",
-              help="Then test the base and this choice on meta-test.")  # fmt: skip
-@click.option("--show", is_flag=True, help="Run nothing: table and plot of what is there.")
+              help="Then test base and choice on meta-test.")  # fmt: skip
+@click.option("--show", is_flag=True, help="Run nothing; show what is there.")
 @click.option("--from", "source", type=click.Choice(["runs", "results"]), default="runs",
               show_default=True, help="Where --show looks.")  # fmt: skip
 @click.option("--publish", is_flag=True, help="Copy it to results/, to be committed.")
@@ -44,10 +44,9 @@ def ablate(
 ) -> None:  # fmt: skip
     """Change one switch of a base at a time, and compare in pairs on meta-validation.
 
-    Base and switches share training seeds, initial values and episodes. Meta-test is opened by
-    --final alone, for one choice.
+    All share seeds, initial values and episodes. Only --final opens meta-test, for one choice.
 
-    Example: repro ablate --switches gates,theta_0=random --seeds 3 --budget smoke
+    Example: repro ablate --switches gates,theta_0 --seeds 3 --budget smoke
     """
     from repro import config
     from repro import switches as switching

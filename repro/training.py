@@ -192,6 +192,8 @@ def so_far(config: TrainingConfig, folder: Path, tested: str | None = None) -> T
     chosen = last
     if (tested or config.recipe.parameters_tested) == "best":
         chosen, _ = checkpoints.latest(folder, config.digest, stem="best")
+    if last is not None and chosen is None:
+        raise TrainingError(f"no best checkpoint in {folder} yet; each validation may keep one")
     if last is None or chosen is None:
         raise TrainingError(f"no checkpoint in {folder} yet; `repro train` makes the first one")
     wall_s, writing = last.extra["wall_s"], last.extra.get("checkpoint_s", 0.0)
