@@ -31,7 +31,7 @@ from repro.interrupts import StopRequest
 from repro.locks import locked
 from repro.methods.base import SplitImages
 from repro.methods.finetune import Finetune, grid
-from repro.progress import Reporter
+from repro.progress import Named, Reporter
 from repro.provenance import provenance
 from repro.records import training_folder
 from repro.switches import Switch
@@ -81,7 +81,7 @@ def run(
         reporter.say("all variants are finished; --force tests them again")
     works = [
         (
-            f"{variant.title} seed {variant.config.seed}",
+            variant.title,
             variant.config,
             None if place.unfinished else variant.owner,
             functools.partial(run_variant, variant),
@@ -104,7 +104,7 @@ def testable(planned: Sequence[Variant], place: Place, reporter: Reporter) -> li
         except TrainingError as error:
             if variant.label == variants.BASE:
                 raise
-            reporter.say(f"{variant.label} seed {variant.config.seed} is left out: {error}")
+            reporter.say(f"{variant.title} is left out: {error}")
         else:
             found.append(variant)
     return found
@@ -150,6 +150,7 @@ def run_variant(
     """Train what is missing, test on meta-validation, write the record; done ones are kept."""
     folder = variant.folder(place.runs)
     folder.mkdir(parents=True, exist_ok=True)
+    reporter = Named(reporter, variant.title)
     with locked(folder, variant.title, reporter, stop):
         done = _done(variant, place)
         if done is not None:
@@ -175,13 +176,12 @@ def run_variant(
             selection = choose(
                 method, grid(variant.config.budget.finetune_grid),
                 sampler.first(variant.config.budget.n_grid_episode), images, folder, tested,
-                reporter, f"{variant.title}: grid", stop, place.force,
+                reporter, "grid", stop, place.force,
             )  # fmt: skip
         partial = Partial(folder / "test.partial", storage.digest(tested))
         if place.force:
             partial.discard()
-        title = f"{variant.title}: meta-validation"
-        predictions = evaluate(method, episodes, images, reporter, title, stop, partial)
+        predictions = evaluate(method, episodes, images, reporter, "meta-validation", stop, partial)
         variants.write(
             folder,
             {

@@ -53,7 +53,8 @@ class Variant:
 
     @property
     def title(self) -> str:
-        return f"{self.config.method} {self.config.spec.k_shot}-shot {self.label}"
+        """For people: the switch and the seed."""
+        return f"{self.label} seed {self.config.seed}"
 
     def content(self) -> dict[str, Any]:
         """All that can move the variant's numbers, as JSON."""
