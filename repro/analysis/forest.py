@@ -74,7 +74,10 @@ def _draw(found: Ablation) -> Figure:
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel("effect on accuracy, points (filled: p below 0.05 after Holm)")
+    told = "effect on accuracy, points (filled: p below 0.05 after Holm"
+    if any(effect.unfinished for effect in effects):
+        told += "; *: a training that had not come to its end"
+    axes.set_xlabel(f"{told})")
     axes.xaxis.set_major_locator(MaxNLocator(8))
     axes.xaxis.set_major_formatter(
         FuncFormatter(lambda value, _: percent(value, signed=value != 0, digits=0)
