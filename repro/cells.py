@@ -92,8 +92,6 @@ def plan(
             raise UsageError(
                 f"the port recipe concerns meta_lstm only, not {row.name}; add --methods meta_lstm"
             )
-    if recipe.meta_gradient != "first-order":
-        raise UsageError("second-order meta-gradients are not built yet; use first-order")
     return [
         RunConfig(
             dataset=dataset,

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from repro import __version__
+from repro.cli_ablate import ablate
 from repro.cli_bench import bench
 from repro.cli_compare import compare, power
 from repro.cli_data import data, doctor, episodes
@@ -77,6 +78,7 @@ for command in (
     bench,
     table,
     compare,
+    ablate,
     power,
     check,
     publish,

@@ -8,7 +8,7 @@ import click
 
 from repro import storage
 from repro.cli_data import episodes
-from repro.cli_results import _chosen, _figure_folder, source_options
+from repro.cli_results import RESULTS, _chosen, _figure_folder, source_options
 from repro.errors import UsageError
 
 
@@ -30,6 +30,7 @@ def report(
 
     Example: repro report --dataset mini-imagenet --from results --output report.html
     """
+    from repro.analysis.ablation import summaries
     from repro.analysis.episode_picture import could_be_committed, refuse_committed
     from repro.analysis.report import render
     from repro.data import load_split
@@ -45,7 +46,10 @@ def report(
         # A committed page should not depend on what is in a cache.
         prepared = any(cache_folder().glob("packs/glyphs-*/pack.json"))
         split = load_split(dataset, root, "test") if prepared else None
-    page = render(chosen, dataset, split)
+    there = summaries(runs if name == "runs" else RESULTS, chosen[0].dataset)
+    data = chosen[0].digests.get("data")
+    tested = [found for found in there if found.digests["data"] == data]
+    page = render(chosen, dataset, split, tested)
     storage.write_text(target, page)
     click.echo(f"{target}: {len(page.encode()):,} bytes")
 

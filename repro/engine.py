@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import queue
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,9 @@ from repro.interrupts import StopRequest, stop_requests
 from repro.progress import Queued, Reporter
 
 POLL_S = 0.2
+
+# (place, reporter, stop, command) -> None; for a process of its own it has to be picklable
+Work = Callable[[Any, Reporter, StopRequest, str], object]
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Unit:
     kind: str
     config: RunConfig
     needs: str | None
+    work: Work | None = None  # of another kind: what to do
 
     @property
     def title(self) -> str:
@@ -129,7 +133,9 @@ def _work(task: Unit, place: Any, command: str, channel: Any) -> None:
     with stop_requests() as stop:
         reporter = Queued(channel, stop, task.name)
         try:
-            if task.kind == "training":
+            if task.work is not None:
+                task.work(place, reporter, stop, command)
+            elif task.kind == "training":
                 run_training(task.config, place, reporter, stop)
             else:
                 run_cell(task.config, place, reporter, stop, command)
@@ -187,6 +193,43 @@ def _run_here(
             failures.append(Failure(unit.name, str(error), error.exit_code))
             board.set(unit.name, "failed")
     board.tell(now=True)
+    return failures
+
+
+def run_works(
+    works: Sequence[tuple[str, RunConfig, RunConfig | None, Work]],
+    place: Any,
+    jobs: int,
+    reporter: Reporter,
+    stop: StopRequest,
+    command: str,
+) -> list[Failure]:
+    """Do other work than testing cells; what fails does not stop the others.
+
+    Args:
+        works: name, config, the config whose training it waits for (None: it waits for none),
+            and what to do; it trains what it needs when nobody else has.
+
+    Raises:
+        Interrupted: as :func:`run`.
+    """
+    if jobs > 1:
+        owners = [owner for _, _, owner, _ in works if owner is not None]
+        trainings = [task for task in units(owners) if task.kind == "training"]
+        tasks = []
+        for name, config, owner, work in works:
+            training = owner.training() if owner else None
+            needs = training.digest if training else None
+            tasks.append(Unit(name, "work", config, needs, work))
+        return _Pool(place, jobs, reporter, stop, command).run(trainings + tasks)
+    failures = []
+    for name, _, _, work in works:
+        try:
+            work(place, reporter, stop, command)
+        except Interrupted:
+            raise
+        except ReproError as error:
+            failures.append(Failure(name, str(error), error.exit_code))
     return failures
 
 

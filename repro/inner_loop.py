@@ -117,7 +117,7 @@ def on_support(
     Args:
         support: ``[n_way * k_shot, 3, H, W]``. labels: ``[n_way * k_shot]``.
         schedule: the batch of each step, as a slice of the first dimension of both.
-        second_order: gradients stay functions of the parameters; else both are constants.
+        second_order: both stay functions of the parameters; else both are constants.
     """
 
     def loss_and_gradient(params: Tensor, index: int) -> tuple[Tensor, Tensor]:
@@ -126,6 +126,6 @@ def on_support(
             leaf = params if second_order else params.detach().requires_grad_()
             value = loss(leaf, support[part], labels[part])
             (gradient,) = torch.autograd.grad(value, leaf, create_graph=second_order)
-        return value.detach(), gradient
+        return value if second_order else value.detach(), gradient
 
     return loss_and_gradient

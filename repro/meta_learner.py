@@ -7,7 +7,7 @@ every gate is contiguous. Source: Ravi & Larochelle 2017, Sec. 3, and the author
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -18,6 +18,8 @@ from repro.config import Recipe
 from repro.inner_loop import LossAndGradient, Trajectory, gated, run
 from repro.seeding import Words
 
+# learner_params -> (mean query loss [], logits)
+QueryLoss = Callable[[Tensor], tuple[Tensor, Tensor]]
 REPLAY_BLOCK = 8192  # coordinates whose replayed states fit in a core's cache
 
 
@@ -176,6 +178,32 @@ def inner_loop(
     """As :func:`repro.inner_loop.run`, with the meta-learner's gates."""
     rule = LearnedGates(meta, theta_0, recipe)
     return run(rule, theta_0, loss_and_gradient, batch_sizes, recipe.gradient_over_batch, trace)
+
+
+def second_order_gradient(
+    meta: MetaParams,
+    theta_0: Tensor,
+    loss_and_gradient: LossAndGradient,
+    batch_sizes: Sequence[int],
+    query_loss: QueryLoss,
+    recipe: Recipe,
+) -> tuple[Tensor, Tensor, list[Tensor], Tensor]:
+    """The whole meta-gradient: also through the losses and gradients that are fed in.
+
+    Args:
+        loss_and_gradient: gives both as functions of the learner's parameters, with a graph.
+    Returns:
+        Query loss ``[]`` and logits, and the gradients of the meta parameters, in their order,
+        and of theta_0 ``[n_param]``.
+    """
+    params = [parameter.detach().requires_grad_() for parameter in meta]
+    start = theta_0.detach().requires_grad_()
+    with torch.enable_grad():
+        end = inner_loop(MetaParams(*params), start, loss_and_gradient, batch_sizes, recipe)
+        loss, logits = query_loss(end.learner_params)
+    # With constant gates the first layer does not matter: its gradients are zeros.
+    found = torch.autograd.grad(loss, [*params, start], materialize_grads=True)
+    return loss.detach(), logits.detach(), list(found[:-1]), found[-1]
 
 
 def replay_backward(

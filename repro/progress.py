@@ -151,6 +151,17 @@ class Quiet:
         pass
 
 
+class Named:
+    """Puts a name before each task: trainings that differ in a switch would share a bar."""
+
+    def __init__(self, reporter: Reporter, name: str) -> None:
+        self._reporter, self._name = reporter, name
+        self.say, self.tally = reporter.say, reporter.tally
+
+    def report(self, task: str, done: int, total: int, note: str = "") -> None:
+        self._reporter.report(f"{self._name}: {task}", done, total, note)
+
+
 class Queued:
     """Sends progress from a worker process to the one that shows it.
 

@@ -6,7 +6,7 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from repro import records, storage
+from repro import ablation_records, records, storage
 from repro.config import NUMERICS_REVISION
 from repro.errors import RecordError
 
@@ -80,6 +80,33 @@ def _publish_training(root: Path, results: Path, record: records.Record) -> list
         if old.stem != newest.stem:
             old.unlink()
     return [target]
+
+
+def publish_ablation(folder: Path, root: Path, results: Path) -> Path:
+    """Copy an ablation's records and summary from runs to results.
+
+    Raises:
+        RecordError: there is no summary, or a record is dirty or of another numerics revision.
+    """
+    found = ablation_records.read_all(folder)
+    if not found or not (folder / ablation_records.SUMMARY).exists():
+        raise RecordError(f"no finished ablation in {folder}; run `repro ablate` first")
+    for record in found:
+        if record.numerics_revision != NUMERICS_REVISION:
+            raise RecordError(
+                f"{record.path} is of numerics revision {record.numerics_revision}, this code is "
+                f"{NUMERICS_REVISION}; run the ablation again before publishing"
+            )
+        if record.dirty:
+            raise RecordError(
+                f"{record.path} was run from a working tree with uncommitted changes; commit and "
+                "run `repro ablate --force` before publishing"
+            )
+    target = results / folder.relative_to(root)
+    paths = [record.path / ablation_records.FILE for record in found]
+    for path in (*paths, folder / ablation_records.SUMMARY):
+        storage.write_bytes(target / path.relative_to(folder), path.read_bytes())
+    return target
 
 
 def restore(results: Path, root: Path, dataset: str) -> list[Path]:

@@ -178,8 +178,11 @@ def train(
     return Trained(method.state(), step, reached, wall_s, writing, step)
 
 
-def so_far(config: TrainingConfig, folder: Path) -> Trained:
+def so_far(config: TrainingConfig, folder: Path, tested: str | None = None) -> Trained:
     """What a training that has not ended would be tested with now; it may go on meanwhile.
+
+    Args:
+        tested: ``last`` or ``best``, where not as the recipe says.
 
     Raises:
         TrainingError: it has no checkpoint yet.
@@ -187,8 +190,10 @@ def so_far(config: TrainingConfig, folder: Path) -> Trained:
     """
     last, _ = checkpoints.latest(folder, config.digest)
     chosen = last
-    if config.recipe.parameters_tested == "best":
+    if (tested or config.recipe.parameters_tested) == "best":
         chosen, _ = checkpoints.latest(folder, config.digest, stem="best")
+    if last is not None and chosen is None:
+        raise TrainingError(f"no best checkpoint in {folder} yet; each validation may keep one")
     if last is None or chosen is None:
         raise TrainingError(f"no checkpoint in {folder} yet; `repro train` makes the first one")
     wall_s, writing = last.extra["wall_s"], last.extra.get("checkpoint_s", 0.0)

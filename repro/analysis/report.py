@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from repro import paper
-from repro.analysis import report_charts, style, table1
+from repro.analysis import report_ablation, report_charts, style, table1
 from repro.analysis import report_differences as differences
 from repro.analysis import report_sections as sections
 from repro.analysis.formats import points
@@ -16,6 +16,7 @@ from repro.data.images import ImageSplit
 from repro.errors import RecordError
 
 if TYPE_CHECKING:
+    from repro.analysis.ablation import Ablation
     from repro.records import Record
 
 MAX_BYTES = 3_000_000
@@ -74,12 +75,18 @@ def _summary(table: table1.Table) -> list[str]:
     ]
 
 
-def render(records: Sequence[Record], dataset: str, split: ImageSplit | None = None) -> str:
+def render(
+    records: Sequence[Record],
+    dataset: str,
+    split: ImageSplit | None = None,
+    ablations: Sequence[Ablation] = (),
+) -> str:
     """The page, from records already selected (one per cell); the same records, the same bytes.
 
     Args:
         split: meta-test images; without it no picture of an episode is embedded. Its digest has
             to be the records' own.
+        ablations: shown in a section of their own, when there are any.
     Raises:
         RecordError: nothing was run, a curve or file of gates is damaged, the images are others
             than the records', or the page would be larger than :data:`MAX_BYTES`.
@@ -109,6 +116,7 @@ def render(records: Sequence[Record], dataset: str, split: ImageSplit | None = N
         matrices=differences.matrices(records),
         curves=sections.training(records),
         gates=sections.figure_3(records),
+        ablations=report_ablation.views(ablations),
         confusions=confusions,
         absent=absent,
         extremes=sections.extremes(records, split),

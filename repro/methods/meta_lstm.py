@@ -15,7 +15,7 @@ from repro.episodes import Episode, EpisodeSampler
 from repro.fused_cell import BLOCK, Tape
 from repro.inner_loop import LossAndGradient, Trajectory, on_support
 from repro.learner import BatchNormStatistics, Conv4
-from repro.meta_learner import MetaParams, inner_loop, replay_backward
+from repro.meta_learner import MetaParams, inner_loop, replay_backward, second_order_gradient
 from repro.methods.base import Adam, Setting, SplitImages, StepResult, accuracy
 from repro.replay import Replay
 from repro.seeding import Stream, words
@@ -43,7 +43,10 @@ def inner_schedule(trained_k: int, k_shot: int, n_way: int, passes_5shot: int) -
 
 
 class MetaLSTM:
-    """Learned initialisation and learned update rule, trained end to end, first order."""
+    """Learned initialisation and learned update rule, trained end to end.
+
+    First order in every preset: losses and gradients fed in are constants of the graph.
+    """
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
@@ -86,10 +89,15 @@ class MetaLSTM:
         return F.cross_entropy(logits, labels), logits
 
     def _problem(
-        self, support: Tensor, labels: Tensor, statistics: BatchNormStatistics | None
+        self,
+        support: Tensor,
+        labels: Tensor,
+        statistics: BatchNormStatistics | None,
+        second_order: bool = False,
     ) -> tuple[LossAndGradient, list[int]]:
-        """Loss and gradient on the support set at a step, as constants; and the batch sizes.
+        """Loss and gradient on the support set at a step, and the batch sizes.
 
+        Both are constants, unless ``second_order``: then they are functions of the parameters.
         Support passes normalise by their own batch; with ``statistics`` they also accumulate
         running statistics, seen at theta_0 ... theta_{T-1}.
         """
@@ -98,7 +106,7 @@ class MetaLSTM:
             return self._loss(params, batch, of_batch, statistics, True)[0]
 
         schedule = self._schedule(len(labels))
-        problem = on_support(loss, support, labels, schedule)
+        problem = on_support(loss, support, labels, schedule, second_order)
         return problem, [part.stop - part.start for part in schedule]
 
     def _schedule(self, n_support: int) -> list[slice]:
@@ -182,7 +190,13 @@ class MetaLSTM:
             (upstream,) = torch.autograd.grad(loss, leaf)
             return loss.detach(), logits.detach(), upstream
 
-        if recipe.gates == "constant":
+        if recipe.meta_gradient == "second-order":
+            problem, sizes = self._problem(support, support_labels, None, second_order=True)
+            loss, logits, gradients, of_theta_0 = second_order_gradient(
+                self.meta, theta_0, problem, sizes,
+                lambda params: self._loss(params, query, query_labels, None, True), recipe,
+            )  # fmt: skip
+        elif recipe.gates == "constant":
             problem, sizes = self._problem(support, support_labels, None)
             with torch.no_grad():
                 trajectory = inner_loop(self.meta, theta_0, problem, sizes, recipe)
@@ -207,9 +221,10 @@ class MetaLSTM:
         return loss, logits
 
     def train_step(self, images: SplitImages, step: int) -> StepResult:
-        """One meta-training episode; on a GPU all of it is one graph."""
-        inputs = self.training_episode(images, step)
-        learn = self.learn if self.setting.device.type == "cpu" else self._replay
+        """One meta-training episode; on a GPU all of it is one graph, if of first order."""
+        inputs, setting = self.training_episode(images, step), self.setting
+        plain = setting.device.type == "cpu" or setting.recipe.meta_gradient == "second-order"
+        learn = self.learn if plain else self._replay
         loss, logits = learn(*inputs)
         return StepResult(loss.item(), accuracy(logits, inputs[3]))
 

@@ -1,0 +1,195 @@
+"""Records of an ablation: one per switch and seed, tested on meta-validation episodes.
+
+They are ``<root>/<dataset>/ablation/<method>-<k>-shot/<base>-<budget>-<digest8>/<switch>/seed-<n>/
+variant.json``, and beside the switches ``ablation.json``, what all of them come to.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from repro import paper, storage
+from repro.config import NUMERICS_REVISION, RunConfig
+from repro.errors import RecordError
+from repro.switches import trained_as
+
+SCHEMA = 1
+FILE = "variant.json"
+SUMMARY = "ablation.json"
+BASE = "base"
+# Another seed than the validation's, which chooses the best parameters and fine-tune's rates.
+EPISODE_SEED = 1
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A base, or the base with one switch changed, under one training seed.
+
+    Attributes:
+        label: ``base`` or ``switch=value``.
+        config: what would be run on meta-test; here it is tested on meta-validation.
+    """
+
+    base: RunConfig
+    config: RunConfig
+    label: str
+    n_episode: int = paper.N_TEST_EPISODE
+
+    @property
+    def owner(self) -> RunConfig:
+        """The config whose training is tested: the base's where that is the same."""
+        return trained_as(self.base, self.config)
+
+    @property
+    def retrained(self) -> bool:
+        """Whether it needs a training that the base does not have."""
+        return self.owner is not self.base and self.owner.training() is not None
+
+    @property
+    def title(self) -> str:
+        """For people: the switch and the seed."""
+        return f"{self.label} seed {self.config.seed}"
+
+    def content(self) -> dict[str, Any]:
+        """All that can move the variant's numbers, as JSON."""
+        config, training = self.config, self.owner.training()
+        return {
+            "dataset": config.dataset,
+            "data_digest": config.data_digest,
+            "method": config.method,
+            "n_way": config.spec.n_way,
+            "k_shot": config.spec.k_shot,
+            "n_query": config.spec.n_query,
+            "recipe": {k: v for k, v in dataclasses.asdict(config.recipe).items() if k != "name"},
+            "training": training.digest if training else None,
+            "seed": config.seed,
+            "precision": config.precision,
+            "n_grid_episode": config.budget.n_grid_episode,
+            "finetune_grid": config.budget.finetune_grid,
+            "split": "val",
+            "n_episode": self.n_episode,
+            "episode_seed": EPISODE_SEED,
+            # All variants see the same episodes, whatever they were trained on.
+            "episode_classes": self.base.recipe.episode_classes,
+            "numerics_revision": NUMERICS_REVISION,
+        }
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the content."""
+        return storage.digest(self.content())
+
+    def ablation_folder(self, root: Path) -> Path:
+        """Where the ablation is that the variant is a part of."""
+        base = self.base
+        common = dataclasses.replace(base, seed=0).content()
+        digest = storage.digest([common, self.n_episode, EPISODE_SEED])
+        return (
+            ablations_folder(root, base.dataset, base.method, base.spec.k_shot)
+            / f"{base.recipe.name}-{base.budget.name}-{digest[:8]}"
+        )
+
+    def final_path(self, root: Path) -> Path:
+        """Where it is written down which one choice was tested on meta-test."""
+        return self.ablation_folder(root) / "final.json"
+
+    def folder(self, root: Path) -> Path:
+        """Where its record is."""
+        return self.ablation_folder(root) / self.label / f"seed-{self.config.seed}"
+
+
+@dataclass(frozen=True)
+class VariantRecord:
+    """A tested variant. Accuracies are fractions, ``[n_episode]``."""
+
+    path: Path
+    label: str
+    config: dict[str, Any]
+    digests: dict[str, str]
+    accuracy: npt.NDArray[np.float64]
+    training: dict[str, Any]
+    numerics_revision: int
+    commit: str
+    dirty: bool
+    content: dict[str, Any]
+
+    @property
+    def seed(self) -> int:
+        return int(self.config["seed"])
+
+    @property
+    def n_step(self) -> int:
+        """Training steps asked for."""
+        return int(self.training.get("n_step", 0))
+
+    @property
+    def reached_step(self) -> int:
+        """Training steps made."""
+        return int(self.training.get("reached_step", self.n_step))
+
+
+def ablations_folder(root: Path, dataset: str, method: str, k_shot: int) -> Path:
+    """Where the ablations of a method at a shot are, one folder each."""
+    return root / dataset / "ablation" / f"{method}-{k_shot}-shot"
+
+
+def _outcome_digest(content: dict[str, Any]) -> str:
+    digests = {key: value for key, value in content["digests"].items() if key != "record"}
+    kept = {key: content[key] for key in ("label", "config", "training", "accuracy")}
+    kept["training"] = {k: v for k, v in kept["training"].items() if not k.endswith("_s")}
+    return storage.digest({**kept, "digests": digests})
+
+
+def write(folder: Path, content: dict[str, Any]) -> None:
+    """Write a record atomically."""
+    content = {"schema": SCHEMA, **content, "digests": dict(content["digests"])}
+    content["digests"]["record"] = _outcome_digest(content)
+    storage.write_json(folder / FILE, content)
+
+
+def read(folder: Path) -> VariantRecord:
+    """Read and check one record.
+
+    Raises:
+        RecordError: missing, damaged or changed; the file and the field are named.
+    """
+    path = folder / FILE
+    content = storage.read_json(path)
+    try:
+        if content["schema"] != SCHEMA:
+            raise ValueError(f"schema {content['schema']!r}, expected {SCHEMA}")
+        if content["digests"]["record"] != _outcome_digest(content):
+            raise ValueError("digests.record: the content was changed")
+        accuracy = np.asarray(content["accuracy"], dtype=np.float64)
+        if accuracy.ndim != 1 or not len(accuracy) or not ((accuracy >= 0) & (accuracy <= 1)).all():
+            raise ValueError("accuracy is not a list of fractions")
+        config = dict(content["config"])
+        for key in ("dataset", "method", "k_shot", "seed", "block", "base_name", "budget_name"):
+            config[key]
+        return VariantRecord(
+            path=folder,
+            label=str(content["label"]),
+            config=config,
+            digests={str(k): str(v) for k, v in content["digests"].items()},
+            accuracy=accuracy,
+            training=dict(content["training"]),
+            numerics_revision=int(content["numerics_revision"]),
+            commit=str(content["commit"]),
+            dirty=bool(content["dirty"]),
+            content=content,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RecordError(
+            f"{path} is not a valid record (field {error}); delete it and run the ablation again"
+        ) from error
+
+
+def read_all(folder: Path) -> list[VariantRecord]:
+    """All records of one ablation, in a stable order."""
+    return [read(path.parent) for path in sorted(folder.glob(f"*/seed-*/{FILE}"))]

@@ -1,0 +1,203 @@
+"""What every command that trains or tests shares: its options, and the way from them to cells."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from repro.allocator import keep_large_buffers
+from repro.cli_options import runs_option, selection_options
+from repro.errors import from_os_error
+
+if TYPE_CHECKING:
+    from repro.cells import Place
+    from repro.config import RunConfig
+    from repro.data.dataset import Selection
+    from repro.engine import Failure
+    from repro.interrupts import StopRequest
+    from repro.progress import Reporter
+    from repro.ray_cluster import RayOptions
+    from repro.rows import Row
+
+    # (cells, place, jobs asked for, reporter, stop, command) -> what did not end well
+    Work = Callable[[list[RunConfig], Place, int, Reporter, StopRequest, str], list[Failure]]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _log_to(_ctx: click.Context, _param: click.Parameter, path: Path | None) -> None:
+    """From here on everything is written to the log, and a terminal that closes is ignored."""
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        log = path.open("ab")
+    except OSError as error:
+        raise from_os_error(error) from error
+    click.echo(f"progress goes to {path}; the run goes on when this terminal closes", err=True)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # workers inherit it
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    for descriptor in (1, 2):
+        os.dup2(log.fileno(), descriptor)
+
+
+def _debug(_ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        os.environ["REPRO_DEBUG"] = "1"  # workers inherit it
+
+
+method_option = click.option(
+    "--method", "files", multiple=True, metavar="FILE.py:CLASS",
+    help="A method of your own; the file is run. May be repeated.",
+)  # fmt: skip
+
+
+def run_options(function: F, recipe: str = "--recipe") -> F:
+    """The options of every command that trains or tests; ``recipe`` is what that one is called."""
+    options = [
+        click.option("--dataset", default="glyphs", show_default=True, help="Data set."),
+        click.option("--data", "root", type=click.Path(path_type=Path), help="Its folder."),
+        click.option(
+            "--budget", default="quick", show_default=True, metavar="NAME[,field=n]",
+            help="smoke, quick or paper, with fields changed if need be.",
+        ),
+        click.option(
+            recipe, "recipe", default="authors-code", show_default=True,
+            metavar="NAME[,switch=value]",
+            help="authors-code, paper or port, with switches changed if need be.",
+        ),
+        click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
+                     help="First training seed."),
+        click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True,
+                     help="How many seeds from it."),
+        click.option("--precision", default="auto", show_default=True, help="auto, fp32 or bf16."),
+        click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
+        click.option("--jobs", default="auto", show_default=True,
+                     help="Cells side by side; auto is one per core."),
+        method_option,
+        click.option("--debug", is_flag=True, expose_value=False, callback=_debug,
+                     help="Show tracebacks of methods of your own."),
+        click.option("--force", is_flag=True, help="Run finished cells again."),
+        click.option("--log-file", type=click.Path(path_type=Path, dir_okay=False),
+                     is_eager=True, expose_value=False, callback=_log_to,
+                     help="Write everything there; outlives the terminal."),
+    ]  # fmt: skip
+    function = runs_option("drive")(selection_options(function))
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def numbers(text: str, name: str) -> list[int]:
+    """Whole numbers from ``1,5``, as the value of an option ``name``."""
+    try:
+        found = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise click.UsageError(
+            f"{name} is a list of whole numbers such as 1,5, not {text!r}"
+        ) from None
+    if min(found) < (1 if name == "--shots" else 0):
+        raise click.UsageError(f"{name} cannot be {text}")
+    return found
+
+
+def rows_named(words: list[str], files: tuple[str, ...], only: bool = False) -> list[Row]:
+    """The rows asked for; with ``only``, files are loaded but no rows unless asked for."""
+    keep_large_buffers()
+    from repro.methods.registry import find, resolve
+
+    if only:
+        loaded = [find(word) for word in files]
+        return [find(word, loaded) for word in words]
+    return resolve(words, files)
+
+
+def run_cells(
+    rows: list[Row],
+    shots: list[int],
+    *,
+    dataset: str,
+    root: Path | None,
+    budget: str,
+    recipe: str,
+    seed: int,
+    seeds: int,
+    precision: str,
+    device: str,
+    jobs: str,
+    runs: Path,
+    force: bool,
+    selection: Selection,
+    train_k_shot: int | None = None,
+    threads: int | None = None,
+    only_training: bool = False,
+    unfinished: bool = False,
+    ray: RayOptions | None = None,
+    work: Work | None = None,
+    n_task: int | None = None,
+) -> Path:
+    """Plan the cells, run them, name what failed; the pack they ran on.
+
+    Args:
+        work: what to do with the cells; by default they are trained and tested.
+        n_task: how many tasks that is, where not one per cell.
+    """
+    from repro import config
+
+    wanted_recipe, wanted_budget = config.recipe(recipe), config.budget(budget, rows)
+    keep_large_buffers()
+    import torch
+
+    from repro.cells import Place, plan, run_training
+    from repro.data import prepare
+    from repro.engine import default_jobs, needed, run
+    from repro.interrupts import stop_requests
+    from repro.progress import ConsoleReporter
+    from repro.provenance import command_line
+    from repro.remote.session import active
+
+    if ray is not None and device == "auto":
+        device = "cuda" if ray.gpus_per_cell else "cpu"  # of the nodes, not of this machine
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    with ConsoleReporter() as reporter, stop_requests() as stop:
+        pack = prepare(
+            dataset, root,
+            lambda done, total: reporter.report(f"prepare {dataset}", done, total), selection,
+        )  # fmt: skip
+        cells = plan(
+            dataset, pack, rows, shots, range(seed, seed + seeds), wanted_recipe,
+            wanted_budget, precision, device, train_k_shot,
+        )  # fmt: skip
+        if (shared := active()) is not None:
+            shared.stops(stop)
+            shared.need(needed(cells, runs, force or only_training))
+        n_job = default_jobs(n_task or len(cells)) if jobs == "auto" else numbers(jobs, "--jobs")[0]
+        n_job = 1 if device != "cpu" else max(1, n_job)
+        n_thread = threads or max(1, (os.cpu_count() or 1) // n_job)
+        if ray is not None:
+            n_thread = ray.threads
+        place = Place(runs, pack, n_thread, device, force, unfinished)
+        if only_training:
+            for cell in cells:
+                run_training(cell, place, reporter, stop)
+            failures = []
+        elif ray is not None:
+            from repro import ray_engine
+
+            failures = ray_engine.run(cells, place, ray, reporter, stop, command_line())
+        else:
+            failures = (work or run)(cells, place, n_job, reporter, stop, command_line())
+    for failure in failures:
+        click.echo(f"error: {failure.message}", err=True)
+    if failures:
+        sys.exit(failures[0].exit_code)
+    return pack
