@@ -22,6 +22,7 @@ def part_of(split: ImageSplit, n_class: int) -> ImageSplit:
     rows = split.class_rows[:n_class]
     kept = np.concatenate([split.images[first : first + PER_CLASS] for first, _ in rows])
     places = tuple((PER_CLASS * i, PER_CLASS) for i in range(len(rows)))
+    kept.setflags(write=False)  # as the memory-mapped images of a run are
     return replace(split, images=kept, class_ids=split.class_ids[:n_class], class_rows=places)
 
 

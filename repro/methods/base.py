@@ -145,7 +145,26 @@ class StepResult:
 
 
 class Method(Protocol):
-    """One row of the table."""
+    """One row of the table: what comes with this package, and a class of anyone's own.
+
+    It is built from a :class:`Setting`. A class of one's own (:mod:`repro.methods.registry`) may
+    say more about itself, as attributes:
+
+    - ``name`` (its row; by default the entry point's name, or the class's in small letters) and
+      ``title`` (for people);
+    - ``training``: ``"own"`` (the default where it has ``train_step``: see :class:`Trainable`),
+      ``"pretrain"`` (it is given the state of the baselines' shared training: ``params``,
+      ``mean``, ``variance``) or None;
+    - ``n_step``: training steps, a number or ``{"smoke": …, "quick": …, "paper": …}``; by default
+      as many as a Matching Network makes;
+    - ``train_shot``: support images per class in training, the ``"task"``'s (default) or always
+      ``"five"``, so that one training serves both columns;
+    - ``switches``: names of the recipe's switches that its training depends on; by default all;
+    - ``transductive``: whether a prediction depends on the other queries; the table says so.
+
+    Randomness comes from :func:`repro.seeding.words` with ``setting.seed`` and
+    ``Stream.OWN_METHOD``. `repro method check` puts all of this to the test.
+    """
 
     def predict(self, episode: Episode, images: SplitImages) -> Tensor:
         """Log-probabilities ``[n_way * n_query, n_way]`` of the queries, class by class.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 import os
 import sys
@@ -62,7 +63,8 @@ class Guarded:
         """
         where = f"predict at episode {episode.index}"
         with explained(self.row.name, where):
-            scores = self.method.predict(episode, images)
+            # Episodes are shared by all that see them; what is done to a copy harms nobody.
+            scores = self.method.predict(copy.deepcopy(episode), images)
         shape = (len(episode.query), len(episode.class_indices))
         self._look_at(scores, shape, where)
         found: Tensor = scores.detach()
@@ -130,7 +132,7 @@ class GuardedStackable(Guarded):
         """
         where = f"predict_many at episodes {episodes[0].index} to {episodes[-1].index}"
         with explained(self.row.name, where):
-            scores = self.method.predict_many(episodes, images)
+            scores = self.method.predict_many(copy.deepcopy(list(episodes)), images)
         first = episodes[0]
         shape = (len(episodes), len(first.query), len(first.class_indices))
         self._look_at(scores, shape, where)

@@ -62,8 +62,7 @@ MADE = "        self.adam = Adam("
         (PREDICT, "return (5.0 * (torch.tensor(episode.query // 30)[:, None] == "
          "torch.tensor(episode.class_indices))).log_softmax(1)",
          "numbers of images", "only pixels"),
-        (PREDICT, "episode.query_rows[:] = 0; " + PREDICT, "leaves episode", "query_rows"),
-        (PREDICT, "images.split.images[0] = 0; " + PREDICT, "leaves episode", "the images of"),
+        (PREDICT, "images.split.images[0] = 0; " + PREDICT, "predicts log", "read-only"),
         (PREDICT, "return self.scores(episode, images)[torch.randperm(40)].log_softmax(1)",
          "no global generator", "that of torch in predict"),
         (MADE, "        self.net[0].bias.data += torch.rand(1)\n" + MADE, "no global generator",

@@ -8,10 +8,12 @@ import torch
 
 from repro import config, paper, publishing, records
 from repro.cells import Place, plan, run_cell
-from repro.config import BUDGETS, RunConfig, TrainingConfig
+from repro.config import BUDGETS, EpisodeSpec, RunConfig, TrainingConfig
+from repro.episodes import EpisodeSampler
 from repro.errors import MethodError, RecordError, ReproError, UsageError
 from repro.interrupts import StopRequest
 from repro.methods import registry
+from repro.methods.base import Stackable
 from repro.methods.registry import find, resolve
 from repro.progress import Silent
 from repro.records import Record
@@ -222,13 +224,17 @@ def test_predictions_that_are_stacked_are_asked_for_together(tmp_path: Path) -> 
     )
     row = find(written(tmp_path, stacked))
     made = registry.build(row, None)  # type: ignore[arg-type]
-    from repro.config import EpisodeSpec
-    from repro.episodes import EpisodeSampler
-    from repro.methods.base import Stackable
-
     assert isinstance(made, Stackable)
     assert not isinstance(registry.build(find(written(tmp_path)), None), Stackable)  # type: ignore[arg-type]
     drawn = EpisodeSampler(((0, 25),) * 5, "test", EpisodeSpec(), 0).first(2)
     with pytest.raises(MethodError, match=r"shape \(2, 3, 5\) in predict_many at episodes 0 to 1"):
         made.predict_many(drawn, None)  # type: ignore[arg-type]
     assert torch.is_grad_enabled()
+
+
+def test_what_a_method_does_to_an_episode_stays_with_it(tmp_path: Path) -> None:
+    source = CHANCE.replace("return torch", "episode.query_rows[:] = -1\n        return torch")
+    made = registry.build(find(written(tmp_path, source)), None)  # type: ignore[arg-type]
+    (drawn,) = EpisodeSampler(((0, 25),) * 5, "test", EpisodeSpec(), 0).first(1)
+    made.predict(drawn, None)  # type: ignore[arg-type]
+    assert drawn.query_rows.min() >= 0
