@@ -126,13 +126,13 @@ def _draw(curves: dict[tuple[str, int], tuple[Record, Curve]]) -> Figure:
         Line2D([], [], color=style.INK, marker="o", mfc="white", ms=4, lw=0.9),
         Line2D([], [], color=style.MUTED, lw=0.9, ls=":"),
     ]
-    # Three columns do not fit a single panel's width.
+    # Three columns do not fit the width of two panels.
     labels = [
         "training (baselines: over all training classes)",
         "meta-validation, 95% interval",
         "chance in an episode",
     ]
-    fig.legend(handles, labels, loc="outside upper center", ncols=3 if len(methods) > 1 else 1)
+    fig.legend(handles, labels, loc="outside upper center", ncols=3 if len(methods) > 2 else 1)
     return fig
 
 

@@ -10,6 +10,7 @@ from repro import references
 from repro.analysis.formats import NOT_IN_PAPER, NOT_RUN, percent, points
 from repro.analysis.seeds import EPISODES
 from repro.analysis.verdicts import NOT_COMPARABLE
+from repro.rows import order
 
 if TYPE_CHECKING:
     from repro.analysis.table1 import Cell
@@ -68,7 +69,7 @@ def covering(cells: Sequence[Cell]) -> list[str]:
 def _others(records: Sequence[Record]) -> list[str]:
     """Where rows that the paper does not have are from, and which of them are transductive."""
     from_where, published, transductive = {}, {}, []
-    for record in records:
+    for record in sorted(records, key=lambda record: order(record.method)):
         row = dict(record.config.get("row") or {})
         source = dict(row.get("source") or {})
         if record.in_paper or record.method in from_where:

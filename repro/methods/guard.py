@@ -138,14 +138,22 @@ class GuardedStackable(Guarded):
         return found
 
 
-def guarded(row: Row, loaded: type, setting: Setting) -> Guarded:
+def guarded(row: Row, loaded: type, setting: Setting, needed: Sequence[str] = ()) -> Guarded:
     """Build a method of one's own.
 
+    Args:
+        needed: what it has to have beside ``predict``.
     Raises:
-        MethodError: its ``__init__`` failed.
+        MethodError: its ``__init__`` failed, or something is missing.
     """
     with explained(row.name, "__init__"):
         method = loaded(setting)
+    missing = [name for name in needed if not callable(getattr(method, name, None))]
+    if missing:
+        raise MethodError(
+            f"the method {row.name} is trained and has no {', '.join(missing)}; see "
+            "repro.methods.base.Trainable"
+        )
     kind = GuardedStackable if isinstance(method, Stackable) else Guarded
     return kind(row, method)
 

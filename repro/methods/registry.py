@@ -38,7 +38,6 @@ from repro.rows import (
 
 PLUG_INS = "repro.methods"
 _FILE = re.compile(r"(.+\.py):([A-Za-z_]\w*)")
-_LEARNING = ("train_step", "state", "load_state")
 
 
 def names() -> tuple[str, ...]:
@@ -217,8 +216,8 @@ def _described(loaded: type, source: Source, entry_name: str | None) -> Row:
             f"{told} has training = {training!r}; it is 'own', 'pretrain' (shared with the "
             "baselines) or None"
         )
-    wanted = ["predict", *(_LEARNING if training == "own" else ())]
-    wanted += ["load_state"] if training == PRETRAIN else []
+    # What else it needs may be made in its __init__: the guard looks at the instance.
+    wanted = ["predict", *(["train_step"] if training == "own" else ())]
     missing = [word for word in wanted if not callable(getattr(loaded, word, None))]
     if missing:
         raise MethodError(
@@ -282,7 +281,8 @@ def build(row: Row, setting: Setting) -> Any:
     """
     if row.source is None:
         return _built_in(row.target)(setting)
-    return guarded(row, load(row), setting)
+    needed = {row.name: ("state", "load_state"), PRETRAIN: ("load_state",), None: ()}
+    return guarded(row, load(row), setting, needed[row.training])
 
 
 def build_training(row: Row, setting: Setting) -> Trainable:
