@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from repro import paper
 from repro.analysis.ablation import Ablation, Effect
 from repro.analysis.formats import aligned, markdown_table, p_text, percent, wrapped
 from repro.analysis.seeds import BOTH
 from repro.errors import unknown
+from repro.rows import BUILT_IN
 
 FORMATS = ("text", "markdown", "json")
 HEADER = ("switch", "accuracy", "effect", "p", "p Holm", "seeds", "seed SD", "training")
@@ -36,10 +36,14 @@ def format_ablation(found: Ablation, style: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _row_title(method: str) -> str:
+    return BUILT_IN[method].title if method in BUILT_IN else method
+
+
 def title(found: Ablation) -> str:
     """One line that says what was ablated and on what."""
     return (
-        f"{paper.ROW_TITLES[found.method]}, {found.k_shot}-shot, {found.dataset}: switches of "
+        f"{_row_title(found.method)}, {found.k_shot}-shot, {found.dataset}: switches of "
         f"{found.base} on {found.n_episode} meta-validation episodes (accuracy in %, effect in "
         "points)"
     )

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from repro.analysis import style
 from repro.analysis.distributions import progress, title
-from repro.analysis.report_differences import LEVEL, SHORT, STRONG, Matrix, matrices
+from repro.analysis.report_differences import LEVEL, STRONG, Matrix, matrices, short
 from repro.analysis.table1 import percent
 from repro.errors import RecordError
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _DARK = 0.6  # shade from which ink cannot be read
 
 
-def _panel(axes: Axes, found: Matrix) -> None:
+def _panel(axes: Axes, found: Matrix, names: Sequence[str]) -> None:
     """Colour is the difference, bold text one that Holm's p-value tells from 0."""
     shades = np.array([[field.shade for field in fields] for _, fields in found.rows])
     axes.imshow(shades, cmap=seaborn.color_palette("vlag_r", as_cmap=True), vmin=-1, vmax=1)
@@ -41,9 +41,8 @@ def _panel(axes: Axes, found: Matrix) -> None:
                 fontweight="bold" if field.clear else "normal",
                 color="white" if abs(field.shade) > _DARK else style.INK,
             )
-    names = [SHORT[method] for method in found.methods]
-    axes.set_xticks(range(len(names)), names)
-    axes.set_yticks(range(len(names)), names)
+    axes.set_xticks(range(len(names)), names, parse_math=False)
+    axes.set_yticks(range(len(names)), names, parse_math=False)
     axes.set_xticks(np.arange(-0.5, len(names)), minor=True)
     axes.set_yticks(np.arange(-0.5, len(names)), minor=True)
     axes.grid(visible=False, which="major")
@@ -55,16 +54,17 @@ def _panel(axes: Axes, found: Matrix) -> None:
 
 def _draw(found: Sequence[Matrix], records: Sequence[Record]) -> Figure:
     size = max(len(matrix.methods) for matrix in found)
+    names = {record.method: short(record.method, record.title) for record in records}
     fig = style.new_figure((0.86 * size + 1.0) * len(found) + 0.2, 0.86 * size + 1.5)
     for axes, matrix in zip(fig.subplots(1, len(found), squeeze=False)[0], found, strict=True):
-        _panel(axes, matrix)
+        _panel(axes, matrix, [names[method] for method in matrix.methods])
     fig.suptitle(f"Row minus column, same episodes, points: {title(records)}", fontsize=10)
     told = [
         f"± 95% over episodes. Bold: p < {LEVEL:g} after Holm over all pairs shown. "
         f"Deepest colour: {percent(STRONG, digits=0)} points or more."
     ]
     unfinished = [
-        f"{SHORT[record.method]} {record.k_shot}-shot ({progress(record)})"
+        f"{names[record.method]} {record.k_shot}-shot ({progress(record)})"
         for record in records
         if record.unfinished
     ]

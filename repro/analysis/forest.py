@@ -47,7 +47,7 @@ def _draw(found: Ablation) -> Figure:
     first = 1 if pairs else 0
     fig = style.new_figure(8.2, 1.75 + 0.3 * len(labels))
     axes = fig.subplots()
-    color = style.COLORS[found.method]
+    color = style.colors([found.method])[found.method]
     band = found.between_seeds
     if band is not None:
         axes.axvspan(-band, band, color=BAND, zorder=0, lw=0)

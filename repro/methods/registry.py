@@ -24,7 +24,7 @@ from repro import paper
 from repro.config import BUDGETS, Recipe
 from repro.errors import MethodError, UsageError, unknown
 from repro.methods.base import Setting, Trainable
-from repro.methods.guard import Guarded, guarded
+from repro.methods.guard import guarded
 from repro.rows import (
     BUILT_IN,
     PRETRAIN,
@@ -158,8 +158,14 @@ def package_digest(loaded: type) -> str:
 
 def _load_file(source: Source) -> type:
     """Run the file and take the class out of it."""
-    content = Path(source.path).read_bytes()
     told = f"the method {source.target}"
+    try:
+        content = Path(source.path).read_bytes()
+    except OSError as error:  # of a worker on another machine, for instance
+        raise MethodError(
+            f"{told} cannot be read here ({source.path}: {error.strerror}); put the file at the "
+            "same place on every machine, or install it as a package"
+        ) from error
     if hashlib.sha256(content).hexdigest() != source.digest:
         raise MethodError(f"{told} was changed since the command began; run it again")
     name = f"repro_method_{source.digest[:16]}"
@@ -350,6 +356,3 @@ def with_code(row: Row, files: Iterable[str]) -> Row:
                 )
             return replace(row, source=replace(row.source, path=other.source.path))
     return row
-
-
-__all__ = ["Guarded", "build", "build_training", "find", "load", "names", "resolve", "with_code"]

@@ -191,6 +191,9 @@ def test_a_file_changed_under_a_run_is_refused(tmp_path: Path, tiny_pack: Path) 
     written(tmp_path, CHANCE + "# changed\n")
     with pytest.raises(MethodError, match="was changed since the command began"):
         finish(tmp_path / "runs", tiny_pack, cell(row, tiny_pack))
+    (tmp_path / "own.py").unlink()
+    with pytest.raises(MethodError, match="same place on every machine, or install it"):
+        finish(tmp_path / "runs", tiny_pack, cell(row, tiny_pack))
 
 
 def test_a_package_counts_with_all_its_modules(
