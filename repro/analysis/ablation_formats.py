@@ -76,6 +76,7 @@ def _base_row(found: Ablation) -> tuple[str, ...]:
 
 def _row(effect: Effect) -> tuple[str, ...]:
     own = "its own" if effect.retrained else "the base's"
+    own = own if max(effect.n_step) else "none"
     steps = _steps(effect.reached_step, effect.n_step)
     return (
         effect.label,
