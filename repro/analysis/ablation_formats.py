@@ -117,7 +117,7 @@ def notes(found: Ablation) -> list[str]:
     if found.between_seeds is not None:
         told.append(
             f"Seed SD: of the mean accuracy between seeds; pooled over all trainings "
-            f"{percent(found.seed_sd or 0.0)} ({found.seed_df} degrees of freedom if a seed's luck "
+            f"{percent(found.seed_sd or 0.0)} (degrees of freedom {found.seed_df} if a seed's luck "
             f"does not carry over from switch to switch, else fewer). By it two runs of one recipe "
             f"under different seeds lie up to {percent(found.between_seeds)} points apart in 95 of "
             "100 cases: one such run a side tells no smaller effect from chance."
