@@ -52,7 +52,8 @@ class Board:
     def progress(self, name: str, share: float) -> None:
         """How much of a task is done, 0 to 1."""
         entry = self._entries[name]
-        entry.first = share if entry.first is None else entry.first
+        if entry.first is None:  # what an earlier run did; a task of one step was done now
+            entry.first = share if share < 1 else 0.0
         entry.seen = max(entry.seen, share)
         self.tell()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import multiprocessing
 import sys
 import time
 from dataclasses import dataclass
@@ -170,16 +170,18 @@ class Queued:
 
     def __init__(self, queue: Any, stop: StopRequest, name: str) -> None:
         self._queue, self._sent, self._stop, self._name = queue, 0.0, stop, name
-        self._parent = os.getppid()
+        self._parent = multiprocessing.parent_process()
 
     def report(self, task: str, done: int, total: int, note: str = "") -> None:
-        if os.getppid() != self._parent:
+        now = time.monotonic()
+        if done < total and now - self._sent <= 0.5:
+            return
+        self._sent = now
+        # Not the process it was forked from: that one may live on.
+        if self._parent is not None and not self._parent.is_alive():
             self._stop.exit_code = self._stop.exit_code or 143
             return
-        now = time.monotonic()
-        if done >= total or now - self._sent > 0.5:
-            self._sent = now
-            self._queue.put(("report", self._name, task, done, total, note))
+        self._queue.put(("report", self._name, task, done, total, note))
 
     def say(self, message: str) -> None:
         self._queue.put(("say", message))

@@ -199,20 +199,20 @@ _OWN_EPISODES = (*_COMMON, "episode_classes")
 _NOT_IN_PAPER = (
     Row(
         "proto_net", "Prototypical Network", "repro.methods.proto_net:ProtoNet", "proto_net",
-        switches=_OWN_EPISODES, n_step=steps(smoke=300, quick=1500, paper=20_000), cost=2,
+        switches=_OWN_EPISODES, n_step=steps(smoke=300, quick=1500, paper=20_000),
     ),
     Row(
         "proto_net_wide", "Prototypical Network 30/20-way",
         "repro.methods.proto_net:ProtoNetWide", "proto_net_wide", switches=_OWN_EPISODES,
-        n_step=steps(smoke=60, quick=300, paper=20_000), cost=10,
+        n_step=steps(smoke=60, quick=300, paper=20_000), cost=6,
     ),
     Row(
         "maml", "MAML", "repro.methods.maml:MAML", "maml", switches=_OWN_EPISODES,
-        n_step=steps(smoke=120, quick=500, paper=60_000), cost=20, transductive=True,
+        n_step=steps(smoke=120, quick=500, paper=60_000), cost=5, transductive=True,
     ),
     Row(
         "fomaml", "First-order MAML", "repro.methods.maml:FirstOrderMAML", "fomaml",
-        switches=_OWN_EPISODES, n_step=steps(smoke=120, quick=500, paper=60_000), cost=10,
+        switches=_OWN_EPISODES, n_step=steps(smoke=120, quick=500, paper=60_000), cost=2,
         transductive=True,
     ),
     Row(

@@ -139,6 +139,7 @@ def test_the_board_counts_cells_and_estimates_from_the_share_that_is_done(
     clock[0] += 10
     board.progress("t", 1.0)
     board.set("t", "done")
+    board.progress("c", 1.0)
     board.set("c", "failed")
     tally = board.tally()
     assert (tally.running, tally.waiting, tally.done, tally.failed) == (0, 2, 0, 1)

@@ -80,6 +80,7 @@ def _base_row(found: Ablation) -> tuple[str, ...]:
 
 def _row(effect: Effect) -> tuple[str, ...]:
     own = "its own" if effect.retrained else "the base's"
+    own = own if max(effect.n_step) else "none"
     steps = _steps(effect.reached_step, effect.n_step)
     return (
         effect.label,
@@ -120,7 +121,7 @@ def notes(found: Ablation) -> list[str]:
     if found.between_seeds is not None:
         told.append(
             f"Seed SD: of the mean accuracy between seeds; pooled over all trainings "
-            f"{percent(found.seed_sd or 0.0)} ({found.seed_df} degrees of freedom if a seed's luck "
+            f"{percent(found.seed_sd or 0.0)} (degrees of freedom {found.seed_df} if a seed's luck "
             f"does not carry over from switch to switch, else fewer). By it two runs of one recipe "
             f"under different seeds lie up to {percent(found.between_seeds)} points apart in 95 of "
             "100 cases: one such run a side tells no smaller effect from chance."

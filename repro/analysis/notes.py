@@ -76,29 +76,37 @@ def covering(cells: Sequence[Cell]) -> list[str]:
 
 def _others(records: Sequence[Record]) -> list[str]:
     """Where rows that the paper does not have are from, and which of them are transductive."""
-    from_where, published, transductive = {}, {}, []
+    published: list[str] = []
+    unknown: list[str] = []
+    transductive: list[str] = []
+    seen: set[str] = set()
     for record in sorted(records, key=lambda record: order(record.method)):
         row = dict(record.config.get("row") or {})
         source = dict(row.get("source") or {})
-        if record.in_paper or record.method in from_where:
+        if record.in_paper or record.method in seen:
             continue
         where = "built in"
         if source:
             package = source.get("package") or "a file"
             where = f"{source.get('target')} of {package}, source {str(source.get('digest'))[:8]}"
-        from_where[record.method] = f"{record.title} ({where})"
-        if reported := references.PUBLISHED.get((record.method, record.k_shot)):
-            published[record.method] = f"{record.title} ({reported.source})"
+        seen.add(record.method)
+        reported = references.PUBLISHED.get((record.method, record.k_shot))
+        if reported is None:
+            unknown.append(f"{record.title} ({where})")
+        else:
+            published.append(f"{record.title} ({reported.source})")
         if row.get("transductive"):
             transductive.append(record.title)
     told = []
-    if from_where:
-        told.append(f"{NOT_IN_PAPER.capitalize()}: {'; '.join(from_where.values())}.")
+    if published:
         told.append(
-            f"Reported for rows {NOT_IN_PAPER} is what their own authors published: "
-            f"{'; '.join(published.values())}."
-            if published
-            else "They have neither a reported number nor a verdict."
+            f"{NOT_IN_PAPER.capitalize()}, so reported is what their own authors published: "
+            f"{'; '.join(published)}."
+        )
+    if unknown:
+        told.append(
+            f"{NOT_IN_PAPER.capitalize()}, so with neither a reported number nor a verdict: "
+            f"{'; '.join(unknown)}."
         )
     if transductive:
         told.append(

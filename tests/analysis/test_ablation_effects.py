@@ -146,6 +146,19 @@ def test_seed_noise_is_pooled_over_trainings_and_each_counts_once(tmp_path: Path
     assert len(result.seed_pairs) == 3
 
 
+def test_without_a_training_there_is_no_spread_of_seeds(tmp_path: Path) -> None:
+    folder = made_up(tmp_path)
+    pooled = summarise(ablation_records.read_all(folder)).seed_sd
+    none = {"n_step": 0, "reached_step": 0}
+    for seed in range(3):
+        write(folder, "neighbor_features=pixels", seed, drawn("n", 0), retrained=False,
+              training=none, digests={"checkpoint": ""})  # fmt: skip
+    result = summarise(ablation_records.read_all(folder))
+    assert result.seed_sd == pooled
+    (line,) = [x for x in format_ablation(result, "text").splitlines() if "pixels" in x]
+    assert line.endswith("  none")
+
+
 def test_a_switch_is_compared_under_the_seeds_that_the_base_has_too(tmp_path: Path) -> None:
     folder = made_up(tmp_path, (0, 1))
     write(folder, "passes_5shot=5", 1, drawn("p", 1))

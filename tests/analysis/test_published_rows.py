@@ -50,8 +50,8 @@ def test_notes_say_who_published_and_which_rows_are_transductive() -> None:
     made = [other("maml", 1, 0.5), other("pretrained_cosine", 1, 0.5), record()]
     table = table1.build(made, "mini-imagenet")
     notes = " ".join(table.notes)
-    assert "Not in the paper: MAML (built in); Pre-trained, cosine (built in)." in notes
     assert "their own authors published: MAML (Finn et al. 2017, MAML, Table 1)." in notes
+    assert "neither a reported number nor a verdict: Pre-trained, cosine (built in)." in notes
     assert "Transductive" in notes and "helps): MAML." in notes
     assert "48.70 ± 1.84" in table.format("text")
     cosine = next(c for c in table.cells if c.method == "pretrained_cosine" and c.k_shot == 1)
