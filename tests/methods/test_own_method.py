@@ -66,6 +66,15 @@ def test_the_example_has_at_most_forty_lines() -> None:
     assert len((EXAMPLE / "class_means.py").read_text().splitlines()) <= 40
 
 
+def test_the_readme_shows_the_example() -> None:
+    readme = (EXAMPLE.parents[1] / "README.md").read_text()
+    lines = (EXAMPLE / "class_means.py").read_text().splitlines()
+    assert "\n".join(f"    {line}" if line else "" for line in lines) in readme
+    entry = (EXAMPLE / "pyproject.toml").read_text().splitlines()[5:7]
+    assert "\n".join(f"    {line}" for line in entry) in readme
+    assert "code is run with your rights" in " ".join(readme.split())
+
+
 @pytest.mark.usefixtures("installed")
 def test_an_installed_method_is_listed_and_keeps_to_the_protocol() -> None:
     listed = run("method", "list").stdout
