@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--method", default="meta_lstm", show_default=True, help="A row of the table.")
+@click.option("--method", default="meta_lstm", show_default=True, help="A row, or FILE.py:CLASS.")
 @click.option("--k-shot", type=click.IntRange(min=1), default=5, show_default=True,
               help="The task's shot.")  # fmt: skip
 @click.option("--switches", default="all", show_default=True, metavar="LIST",
               help="all, no-training or a,b=value.")  # fmt: skip
-@functools.partial(run_options, recipe="--base")
+@functools.partial(run_options, recipe="--base", files=False)
 @click.option("--episodes", type=click.IntRange(min=2), default=paper.N_TEST_EPISODE,
               show_default=True, help="Meta-validation episodes.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(min=1),
@@ -54,7 +54,7 @@ def ablate(
 
     base, runs = options["recipe"], options["runs"]
     recipe, budget = config.recipe(base), config.budget(options["budget"])
-    (row,) = rows_named([method], options.pop("files"), only=True)
+    (row,) = rows_named([method], (), only=True)
     if show:
         if final:
             raise UsageError("--show runs nothing and --final opens meta-test; give one of them")

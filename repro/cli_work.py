@@ -60,8 +60,12 @@ method_option = click.option(
 )  # fmt: skip
 
 
-def run_options(function: F, recipe: str = "--recipe") -> F:
-    """The options of every command that trains or tests; ``recipe`` is what that one is called."""
+def run_options(function: F, recipe: str = "--recipe", files: bool = True) -> F:
+    """The options of every command that trains or tests.
+
+    Args:
+        recipe: what that option is called. files: whether there is ``--method``, for files.
+    """
     options = [
         click.option("--dataset", default="glyphs", show_default=True, help="Data set."),
         click.option("--data", "root", type=click.Path(path_type=Path), help="Its folder."),
@@ -82,7 +86,7 @@ def run_options(function: F, recipe: str = "--recipe") -> F:
         click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
         click.option("--jobs", default="auto", show_default=True,
                      help="Cells side by side; auto is one per core."),
-        method_option,
+        *([method_option] if files else []),
         click.option("--debug", is_flag=True, expose_value=False, callback=_debug,
                      help="Show tracebacks of methods of your own."),
         click.option("--force", is_flag=True, help="Run finished cells again."),

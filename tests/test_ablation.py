@@ -22,6 +22,7 @@ from repro.interrupts import StopRequest
 from repro.methods.base import Setting, SplitImages
 from repro.methods.meta_lstm import MetaLSTM
 from repro.progress import Silent
+from repro.rows import built_in
 from repro.switches import parse
 from tests.conftest import TINY
 from tests.test_cells import StopAfter
@@ -38,7 +39,7 @@ def bases(pack: Path, method: str = CHEAP, seeds: tuple[int, ...] = (0,),
 
 def variants(pack: Path, switches: str, method: str = CHEAP, seeds: tuple[int, ...] = (0,),
              base: str = "authors-code") -> list[Variant]:  # fmt: skip
-    wanted = parse(switches, base, method, 5)
+    wanted = parse(switches, base, built_in(method), 5)
     return ablation.planned(bases(pack, method, seeds, base), base, wanted, N)
 
 
@@ -120,7 +121,7 @@ def test_under_one_seed_all_variants_start_and_train_on_the_same(tiny_pack: Path
         "lstm_init": {"lstm_weight", "lstm_bias"},  # the same words, scaled
         "forget_bias_high": {"forget_bias"},
     }
-    for switch in parse("all", "authors-code", "meta_lstm", 5):
+    for switch in parse("all", "authors-code", built_in("meta_lstm"), 5):
         other, other_images = built(f"authors-code,{switch.text}")
         for name, value in other.state().items():
             if name in moved.get(switch.name, set()):
@@ -208,7 +209,7 @@ def test_meta_test_is_opened_for_the_base_and_one_choice_which_shares_the_traini
 ) -> None:
     here, label = place(tmp_path / "runs", tiny_pack), "parameters_tested=best"
     finish(variants(tiny_pack, label), here.runs, tiny_pack)
-    (switch,) = parse(label, "authors-code", CHEAP, 5)
+    (switch,) = parse(label, "authors-code", built_in(CHEAP), 5)
     tasks: list[str] = []
 
     class Listening(Silent):
@@ -226,7 +227,7 @@ def test_meta_test_is_opened_for_the_base_and_one_choice_which_shares_the_traini
     assert tested.digests == alone.digests
     curves = [(record.path / "metrics.jsonl").read_bytes() for record in (tested, alone)]
     assert curves[0] == curves[1]
-    (other,) = parse("gamma_init", "authors-code", CHEAP, 5)
+    (other,) = parse("gamma_init", "authors-code", built_in(CHEAP), 5)
     with pytest.raises(UsageError, match=f"meta-test was opened for {label}"):
         ablation.run_final(other, *given)
     assert len(list(here.runs.rglob("record.json"))) == 2

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from repro import records, ship
 from repro.board import Board
 from repro.cells import Place, run_cell, run_training
+from repro.cli import cli
 from repro.config import RunConfig
 from repro.engine import units
 from repro.errors import RecordError, UsageError
@@ -171,3 +173,11 @@ def test_without_ray_one_sentence_says_how_to_install_it(monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match=r"pip install 'repro\[ray\]'"), cluster(RayOptions()):
         raise AssertionError
+
+
+def test_options_of_a_cluster_need_the_engine_that_uses_them(tmp_path: Path) -> None:
+    words = ["reproduce", "--cpus-per-cell", "2", "--runs", str(tmp_path)]
+    refused = CliRunner().invoke(cli, words)
+    assert refused.exit_code == 2
+    assert "concern --engine ray only" in refused.output
+    assert not list(tmp_path.iterdir())

@@ -43,8 +43,10 @@ def test_they_follow_the_papers_rows_by_name_and_have_no_verdict() -> None:
         ("", None, None),
     ]
     notes = " ".join(table.notes)
-    assert "Not in the paper: Alpha|Net (alpha:Net of alpha 1.0, source abababab); Zeta" in notes
-    assert "They have neither a reported number nor a verdict." in notes
+    assert (
+        "Not in the paper, so with neither a reported number nor a verdict: Alpha|Net (alpha:Net "
+        "of alpha 1.0, source abababab); Zeta"
+    ) in notes
     assert "which helps): Alpha|Net." in notes
     assert "not comparable" not in table.title
 
