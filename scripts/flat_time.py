@@ -296,7 +296,7 @@ def draw(run: dict[str, Any], found: dict[str, Any], folder: Path) -> list[Path]
         return style.save(fig, folder / "flat_time")
 
 
-def told(found: dict[str, Any], cost: dict[str, Any]) -> list[str]:
+def told(found: dict[str, Any]) -> list[str]:
     """The outcome for people."""
     lines = []
     names = {"cpu": "processor time, ms", "wall": "wall time, ms", "ratio": "against the yardstick"}
@@ -313,32 +313,47 @@ def told(found: dict[str, Any], cost: dict[str, Any]) -> list[str]:
         f"memory: {rss['early_mib']:.0f} MiB early, {rss['late_mib']:.0f} MiB late "
         f"({rss['growth_mib']:+.1f})"
     )
-    for name, at in cost["exponents"].items():
-        lines.append(
-            f"cost ~ {name}^{at['exponent']:.2f} (95%: {at['exponent_low']:.2f} to "
-            f"{at['exponent_high']:.2f}): x{at['time_ratio']:.2f} for {at['what']}"
-        )
     return lines
 
 
+def told_costs(cost: dict[str, Any]) -> list[str]:
+    """The exponents for people."""
+    return [
+        f"cost ~ {name}^{at['exponent']:.2f} (95%: {at['exponent_low']:.2f} to "
+        f"{at['exponent_high']:.2f}): x{at['time_ratio']:.2f} for {at['what']}"
+        for name, at in cost["exponents"].items()
+    ]
+
+
 @click.command()
-@click.option("--n-step", default=5_500, show_default=True, help="Training episodes.")
-@click.option("--repeats", default=11, show_default=True, help="Of every larger episode.")
+@click.option(
+    "--n-step", default=5_500, show_default=True, help="Training episodes; 0: left as it was."
+)
+@click.option(
+    "--repeats", default=11, show_default=True, help="Of every larger episode; 0: left as it was."
+)
 @click.option("--threads", default=1, show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), default=Path("results/flat_time.json"))
 @click.option("--figures", type=click.Path(path_type=Path), default=Path("figures"))
 def main(n_step: int, repeats: int, threads: int, output: Path, figures: Path) -> None:
     """Measure, write the numbers and the figure, and say what came out."""
-    if n_step < 20 * BLOCK:
-        raise click.BadParameter(f"--n-step is at least {20 * BLOCK}, not {n_step}")
+    if n_step and n_step < 20 * BLOCK:
+        raise click.BadParameter(f"--n-step is 0 or at least {20 * BLOCK}, not {n_step}")
     made = provenance("cpu", threads, "")
     torch.set_num_threads(threads)
+    parts = storage.read_json(output) if output.exists() else {}
     with ConsoleReporter() as reporter, stop_requests() as stop:
-        run = run_long(n_step, reporter, stop)
-        cost = costs(resolve_precision("auto", IMAGE_PX, "cpu"), repeats, reporter)
-    found = flatness(run)
-    storage.write_json(output, {"run": run, "flat": found, "cost": cost, **made})
-    click.echo("\n".join([*told(found, cost), *map(str, draw(run, found, figures))]))
+        if repeats:
+            cost = costs(resolve_precision("auto", IMAGE_PX, "cpu"), repeats, reporter)
+            parts["cost"] = {**cost, **made}
+            storage.write_json(output, parts)
+            click.echo("\n".join(told_costs(cost)))
+        if n_step:
+            run = run_long(n_step, reporter, stop)
+            found = flatness(run)
+            parts["flat"] = {**found, "run": run, **made}
+            storage.write_json(output, parts)
+            click.echo("\n".join([*told(found), *map(str, draw(run, found, figures))]))
 
 
 if __name__ == "__main__":
