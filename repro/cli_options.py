@@ -128,14 +128,13 @@ def engine_options(function: F) -> F:
 
     options = [
         click.option("--engine", type=click.Choice(["local", "ray"]), default="local",
-                     show_default=True, help="This machine, or a Ray cluster (repro[ray])."),
+                     show_default=True, help="Where cells run."),
         click.option("--address", metavar="HOST:PORT",
-                     help="Of the Ray cluster; auto on one of its nodes. None: one of its own on "
-                     "this machine. Joining a cluster runs other people's code."),
+                     help="Of a Ray cluster, or auto on its nodes; its users can run code here."),
         click.option("--cpus-per-cell", type=click.FloatRange(min=0, min_open=True),
-                     help="Of a Ray node; also the threads of a cell.  [default: 1]"),
+                     metavar="N", help="On Ray; also its threads.  [default: 1]"),
         click.option("--gpus-per-cell", type=click.FloatRange(min=0),
-                     help="Of a Ray node.  [default: 0]"),
+                     metavar="N", help="On Ray.  [default: 0]"),
     ]  # fmt: skip
     decorated: Any = call
     for option in reversed(options):

@@ -39,7 +39,7 @@ def reproduce(
 ) -> None:  # fmt: skip
     """Train and test every cell, then show the table, the figures and the verdicts.
 
-    Finished cells are not run again; an interrupted one goes on from its checkpoint.
+    Finished cells are not run again; interrupted ones go on.
 
     Example: repro reproduce --dataset mini-imagenet --data ~/mini-imagenet --budget smoke
     """

@@ -56,7 +56,7 @@ def _debug(_ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
 
 method_option = click.option(
     "--method", "files", multiple=True, metavar="FILE.py:CLASS",
-    help="A method of your own; the file is run. May be repeated.",
+    help="A method of your own; repeatable.",
 )  # fmt: skip
 
 
@@ -85,7 +85,7 @@ def run_options(function: F, recipe: str = "--recipe", files: bool = True) -> F:
         click.option("--precision", default="auto", show_default=True, help="auto, fp32 or bf16."),
         click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
         click.option("--jobs", default="auto", show_default=True,
-                     help="Cells side by side; auto is one per core."),
+                     help="Cells side by side."),
         *([method_option] if files else []),
         click.option("--debug", is_flag=True, expose_value=False, callback=_debug,
                      help="Show tracebacks of methods of your own."),

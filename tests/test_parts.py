@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from repro import records, ship
+from repro import config, records, ship
 from repro.board import Board
-from repro.cells import Place, run_cell, run_training
+from repro.cells import Place, plan, run_cell, run_training
 from repro.cli import cli
 from repro.config import RunConfig
 from repro.engine import units
@@ -19,7 +19,13 @@ from repro.interrupts import StopRequest
 from repro.parts import Divided, kinds, run_part
 from repro.progress import ConsoleReporter, Silent, Tally
 from repro.ray_cluster import RayOptions, cluster
-from tests.test_kills import assert_same, tiny_cells
+from tests.conftest import TINY
+from tests.test_kills import assert_same
+
+
+def tiny_cells(pack: Path, methods: list[str], shots: tuple[int, ...]) -> list[RunConfig]:
+    recipe = config.recipe("authors-code")
+    return plan("tiny", pack, methods, shots, [0], recipe, TINY, "fp32", "cpu")
 
 
 def run_divided(cell: RunConfig, place: Place, seed: int) -> list[int]:
