@@ -42,7 +42,7 @@ def check_method(method: str, debug: bool) -> None:
     A few made episodes of the embedded glyphs, on the processor; seconds. The method's code is
     run: check the code of others before.
 
-    Example: repro method check examples/own-method/centroid_net.py:CentroidNet
+    Example: repro method check examples/own-method/class_means.py:ClassMeans
     """
     import os
     import sys

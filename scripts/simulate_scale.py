@@ -33,7 +33,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from repro import config, methods, paper, records
+from repro import config, paper, records
 from repro.bench import _peak_rss_mib
 from repro.cells import Place, plan
 from repro.data import prepare
@@ -42,17 +42,12 @@ from repro.episodes import Episode
 from repro.interrupts import StopRequest
 from repro.methods.base import Setting, SplitImages, StepResult
 from repro.progress import Silent
+from repro.rows import built_in
 
 BUDGET = (
     "smoke,pretrain=1,matching_net=1,matching_net_fce=1,meta_lstm_1shot=1,meta_lstm_5shot=1,"
     "n_validation_episode=2"
 )
-CLASSES = {
-    "nearest_neighbor": "NearestNeighbor",
-    "finetune": "Finetune",
-    "matching_net": "MatchingNet",
-    "meta_lstm": "MetaLSTM",
-}
 N_ANSWER = 5_000
 N_LEFT = 10  # cells that a run which is gone on with has still to do
 
@@ -88,11 +83,9 @@ def answers() -> list[Tensor]:
 
 def install() -> None:
     """Put :class:`NoOp` in the place of every method; worker processes do it by importing this."""
-    for module, name in CLASSES.items():
-        setattr(importlib.import_module(f"repro.methods.{module}"), name, NoOp)
-    for table in ("ROWS", "TRAINABLE"):
-        for name in getattr(methods, table, {}):
-            getattr(methods, table)[name] = NoOp
+    for method in paper.METHODS:
+        module, _, name = built_in(method).target.partition(":")
+        setattr(importlib.import_module(module), name, NoOp)
 
 
 @contextlib.contextmanager
