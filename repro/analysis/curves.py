@@ -98,7 +98,6 @@ def _panel(axes: Axes, record: Record, curve: Curve, color: str) -> None:
     axes.axhline(chance, color=style.MUTED, lw=0.9, ls=":")
     axes.xaxis.set_major_locator(MaxNLocator(3))
     axes.xaxis.set_major_formatter(FuncFormatter(_steps))
-    axes.set_xlim(left=0)
 
 
 def _draw(curves: dict[tuple[str, int], tuple[Record, Curve]]) -> Figure:
@@ -116,6 +115,8 @@ def _draw(curves: dict[tuple[str, int], tuple[Record, Curve]]) -> Figure:
                 _panel(axes, *curves[method, shot], colors[method])
             else:
                 axes.text(0.5, 0.5, "not run", transform=axes.transAxes, ha="center", va="center")
+        # Now that both shots are drawn: it ends the scaling of the axis that they share.
+        panels[0, column].set_xlim(left=0)
     for row, shot in enumerate(shots):
         panels[row, 0].set_ylabel(f"{shot}-shot accuracy")
         panels[row, 0].set_ylim(0, 1)

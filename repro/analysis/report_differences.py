@@ -23,6 +23,12 @@ SHORT = {
     "matching_net": "MN",
     "matching_net_fce": "MN FCE",
     "meta_lstm": "LSTM",
+    "proto_net": "ProtoNet",
+    "proto_net_wide": "Proto. wide",
+    "maml": "MAML",
+    "fomaml": "FOMAML",
+    "pretrained_cosine": "Cosine",
+    "pretrained_logistic": "Logistic",
 }
 MAX_SHORT = 12  # characters
 LEVEL = 0.05

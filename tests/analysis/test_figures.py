@@ -12,9 +12,11 @@ from matplotlib.patches import StepPatch
 
 from repro.analysis import bars, curves, differences, distributions, gates, table1
 from repro.analysis.paired import compare_paired
+from repro.analysis.report_differences import MAX_SHORT
 from repro.analysis.stats import accuracy_histogram
 from repro.errors import RecordError
 from repro.records import Record
+from repro.rows import BUILT_IN
 from tests.analysis.analysis_doubles import full_set, record, spread, write_gates
 
 
@@ -130,3 +132,27 @@ def test_differences_are_antisymmetric_and_those_of_the_paired_comparison(tmp_pa
     assert [t.get_fontweight() for t in panel.texts] == ["normal", "bold", "bold", "normal"]
     with pytest.raises(RecordError, match="two methods at one shot"):
         differences.plot_differences([ours], tmp_path)
+
+
+def test_a_training_is_drawn_to_its_end_beside_a_shorter_one_of_the_other_shot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = trained(tmp_path)
+    curve = (records[1].path / "metrics.jsonl").read_text()
+    longer = {"kind": "train", "step": 50_000, "loss": 1.0, "accuracy": 0.6}
+    (records[1].path / "metrics.jsonl").write_text(curve + json.dumps(longer) + "\n")
+    ends: list[float] = []
+
+    def saved(fig: object, path: Path) -> list[Path]:
+        ends.extend(axes.get_xlim()[1] for axes in fig.axes)  # type: ignore[attr-defined]
+        return []
+
+    monkeypatch.setattr("repro.analysis.style.save", saved)
+    curves.plot_curves(records, tmp_path)
+    assert len(ends) == 2 and min(ends) >= 50_000
+
+
+def test_rows_that_are_built_in_have_short_names_of_their_own() -> None:
+    names = [differences.short(name, row.title) for name, row in BUILT_IN.items()]
+    assert len(set(names)) == len(names)
+    assert all(len(name) <= MAX_SHORT for name in names)
