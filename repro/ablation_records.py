@@ -17,6 +17,7 @@ import numpy.typing as npt
 from repro import paper, storage
 from repro.config import NUMERICS_REVISION, RunConfig
 from repro.errors import RecordError
+from repro.records import fractions
 from repro.switches import trained_as
 
 SCHEMA = 1
@@ -166,9 +167,6 @@ def read(folder: Path) -> VariantRecord:
             raise ValueError(f"schema {content['schema']!r}, expected {SCHEMA}")
         if content["digests"]["record"] != _outcome_digest(content):
             raise ValueError("digests.record: the content was changed")
-        accuracy = np.asarray(content["accuracy"], dtype=np.float64)
-        if accuracy.ndim != 1 or not len(accuracy) or not ((accuracy >= 0) & (accuracy <= 1)).all():
-            raise ValueError("accuracy is not a list of fractions")
         config = dict(content["config"])
         for key in ("dataset", "method", "k_shot", "seed", "block", "base_name", "budget_name"):
             config[key]
@@ -177,7 +175,7 @@ def read(folder: Path) -> VariantRecord:
             label=str(content["label"]),
             config=config,
             digests={str(k): str(v) for k, v in content["digests"].items()},
-            accuracy=accuracy,
+            accuracy=fractions(content["accuracy"]),
             training=dict(content["training"]),
             numerics_revision=int(content["numerics_revision"]),
             commit=str(content["commit"]),

@@ -10,13 +10,13 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from safetensors.torch import load, save
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from repro import storage
 from repro.errors import RecordError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 KEPT = 2
 
@@ -40,16 +40,36 @@ def write(
     stem: str = "checkpoint",
 ) -> str:
     """Write a checkpoint atomically, keep the last two; returns the tensor file's digest."""
+    from safetensors.torch import save
+
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    digest = put(folder, step, content, extra, config_digest, stem)
+    for old in sorted(folder.glob(f"{stem}-*.json"))[:-KEPT]:
+        old.unlink(missing_ok=True)
+        old.with_suffix(".safetensors").unlink(missing_ok=True)
+    return digest
+
+
+def put(
+    folder: Path,
+    step: int,
+    content: bytes,
+    extra: dict[str, Any],
+    config_digest: str,
+    stem: str = "checkpoint",
+) -> str:
+    """As :func:`write` of what is a safetensors file already; no other checkpoint is removed."""
     path = folder / f"{stem}-{step:07d}.safetensors"
     storage.write_bytes(path, content)
     digest = storage.file_digest(path)
     header = {"schema": 1, "step": step, "config": config_digest, "sha256": digest, "extra": extra}
     storage.write_json(path.with_suffix(".json"), header)
-    for old in sorted(folder.glob(f"{stem}-*.json"))[:-KEPT]:
-        old.unlink(missing_ok=True)
-        old.with_suffix(".safetensors").unlink(missing_ok=True)
     return digest
+
+
+def newest(folder: Path, stem: str = "checkpoint") -> Path | None:
+    """The header of the last checkpoint, whole or not; None where there is none."""
+    return max(folder.glob(f"{stem}-*.json"), default=None)
 
 
 def read(header_path: Path, config_digest: str) -> Checkpoint:
@@ -76,6 +96,8 @@ def read(header_path: Path, config_digest: str) -> Checkpoint:
         raise RecordError(f"{path} cannot be read ({error.strerror})") from error
     if hashlib.sha256(content).hexdigest() != digest:
         raise RecordError(f"{path} is damaged: its bytes do not have the digest in its header")
+    from safetensors.torch import load
+
     try:
         return Checkpoint(step, load(content), extra, digest)
     except Exception as error:  # safetensors raises its own and several built-in types

@@ -6,7 +6,7 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from repro import ablation_records, records, storage
+from repro import ablation_records, checkpoints, records, storage
 from repro.config import NUMERICS_REVISION
 from repro.errors import RecordError
 
@@ -83,10 +83,10 @@ def _publish_training(root: Path, results: Path, record: records.Record) -> list
     if not record.unfinished:
         shutil.rmtree(target, ignore_errors=True)  # its end is in the record's own parameters
         return []
-    headers = sorted(source.glob("checkpoint-*.json"))
-    if not headers:
+    newest = checkpoints.newest(source)
+    if newest is None:
         return []
-    newest, tensors = headers[-1], headers[-1].with_suffix(".safetensors")
+    tensors = newest.with_suffix(".safetensors")
     if tensors.stat().st_size > MAX_PUBLISHED_CHECKPOINT:
         return []
     for path in (tensors, newest, source / "training.json", source / "metrics.jsonl"):
@@ -147,8 +147,8 @@ def restore(results: Path, root: Path, dataset: str) -> list[Path]:
         )
     for header in found:
         target = root / header.parent.relative_to(results)
-        newest = max((path.name for path in target.glob("checkpoint-*.json")), default="")
-        if newest < header.name:
+        newest = checkpoints.newest(target)
+        if newest is None or newest.name < header.name:
             # The header last: a checkpoint counts from then on.
             names = ("training.json", "metrics.jsonl", f"{header.stem}.safetensors", header.name)
             for name in names:
@@ -165,12 +165,11 @@ def _restore_finished(record: records.Record, root: Path) -> list[Path]:
     if training is None or told.get("digest") != training.digest:
         return []
     target = records.training_folder(root, training)
-    newest = max((path.name for path in target.glob("checkpoint-*.json")), default="")
-    if newest >= f"checkpoint-{training.n_step:07d}.json":
+    newest = checkpoints.newest(target)
+    if newest is not None and newest.name >= f"checkpoint-{training.n_step:07d}.json":
         return []
     model = (record.path / records.MODEL).read_bytes()
-    sha256 = hashlib.sha256(model).hexdigest()
-    if sha256 != record.digests.get("model"):
+    if hashlib.sha256(model).hexdigest() != record.digests.get("model"):
         raise RecordError(
             f"{record.path / records.MODEL} does not have the digest in its record; restore or "
             "delete it"
@@ -184,8 +183,5 @@ def _restore_finished(record: records.Record, root: Path) -> list[Path]:
     if training.recipe.parameters_tested == "best":
         ends = {"best": int(told["tested_step"]), **ends}
     for stem, step in ends.items():
-        path = target / f"{stem}-{step:07d}.safetensors"
-        storage.write_bytes(path, model)
-        header = {"schema": 1, "step": step, "config": training.digest, "sha256": sha256}
-        storage.write_json(path.with_suffix(".json"), {**header, "extra": extra})
+        checkpoints.put(target, step, model, extra, training.digest, stem)
     return [target]

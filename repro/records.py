@@ -165,6 +165,20 @@ def config_of(record: Record) -> RunConfig:
         raise RecordError(f"{record.path / 'record.json'}: damaged config ({error})") from error
 
 
+def write_order(name: str) -> int:
+    """When a file of a cell or training is copied elsewhere: what vouches for others comes later.
+
+    Tensors and predictions, then what a run goes on from, then headers of checkpoints, a record
+    last; so a kill in between leaves what a kill of the run itself would have left.
+    """
+    last = name.rpartition("/")[2]
+    if last == "record.json":
+        return 3
+    if last.startswith(("checkpoint-", "best-")) and last.endswith(".json"):
+        return 2
+    return 1 if last.endswith((".json", ".jsonl")) else 0
+
+
 def write_record(folder: Path, content: dict[str, Any], predictions: npt.NDArray[np.uint8]) -> None:
     """Write predictions, then the record: a record that is there is whole."""
     buffer = io.BytesIO()
@@ -194,9 +208,7 @@ def read_record(folder: Path) -> Record:
     try:
         if content["schema"] != SCHEMA:
             raise ValueError(f"schema {content['schema']!r}, expected {SCHEMA}")
-        accuracy = np.asarray(content["accuracy"], dtype=np.float64)
-        if accuracy.ndim != 1 or not len(accuracy) or not ((accuracy >= 0) & (accuracy <= 1)).all():
-            raise ValueError("accuracy is not a list of fractions")
+        accuracy = fractions(content["accuracy"])
         named = content["digests"].get("record")
         if named is not None and named != _outcome_digest(content):
             raise ValueError("digests.record: the content was changed")
@@ -227,6 +239,18 @@ def read_record(folder: Path) -> Record:
         raise RecordError(
             f"{path} is not a valid record (field {error}); delete it and run the cell again"
         ) from error
+
+
+def fractions(accuracy: Any) -> npt.NDArray[np.float64]:
+    """The accuracies of a record, ``[n_episode]``.
+
+    Raises:
+        ValueError, TypeError: they are none.
+    """
+    found = np.asarray(accuracy, dtype=np.float64)
+    if found.ndim != 1 or not len(found) or not ((found >= 0) & (found <= 1)).all():
+        raise ValueError("accuracy is not a list of fractions")
+    return found
 
 
 def finished(folder: Path, config: RunConfig) -> Record | None:

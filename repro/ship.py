@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from repro import storage
 from repro.errors import RecordError
+from repro.records import write_order
 from repro.training import METRICS
 
 # What a cell goes on from; the rest of its folder is what it writes.
@@ -61,21 +62,15 @@ class Watched:
 def apply(root: Path, changes: Changes) -> None:
     """Write and remove files below ``root``, each whole: the one place where they are written.
 
-    Curves and tensors go before the headers that vouch for them, a record comes last; so a kill
-    in between leaves what a kill of the task itself would have left.
+    What vouches for others comes after them (:func:`repro.records.write_order`).
 
     Raises:
         RecordError: a path that leaves ``root``. StorageError: the disk refuses.
     """
-
-    def order(name: str) -> tuple[bool, bool, str]:
-        path = PurePosixPath(name)
-        return path.name == "record.json", path.suffix == ".json", name
-
     for name in (*changes.written, *changes.removed):
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise RecordError(f"a worker sent a file {name!r} that is not below the runs folder")
-    for name in sorted(changes.written, key=order):
+    for name in sorted(changes.written, key=lambda name: (write_order(name), name)):
         storage.write_bytes(root / name, changes.written[name])
     for name in changes.removed:
         (root / name).unlink(missing_ok=True)

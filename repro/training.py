@@ -202,7 +202,7 @@ def so_far(config: TrainingConfig, folder: Path, tested: str | None = None) -> T
 
 def ended(config: TrainingConfig, folder: Path) -> bool:
     """Whether the newest checkpoint is of the last step; only its header is looked at."""
-    newest = max(folder.glob("checkpoint-*.json"), default=None)
+    newest = checkpoints.newest(folder)
     if newest is None:
         return False
     header = storage.read_json(newest)
@@ -216,7 +216,7 @@ def tested_digest(config: TrainingConfig, folder: Path) -> str:
         RecordError: it is missing or damaged.
     """
     stem = "best" if config.recipe.parameters_tested == "best" else "checkpoint"
-    newest = max(folder.glob(f"{stem}-*.json"), default=folder / f"{stem}-{config.n_step:07d}.json")
+    newest = checkpoints.newest(folder, stem) or folder / f"{stem}-{config.n_step:07d}.json"
     try:
         return str(storage.read_json(newest)["sha256"])
     except (KeyError, TypeError) as error:

@@ -29,7 +29,7 @@ from repro.progress import Silent
 from repro.provenance import command_line
 from repro.remote import lease, session, store
 from repro.remote.lease import Lease, Lost
-from repro.remote.mirror import Mirror, order, place_of
+from repro.remote.mirror import Mirror, place_of
 from repro.remote.store import Changed, Store
 from tests.remote_server import BUCKET, serving
 from tests.test_kills import tiny_cells
@@ -172,9 +172,11 @@ def test_a_push_that_breaks_off_anywhere_leaves_nothing_that_points_at_what_is_n
         with pytest.raises(StorageError, match="network is gone"):
             here.push(always)
         monkeypatch.setattr(Store, "put", honest)
-        sent = sorted(order(name) for name in here.store.listing())
+        sent = sorted(records.write_order(name) for name in here.store.listing())
         assert len(sent) == allowed
-        waiting = sorted(order(name) for name in names if f"d/{name}" not in here.store.listing())
+        waiting = sorted(
+            records.write_order(name) for name in names if f"d/{name}" not in here.store.listing()
+        )
         assert not sent or max(sent) <= min(waiting)
         # The next run, with what is known from disk alone, sends the rest and only that.
         assert Mirror(Store(here.store.url)).push(always) == len(names) - allowed

@@ -20,6 +20,7 @@ from pathlib import Path
 from repro import storage
 from repro.data.images import cache_folder
 from repro.errors import StorageError
+from repro.records import write_order
 from repro.remote import lease
 from repro.remote.store import LARGE, Changed, Found, Store, shown
 
@@ -58,16 +59,6 @@ def below(folders: Iterable[str]) -> Callable[[str], bool]:
     """Everything in some folders, themselves named relative to the mirror."""
     chosen = frozenset(folders)
     return lambda name: name.rpartition("/")[0] in chosen
-
-
-def order(name: str) -> int:
-    """When a file is sent: what is pointed at goes before what points at it."""
-    last = name.rpartition("/")[2]
-    if last == "record.json":
-        return 3
-    if last.startswith(("checkpoint-", "best-")) and last.endswith(".json"):
-        return 2
-    return 1 if last.endswith((".json", ".jsonl")) else 0
 
 
 class Mirror:
@@ -145,8 +136,8 @@ class Mirror:
                 if not missed:
                     return said
         raise StorageError(
-            f"{missed[0]} and {len(missed) - 1} more objects of {self.store.url} change all the "
-            "time; run the same command again"
+            f"{missed[0]} and {len(missed) - 1} more objects of {shown(self.store.url)} change all "
+            "the time; run the same command again"
         )
 
     def _pull(self, wanted: Callable[[str], bool], said: list[str]) -> list[str]:
@@ -235,7 +226,7 @@ class Mirror:
 
         def send(name: str) -> bool:
             folder = name.rpartition("/")[0]
-            if order(name) > 1 and (folder in torn or first.get(name) != now[name]):
+            if write_order(name) > 1 and (folder in torn or first.get(name) != now[name]):
                 return False  # next time, with what it points at
             ours()
             if not self._send(name, now[name], ours):
@@ -246,7 +237,7 @@ class Mirror:
         sent = 0
         with ThreadPoolExecutor(SENDERS) as pool:
             for rank in range(4):
-                sent += sum(pool.map(send, [n for n in changed if order(n) == rank]))
+                sent += sum(pool.map(send, [n for n in changed if write_order(n) == rank]))
         gone = [n for n, k in list(self._known.items()) if k.stamp is not None and n not in now]
         for name in gone:
             if not (self.folder / name).exists():
