@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import queue
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,9 @@ from repro.config import RunConfig
 from repro.errors import Interrupted, ReproError, from_os_error
 from repro.interrupts import StopRequest, stop_requests
 from repro.progress import Queued, Reporter
+from repro.units import Unit, Work, units
 
 POLL_S = 0.2
-
-# (place, reporter, stop, command) -> None; for a process of its own it has to be picklable
-Work = Callable[[Any, Reporter, StopRequest, str], object]
 
 
 @dataclass(frozen=True)
@@ -32,62 +30,6 @@ class Failure:
     task: str
     message: str
     exit_code: int
-
-
-# Seconds for a step of pre-training, in which Row.cost counts, and for a test episode, as
-# `repro bench` measured them: weights for the order of tasks and for the time left.
-STEP_S = 0.08
-EPISODE_S = {"finetune": 0.5, "meta_lstm": 0.16}
-OTHER_S = 0.02
-N_POINT = {"full": 42, "middle": 8, "small": 4}  # of fine-tune's grid
-
-
-@dataclass(frozen=True)
-class Unit:
-    """A training (shared by cells) or a cell; ``needs`` is the training it waits for."""
-
-    name: str
-    kind: str
-    config: RunConfig
-    needs: str | None
-    work: Work | None = None  # of another kind: what to do
-
-    @property
-    def title(self) -> str:
-        """The name for people."""
-        training = self.config.training()
-        if self.kind == "cell" or training is None:
-            return self.name
-        shot = f" {training.k_shot}-shot" if training.k_shot else ""
-        return f"train {training.training}{shot} seed {training.seed}"
-
-    @property
-    def weight(self) -> float:
-        """About how long it takes, in seconds of a machine that is nobody's."""
-        training = self.config.training()
-        if self.kind == "training" and training is not None:
-            return STEP_S * self.config.row.cost * training.n_step
-        return EPISODE_S.get(self.config.method, OTHER_S) * self.n_episode
-
-    @property
-    def n_episode(self) -> int:
-        """Episodes a cell is evaluated on, those of fine-tune's grid among them."""
-        return self._n_grid_episode + self.config.budget.n_test_episode
-
-    @property
-    def _n_grid_episode(self) -> int:
-        budget = self.config.budget
-        if self.config.method != "finetune":
-            return 0
-        return budget.n_grid_episode * N_POINT[budget.finetune_grid]
-
-    def share(self, label: str, done: int, total: int) -> float:
-        """How much of it is done, 0 to 1, when what ``label`` names is at ``done`` of ``total``."""
-        if self.kind == "training":
-            return done / total
-        before = 0 if ": grid" in label else self._n_grid_episode
-        n = self._n_grid_episode if ": grid" in label else self.config.budget.n_test_episode
-        return (before + n * done / total) / self.n_episode
 
 
 def default_jobs(n_cell: int) -> int:
@@ -111,40 +53,48 @@ def needed(cells: Sequence[RunConfig], runs: Path, all_of_them: bool) -> list[Pa
     return list(folders)
 
 
-def units(cells: Sequence[RunConfig]) -> list[Unit]:
-    """Trainings first, the longest first, each once; then the cells."""
-    trainings: dict[str, Unit] = {}
-    tasks = []
-    for config in cells:
-        training = config.training()
-        digest = training.digest if training else None
-        if training is not None and digest is not None and digest not in trainings:
-            trainings[digest] = Unit(digest, "training", config, None)
-        title = f"{config.method} {config.spec.k_shot}-shot seed {config.seed}"
-        tasks.append(Unit(title, "cell", config, digest))
-    return sorted(trainings.values(), key=lambda unit: unit.weight, reverse=True) + tasks
-
-
 def _work(task: Unit, place: Any, command: str, channel: Any) -> None:
     """The body of a worker process; what it has to say goes through the channel."""
     keep_large_buffers()
-    from repro.cells import run_cell, run_training
-
     with stop_requests() as stop:
         reporter = Queued(channel, stop, task.name)
         try:
-            if task.work is not None:
-                task.work(place, reporter, stop, command)
-            elif task.kind == "training":
-                run_training(task.config, place, reporter, stop)
-            else:
-                run_cell(task.config, place, reporter, stop, command)
+            _do(task, place, reporter, stop, command)
         except ReproError as error:
             channel.put(("failed", task.name, str(error), error.exit_code))
         except OSError as error:
             channel.put(("failed", task.name, str(from_os_error(error)), 1))
         else:
             channel.put(("done", task.name))
+
+
+def _do(task: Unit, place: Any, reporter: Reporter, stop: StopRequest, command: str) -> None:
+    from repro.cells import run_cell, run_training
+
+    if task.work is not None:
+        task.work(place, reporter, stop, command)
+    elif task.kind == "training":
+        run_training(task.config, place, reporter, stop)
+    else:
+        run_cell(task.config, place, reporter, stop, command)
+
+
+def unfinished(cells: Sequence[RunConfig], place: Any, reporter: Reporter) -> list[RunConfig]:
+    """The cells that are to be run; that there are none is told."""
+    found = list(cells)
+    if not place.force:
+        found = [c for c in cells if not records.finished(records.cell_folder(place.runs, c), c)]
+    if not found:
+        reporter.say("all cells are finished; --force runs them again")
+    return found
+
+
+def stopped(stop: StopRequest) -> Interrupted:
+    """What a run ends with that was asked to stop."""
+    return Interrupted(
+        "stopped; finished cells and checkpoints are saved, run the same command to go on",
+        stop.exit_code,
+    )
 
 
 def run(
@@ -162,30 +112,25 @@ def run(
     Raises:
         Interrupted: a stop was asked for; everything that ran has saved its state.
     """
-    if not place.force:
-        done = [records.finished(records.cell_folder(place.runs, c), c) for c in cells]
-        cells = [cell for cell, record in zip(cells, done, strict=True) if record is None]
-    if not cells:
-        reporter.say("all cells are finished; --force runs them again")
+    tasks = units(unfinished(cells, place, reporter))
+    if not tasks:
         return []
     if jobs <= 1:
-        return _run_here(cells, place, reporter, stop, command)
-    return _Pool(place, jobs, reporter, stop, command).run(units(cells))
+        here = [task for task in tasks if task.kind == "cell"]  # each trains what it needs
+        return _run_here(here, place, reporter, stop, command)
+    return _Pool(place, jobs, reporter, stop, command).run(tasks)
 
 
 def _run_here(
-    cells: Sequence[RunConfig], place: Any, reporter: Reporter, stop: StopRequest, command: str
+    tasks: Sequence[Unit], place: Any, reporter: Reporter, stop: StopRequest, command: str
 ) -> list[Failure]:
-    from repro.cells import run_cell
-
     failures, board = [], Board(reporter)
-    tasks = [unit for unit in units(cells) if unit.kind == "cell"]
     for unit in tasks:
         board.add(unit.name, unit.weight, is_cell=True)
     for unit in tasks:
         board.set(unit.name, "running")
         try:
-            run_cell(unit.config, place, reporter, stop, command)
+            _do(unit, place, reporter, stop, command)
             board.set(unit.name, "done")
         except Interrupted:
             raise
@@ -213,24 +158,15 @@ def run_works(
     Raises:
         Interrupted: as :func:`run`.
     """
-    if jobs > 1:
-        owners = [owner for _, _, owner, _ in works if owner is not None]
-        trainings = [task for task in units(owners) if task.kind == "training"]
-        tasks = []
-        for name, config, owner, work in works:
-            training = owner.training() if owner else None
-            needs = training.digest if training else None
-            tasks.append(Unit(name, "work", config, needs, work))
-        return _Pool(place, jobs, reporter, stop, command).run(trainings + tasks)
-    failures = []
-    for name, _, _, work in works:
-        try:
-            work(place, reporter, stop, command)
-        except Interrupted:
-            raise
-        except ReproError as error:
-            failures.append(Failure(name, str(error), error.exit_code))
-    return failures
+    tasks = []
+    for name, config, owner, work in works:
+        training = owner.training() if owner else None
+        tasks.append(Unit(name, "work", config, training.digest if training else None, work))
+    if jobs <= 1:
+        return _run_here(tasks, place, reporter, stop, command)
+    owners = [owner for _, _, owner, _ in works if owner is not None]
+    trainings = [task for task in units(owners) if task.kind == "training"]
+    return _Pool(place, jobs, reporter, stop, command).run(trainings + tasks)
 
 
 def _context() -> Any:
@@ -273,7 +209,7 @@ class _Pool:
         waiting = list(tasks)
         self.units = {task.name: task for task in tasks}
         for task in tasks:
-            self.board.add(task.name, task.weight, task.kind == "cell", task.needs)
+            self.board.add(task.name, task.weight, task.kind != "training", task.needs)
         told = False
         while waiting or self.running:
             if self.stop and not told:
@@ -288,10 +224,7 @@ class _Pool:
             self.board.tell()
         self.board.tell(now=True)
         if self.stop:
-            raise Interrupted(
-                "stopped; finished cells and checkpoints are saved, run the same command to go on",
-                self.stop.exit_code,
-            )
+            raise stopped(self.stop)
         return list(self.failures.values())
 
     def _start(self, waiting: list[Unit]) -> None:

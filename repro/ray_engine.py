@@ -19,8 +19,8 @@ from repro import evaluation, records, ship, training
 from repro.board import Board
 from repro.cells import Place
 from repro.config import RunConfig
-from repro.engine import Failure, Unit, units
-from repro.errors import Interrupted, ReproError
+from repro.engine import Failure, stopped, unfinished
+from repro.errors import ReproError
 from repro.interrupts import StopRequest
 from repro.locks import try_lock
 from repro.parts import PART_EPISODES, Divided, Part, kinds
@@ -30,6 +30,7 @@ from repro.ray_cluster import RayOptions, check_fits, cluster, slots
 from repro.ray_hub import start_hub
 from repro.ray_tasks import Task, folder_of, training_ended
 from repro.ray_worker import Job, Outcome, source_digest, work
+from repro.units import Unit, units
 
 POLL_S = 0.2
 LOOK_S = 5.0  # at the nodes of the cluster, and at locks of other processes
@@ -52,10 +53,8 @@ def run(
         Interrupted: a stop was asked for; everything that ran has saved its state.
         UsageError, ClusterError: the cluster cannot be used.
     """
-    if not place.force:
-        cells = [c for c in cells if not records.finished(records.cell_folder(place.runs, c), c)]
+    cells = unfinished(cells, place, reporter)
     if not cells:
-        reporter.say("all cells are finished; --force runs them again")
         return []
     with cluster(options) as ray:
         driver = _Driver(ray, cells, place, options, reporter, stop, command, part_episodes)
@@ -146,10 +145,7 @@ class _Driver:
             self.board.tell()
         self.board.tell(now=True)
         if self.stop:
-            raise Interrupted(
-                "stopped; finished cells and checkpoints are saved, run the same command to go on",
-                self.stop.exit_code,
-            )
+            raise stopped(self.stop)
         return list(self.failures.values())
 
     def release(self) -> None:

@@ -9,9 +9,9 @@ from filelock import FileLock
 
 from repro import records, training
 from repro.config import RunConfig
-from repro.engine import Unit
 from repro.errors import RecordError
 from repro.parts import Divided
+from repro.units import Unit
 
 
 @dataclass

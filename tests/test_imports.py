@@ -22,6 +22,7 @@ LAYERS = [
     {"storage", "seeding"},
     {"rows"},
     {"config"},
+    {"units"},
     {"switches"},
     {"data", "episodes", "records", "ablation_records", "checkpoints"},
     {"publishing"},

@@ -13,12 +13,12 @@ from repro.board import Board
 from repro.cells import Place, plan, run_cell, run_training
 from repro.cli import cli
 from repro.config import RunConfig
-from repro.engine import units
 from repro.errors import RecordError, UsageError
 from repro.interrupts import StopRequest
 from repro.parts import Divided, kinds, run_part
 from repro.progress import ConsoleReporter, Silent, Tally
 from repro.ray_cluster import RayOptions, cluster
+from repro.units import units
 from tests.conftest import TINY
 from tests.test_kills import assert_same
 
