@@ -12,15 +12,17 @@ from repro.cli_bench import bench
 from repro.cli_compare import compare, power
 from repro.cli_data import data, doctor, episodes
 from repro.cli_fetch import fetch_data
-from repro.cli_method import method
-from repro.cli_report import report
-from repro.cli_results import (
-    check,
+from repro.cli_figures import (
     plot_curves,
     plot_differences,
     plot_distributions,
     plot_gates,
     plot_table,
+)
+from repro.cli_method import method
+from repro.cli_report import report
+from repro.cli_results import (
+    check,
     publish,
     restore,
     table,

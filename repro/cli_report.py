@@ -8,7 +8,7 @@ import click
 
 from repro import storage
 from repro.cli_data import episodes
-from repro.cli_results import RESULTS, _chosen, _figure_folder, source_options
+from repro.cli_results import RESULTS, chosen_records, figure_folder, source_options
 from repro.errors import UsageError
 
 
@@ -36,8 +36,8 @@ def report(
     from repro.data import load_split
     from repro.data.images import cache_folder
 
-    chosen, name = _chosen(dataset, source, runs, recipe, budget, seed)
-    target = output or _figure_folder(None, runs, dataset, name) / "report.html"
+    chosen, name = chosen_records(dataset, source, runs, recipe, budget, seed)
+    target = output or figure_folder(None, runs, dataset, name) / "report.html"
     split = None
     if images:
         refuse_committed(target, dataset)

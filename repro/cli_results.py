@@ -69,10 +69,11 @@ def read_source(dataset: str, source: str | None, runs: Path) -> tuple[list[reco
     )
 
 
-def _chosen(
+def chosen_records(
     dataset: str, source: str | None, runs: Path, recipe: str, budget: str | None,
     seed: int | None = None, all_seeds: bool = False,
 ) -> tuple[list[records.Record], str]:  # fmt: skip
+    """One record of each cell, or all its seeds; and whether they are ``runs`` or ``results``."""
     found, name = read_source(dataset, source, runs)
     select = table1.select_seeds if all_seeds else table1.select_records
     chosen = select(found, recipe, budget, seed)
@@ -85,7 +86,8 @@ def _chosen(
     return chosen, name
 
 
-def _figure_folder(output: Path | None, runs: Path, dataset: str, source: str) -> Path:
+def figure_folder(output: Path | None, runs: Path, dataset: str, source: str) -> Path:
+    """Where figures of the records go that are from ``runs`` or ``results``."""
     if output is not None:
         return output
     if source != "runs":
@@ -113,7 +115,7 @@ def table(
 
     Example: repro table --dataset mini-imagenet --from results --format markdown
     """
-    chosen, _ = _chosen(dataset, source, runs, recipe, budget, seed, all_seeds=True)
+    chosen, _ = chosen_records(dataset, source, runs, recipe, budget, seed, all_seeds=True)
     click.echo(table1.build(chosen, dataset, margin / 100).format(style))
 
 
@@ -171,101 +173,3 @@ def restore(dataset: str, runs: Path, source: Path) -> None:
     """
     for folder in publishing.restore(source, runs, dataset):
         click.echo(str(folder))
-
-
-_output = click.option("--output", type=click.Path(path_type=Path), help="Folder of the figures.")
-
-
-@click.command("plot-gates")
-@source_options
-@_output
-def plot_gates(
-    dataset: str, source: str | None, runs: Path, recipe: str, budget: str | None,
-    output: Path | None,
-) -> None:  # fmt: skip
-    """Draw Figure 3: input and forget gates of the meta-LSTM, and give them as numbers.
-
-    Example: repro plot-gates --dataset glyphs
-    """
-    from repro.analysis import gate_numbers, gates
-
-    chosen, name = _chosen(dataset, source, runs, recipe, budget)
-    click.echo(gates.summary(chosen))
-    click.echo(gate_numbers.text(gate_numbers.numbers(gates.read_gates(chosen))))
-    for path in gates.plot_gates(chosen, _figure_folder(output, runs, dataset, name)):
-        click.echo(str(path))
-
-
-@click.command("plot-curves")
-@source_options
-@_output
-def plot_curves(
-    dataset: str, source: str | None, runs: Path, recipe: str, budget: str | None,
-    output: Path | None,
-) -> None:  # fmt: skip
-    """Draw training and validation curves of every method.
-
-    Example: repro plot-curves --dataset glyphs
-    """
-    from repro.analysis import curves
-
-    chosen, name = _chosen(dataset, source, runs, recipe, budget)
-    for path in curves.plot_curves(chosen, _figure_folder(output, runs, dataset, name)):
-        click.echo(str(path))
-
-
-@click.command("plot-table")
-@source_options
-@_output
-def plot_table(
-    dataset: str, source: str | None, runs: Path, recipe: str, budget: str | None,
-    output: Path | None,
-) -> None:  # fmt: skip
-    """Draw reported against measured accuracies with their intervals.
-
-    Example: repro plot-table --dataset glyphs
-    """
-    from repro.analysis import bars
-
-    chosen, name = _chosen(dataset, source, runs, recipe, budget, all_seeds=True)
-    found = table1.build(chosen, dataset)
-    for path in bars.plot_table(found, _figure_folder(output, runs, dataset, name)):
-        click.echo(str(path))
-
-
-@click.command("plot-distributions")
-@source_options
-@_output
-def plot_distributions(
-    dataset: str, source: str | None, runs: Path, recipe: str, budget: str | None,
-    output: Path | None,
-) -> None:  # fmt: skip
-    """Draw how many episodes had which accuracy, a histogram per method and shot.
-
-    Example: repro plot-distributions --dataset glyphs
-    """
-    from repro.analysis import distributions
-
-    chosen, name = _chosen(dataset, source, runs, recipe, budget)
-    folder = _figure_folder(output, runs, dataset, name)
-    for path in distributions.plot_distributions(chosen, folder):
-        click.echo(str(path))
-
-
-@click.command("plot-differences")
-@source_options
-@_output
-def plot_differences(
-    dataset: str, source: str | None, runs: Path, recipe: str, budget: str | None,
-    output: Path | None,
-) -> None:  # fmt: skip
-    """Draw the matrix of paired differences between methods.
-
-    Example: repro plot-differences --dataset glyphs
-    """
-    from repro.analysis import differences
-
-    chosen, name = _chosen(dataset, source, runs, recipe, budget)
-    folder = _figure_folder(output, runs, dataset, name)
-    for path in differences.plot_differences(chosen, folder):
-        click.echo(str(path))

@@ -10,13 +10,15 @@ from typing import Any
 import click
 
 from repro.allocator import keep_large_buffers
-from repro.cli_options import FolderOrUrl, engine_options
-from repro.cli_results import (
+from repro.cli_figures import (
     plot_curves,
     plot_differences,
     plot_distributions,
     plot_gates,
     plot_table,
+)
+from repro.cli_options import FolderOrUrl, engine_options
+from repro.cli_results import (
     table,
 )
 from repro.cli_work import method_option, numbers, rows_named, run_cells, run_options

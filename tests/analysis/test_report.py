@@ -252,7 +252,7 @@ def test_a_page_that_could_be_committed_does_not_depend_on_the_cache(
     (tmp_path / "cache" / "packs" / "glyphs-0" / "pack.json").touch()
     monkeypatch.setenv("REPRO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(repro.data, "load_split", lambda *_: split_of([made]))
-    monkeypatch.setattr("repro.cli_report._chosen", lambda *_: ([made], "results"))
+    monkeypatch.setattr("repro.cli_report.chosen_records", lambda *_: ([made], "results"))
     subprocess.run(["git", "init", "-q", str(tmp_path / "repository")], check=True)
     for folder, n_picture in (("repository", 0), ("elsewhere", 8)):
         target = tmp_path / folder / "report.html"

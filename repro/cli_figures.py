@@ -1,0 +1,91 @@
+"""Commands that draw the figures of chosen records."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import click
+
+from repro.analysis import table1
+from repro.cli_results import chosen_records, figure_folder, source_options
+from repro.records import Record
+
+# (records, data set as asked for, folder) -> files
+Draw = Callable[[Sequence[Record], str, Path], list[Path]]
+
+
+def _command(draw: Draw, all_seeds: bool = False) -> click.Command:
+    """``plot_x`` as ``repro plot-x``: what it draws of the chosen records, told by their paths."""
+
+    @click.command(draw.__name__.replace("_", "-"), help=inspect.getdoc(draw))
+    @source_options
+    @click.option("--output", type=click.Path(path_type=Path), help="Folder of the figures.")
+    def command(
+        dataset: str, source: str | None, runs: Path, recipe: str, budget: str | None,
+        output: Path | None,
+    ) -> None:  # fmt: skip
+        chosen, name = chosen_records(dataset, source, runs, recipe, budget, all_seeds=all_seeds)
+        for path in draw(chosen, dataset, figure_folder(output, runs, dataset, name)):
+            click.echo(str(path))
+
+    return command
+
+
+@_command
+def plot_gates(chosen: Sequence[Record], _: str, folder: Path) -> list[Path]:
+    """Draw Figure 3: input and forget gates of the meta-LSTM, and give them as numbers.
+
+    Example: repro plot-gates --dataset glyphs
+    """
+    from repro.analysis import gate_numbers, gates
+
+    click.echo(gates.summary(chosen))
+    click.echo(gate_numbers.text(gate_numbers.numbers(gates.read_gates(chosen))))
+    return gates.plot_gates(chosen, folder)
+
+
+@_command
+def plot_curves(chosen: Sequence[Record], _: str, folder: Path) -> list[Path]:
+    """Draw training and validation curves of every method.
+
+    Example: repro plot-curves --dataset glyphs
+    """
+    from repro.analysis import curves
+
+    return curves.plot_curves(chosen, folder)
+
+
+@functools.partial(_command, all_seeds=True)
+def plot_table(chosen: Sequence[Record], dataset: str, folder: Path) -> list[Path]:
+    """Draw reported against measured accuracies with their intervals.
+
+    Example: repro plot-table --dataset glyphs
+    """
+    from repro.analysis import bars
+
+    return bars.plot_table(table1.build(chosen, dataset), folder)
+
+
+@_command
+def plot_distributions(chosen: Sequence[Record], _: str, folder: Path) -> list[Path]:
+    """Draw how many episodes had which accuracy, a histogram per method and shot.
+
+    Example: repro plot-distributions --dataset glyphs
+    """
+    from repro.analysis import distributions
+
+    return distributions.plot_distributions(chosen, folder)
+
+
+@_command
+def plot_differences(chosen: Sequence[Record], _: str, folder: Path) -> list[Path]:
+    """Draw the matrix of paired differences between methods.
+
+    Example: repro plot-differences --dataset glyphs
+    """
+    from repro.analysis import differences
+
+    return differences.plot_differences(chosen, folder)
