@@ -18,7 +18,7 @@ import torch
 from repro import ablation_records as variants
 from repro import checkpoints, config, storage
 from repro.ablation_records import EPISODE_SEED, Variant, VariantRecord
-from repro.cells import Place, build_row, run_training
+from repro.cells import Place, build_row, grid_episodes, run_training, training_summary
 from repro.config import RunConfig
 from repro.data.images import ImageSplit, open_pack
 from repro.engine import Failure, run_works
@@ -169,14 +169,10 @@ def run_variant(
         tested = {"config": variant.digest, "checkpoint": trained.digest if trained else ""}
         selection = None
         if isinstance(method, Finetune):
-            sampler = EpisodeSampler(
-                split.class_rows, "val", variant.config.spec, variant.config.episode_seed,
-                variant.config.recipe.episode_classes,
-            )  # fmt: skip
             selection = choose(
                 method, grid(variant.config.budget.finetune_grid),
-                sampler.first(variant.config.budget.n_grid_episode), images, folder, tested,
-                reporter, "grid", stop, place.force,
+                grid_episodes(variant.config, split), images, folder, tested, reporter, "grid",
+                stop, place.force,
             )  # fmt: skip
         partial = Partial(folder / "test.partial", storage.digest(tested))
         if place.force:
@@ -194,7 +190,10 @@ def run_variant(
                     "checkpoint": trained.digest if trained else "",
                 },
                 "accuracy": accuracies(predictions, episodes).tolist(),
-                "training": _training_summary(variant, trained),
+                "training": {
+                    **training_summary(variant.owner.training(), trained),
+                    "retrained": variant.retrained,
+                },
                 "selection": selection,
                 **provenance(place.device, place.threads, command),
                 "started_at": started.isoformat(timespec="seconds"),
@@ -216,22 +215,6 @@ def _described(variant: Variant, n_class: int) -> dict[str, Any]:
         "n_class": n_class,
         # Episodes that share out one permutation of the classes: the unit of every error.
         "block": 1 if independent else max(1, n_class // variant.config.spec.n_way),
-    }
-
-
-def _training_summary(variant: Variant, trained: Trained | None) -> dict[str, Any]:
-    training = variant.owner.training()
-    if training is None or trained is None:
-        return {"n_step": 0, "retrained": False}
-    return {
-        "name": training.training,
-        "k_shot": training.k_shot,
-        "n_step": training.n_step,
-        "reached_step": trained.reached,
-        "tested_step": trained.step,
-        "digest": training.digest,
-        "retrained": variant.retrained,
-        "wall_s": round(trained.wall_s, 3),
     }
 
 

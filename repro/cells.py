@@ -263,7 +263,7 @@ def run_cell(
                 "checkpoint": checkpoint,
             },
             "accuracy": accuracies(predictions, episodes).tolist(),
-            "training": _training_summary(training, trained),
+            "training": training_summary(training, trained),
             "selection": selection,
             "earlier_tests": earlier,
             **provenance(place.device, place.threads, command),
@@ -276,7 +276,8 @@ def run_cell(
         return records.read_record(folder)
 
 
-def _training_summary(training: TrainingConfig | None, trained: Trained | None) -> dict[str, Any]:
+def training_summary(training: TrainingConfig | None, trained: Trained | None) -> dict[str, Any]:
+    """What a record says of the training that it tests."""
     if training is None or trained is None:
         return {"n_step": 0}
     return {

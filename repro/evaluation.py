@@ -67,9 +67,13 @@ def accuracies(
     predictions: npt.NDArray[np.uint8], episodes: Sequence[Episode]
 ) -> npt.NDArray[np.float64]:
     """Share of correct queries per episode, ``[n_episode]``."""
-    labels = np.stack([episode.query_labels for episode in episodes])
-    share: npt.NDArray[np.float64] = (predictions == labels).mean(1, dtype=np.float64)
-    return share
+    rows = zip(predictions, episodes, strict=True)
+    return np.array([_share(row, episode) for row, episode in rows], dtype=np.float64)
+
+
+def _share(predicted: npt.NDArray[np.uint8], episode: Episode) -> float:
+    # Per episode: stacking labels costs more than the counting, and progress asks each time.
+    return int(np.count_nonzero(predicted == episode.query_labels)) / len(predicted)
 
 
 def evaluate(
@@ -116,7 +120,7 @@ def evaluate(
         for offset, (episode, found) in enumerate(zip(group, scores, strict=True)):
             predictions[place + offset] = _labels(found, episode, task)
         for row, episode in zip(predictions[place:done], group, strict=True):
-            correct += int(np.count_nonzero(row == episode.query_labels)) / len(row)
+            correct += _share(row, episode)
         if partial is not None:
             partial.save(predictions[:done])
         reporter.report(task, done, len(episodes), f"accuracy {correct / done:.1%}")

@@ -37,6 +37,19 @@ class BatchNormStatistics:
         twin.variance.copy_(self.variance)
         return twin
 
+    def state(self, name: str = "") -> dict[str, Tensor]:
+        """Both as entries of a method's state; ``name`` tells several statistics apart."""
+        return {_entry("mean", name): self.mean, _entry("variance", name): self.variance}
+
+    def load_state(self, state: dict[str, Tensor], name: str = "") -> None:
+        """Take over what :meth:`state` gave."""
+        self.mean.copy_(state[_entry("mean", name)])
+        self.variance.copy_(state[_entry("variance", name)])
+
+
+def _entry(what: str, name: str) -> str:
+    return f"{what}.{name}" if name else what
+
 
 def conv_block(
     x: Tensor,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import shutil
 import tempfile
 import time
@@ -78,10 +77,7 @@ class Outcome:
 @functools.cache
 def source_digest() -> str:
     """Of the package's Python files: the same code has to run everywhere."""
-    home, summed = Path(provenance.__file__).parent, hashlib.sha256()
-    for path in sorted(home.rglob("*.py")):
-        summed.update(path.relative_to(home).as_posix().encode() + b"\0" + path.read_bytes())
-    return summed.hexdigest()
+    return storage.code_digest(Path(provenance.__file__).parent)
 
 
 class _Remote:
@@ -154,17 +150,18 @@ def work(job: Job, files: dict[str, bytes], shared: dict[str, bytes], hub: Any) 
         return Outcome("stopped")
     with contextlib.ExitStack() as stack:
         runs: Path | None = None
+        state, message, exit_code, rows = "done", "", 0, None
         try:
             pack = _pack(job.pack, hub)
             runs = stack.enter_context(_scratch())
             apply(runs, Changes({**shared, **files}))
-            state, message, exit_code, rows = _run(job, runs, pack, remote, stop)
+            rows = _run(job, runs, pack, remote, stop)
         except Interrupted:
-            state, message, exit_code, rows = "stopped", "", 0, None
+            state = "stopped"
         except ReproError as error:
-            state, message, exit_code, rows = "failed", str(error), error.exit_code, None
+            state, message, exit_code = "failed", str(error), error.exit_code
         except OSError as error:
-            state, message, exit_code, rows = "failed", str(from_os_error(error)), 1, None
+            state, message, exit_code = "failed", str(from_os_error(error)), 1
         changes = remote.watched.changes(all_of_it=True) if remote.watched else None
         remote.listen(wait=True)  # nothing of this task comes after its outcome
         if runs is not None:
@@ -174,17 +171,18 @@ def work(job: Job, files: dict[str, bytes], shared: dict[str, bytes], hub: Any) 
 
 def _run(
     job: Job, runs: Path, pack: Path, remote: _Remote, stop: StopRequest
-) -> tuple[str, str, int, npt.NDArray[np.uint8] | None]:
+) -> npt.NDArray[np.uint8] | None:
+    """Do the job; the rows of a part, nothing else."""
     from repro import evaluation, training
 
     training.CHECKPOINT_INTERVAL_S, training.CHECKPOINT_COST = job.settings[:2]
     evaluation.SAVE_INTERVAL_S, evaluation.SAVE_COST = job.settings[2:]
     place = Place(runs, pack, job.threads, job.device, job.force and job.kind == "cell")
-    needed, rows = job.config.training(), None
+    needed = job.config.training()
     if job.kind == "part":
         assert job.part is not None
-        rows = run_part(job.config, place, job.part, remote, stop)
-    elif job.kind == "training":
+        return run_part(job.config, place, job.part, remote, stop)
+    if job.kind == "training":
         assert needed is not None
         folder = records.training_folder(runs, needed)
         remote.watched = Watched(runs, [folder])
@@ -193,7 +191,7 @@ def _run(
         folder = records.cell_folder(runs, job.config)
         remote.watched = Watched(runs, [folder])
         run_cell(job.config, place, remote, stop, job.command)
-    return "done", "", 0, rows
+    return None
 
 
 def _pack(name: str, hub: Any) -> Path:

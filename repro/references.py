@@ -53,7 +53,8 @@ _WORDS = {
 }
 
 
-def _by_shot(k_shot: int) -> int:
+def by_shot(k_shot: int) -> int:
+    """Which of the two published shots a shot takes its settings from."""
     return 1 if k_shot < MAX_SHOT else 5
 
 
@@ -62,7 +63,7 @@ def _maml(method: str, k_shot: int) -> dict[str, Any]:
         "meta_gradient": "second-order" if method == "maml" else "first-order",
         "inner_steps": MAML_INNER_STEPS,
         "test_steps": MAML_TEST_STEPS,
-        "meta_batch": MAML_META_BATCH[_by_shot(k_shot)],
+        "meta_batch": MAML_META_BATCH[by_shot(k_shot)],
         "query_batch_norm": "transductive",
     }
 
@@ -76,7 +77,7 @@ def settings(method: str, k_shot: int, n_way: int = N_WAY) -> dict[str, Any]:
     if method in ("proto_net", "proto_net_wide"):
         wide = method == "proto_net_wide"
         return {
-            "train_n_way": PROTO_NET_N_WAY[_by_shot(k_shot)] if wide else n_way,
+            "train_n_way": PROTO_NET_N_WAY[by_shot(k_shot)] if wide else n_way,
             "lr": PROTO_NET_LR,
             "halved_every": PROTO_NET_HALVED_EVERY,
         }
@@ -99,7 +100,7 @@ def protocol(method: str, k_shot: int) -> dict[str, Any]:
     those of 5 and of 25 queries an episode), and the statistics of that batch normalise it.
     """
     if method in ("proto_net", "proto_net_wide"):
-        return {"train_n_way": PROTO_NET_N_WAY[_by_shot(k_shot)], "n_query": N_QUERY}
+        return {"train_n_way": PROTO_NET_N_WAY[by_shot(k_shot)], "n_query": N_QUERY}
     if method in ("maml", "fomaml"):
         return {**_maml(method, k_shot), "n_query": k_shot}
     return {}

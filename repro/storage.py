@@ -24,6 +24,15 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
+def code_digest(folder: Path) -> str:
+    """SHA-256 over all Python files below a folder: their names and contents."""
+    summed = hashlib.sha256()
+    for file in sorted(folder.rglob("*.py")):
+        name, content = file.relative_to(folder).as_posix().encode(), file.read_bytes()
+        summed.update(b"%d %s %d " % (len(name), name, len(content)) + content)
+    return summed.hexdigest()
+
+
 def file_digest(path: Path) -> str:
     """SHA-256 (64 hex digits) of a file's bytes."""
     with path.open("rb") as file:

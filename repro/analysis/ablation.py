@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -158,7 +158,7 @@ def summarise(records: Sequence[VariantRecord]) -> Ablation:
     made = [_effect(label, base, tested, block) for label, tested in by_label.items()]
     effects = [effect for effect in made if effect is not None]
     adjusted = holm([effect.p for effect in effects])
-    effects = [_with_holm(e, p) for e, p in zip(effects, adjusted, strict=True)]
+    effects = [replace(e, p_holm=p) for e, p in zip(effects, adjusted, strict=True)]
     # What costs no training first, then by size.
     effects.sort(key=lambda e: (e.retrained, -e.effect, e.label))
     pooled, df = _pooled([base, *by_label.values()])
@@ -243,10 +243,6 @@ def _effect(
         reached_step=tuple(tested[seed].reached_step for seed in seeds),
         n_step=tuple(tested[seed].n_step for seed in seeds),
     )
-
-
-def _with_holm(effect: Effect, p: float) -> Effect:
-    return Effect(**{**vars(effect), "p_holm": p})
 
 
 def read_summary(path: Path) -> Ablation:

@@ -12,6 +12,7 @@ from repro.errors import unknown
 from repro.rows import BUILT_IN
 
 FORMATS = ("text", "markdown", "json")
+SEED_ROW = "base, another seed"  # of the charts
 HEADER = ("switch", "accuracy", "effect", "p", "p Holm", "seeds", "seed SD", "training")
 
 

@@ -12,13 +12,12 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from repro.analysis import style
 from repro.analysis.ablation import Ablation, Effect
-from repro.analysis.ablation_formats import effect_text, title
+from repro.analysis.ablation_formats import SEED_ROW, effect_text, title
 from repro.analysis.formats import percent
 from repro.analysis.seeds import BOTH
 from repro.errors import RecordError
 
 BAND = "#E9EDF2"
-SEED_ROW = "base, another seed"
 
 
 def _row(axes: Axes, effect: Effect, y: int, color: str) -> None:

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from repro.analysis.ablation import Ablation
-from repro.analysis.ablation_formats import HEADER, effect_text, notes, rows, title
+from repro.analysis.ablation_formats import HEADER, SEED_ROW, effect_text, notes, rows, title
 from repro.analysis.formats import percent
 from repro.analysis.report_charts import WIDTH
 from repro.analysis.svg import Frame, element
 
 _ROW = 34.0  # height of a switch's row, px
-SEED_ROW = "base, another seed"
 
 
 @dataclass(frozen=True)

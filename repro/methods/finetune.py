@@ -51,8 +51,7 @@ class Finetune:
         body = Conv4(paper.BASELINE_FILTERS, 0, self.setting.image_size).n_param
         self._body = state["params"][:body].to(self.setting.device)
         self._statistics = BatchNormStatistics(paper.BASELINE_FILTERS, self._body)
-        self._statistics.mean.copy_(state["mean"])
-        self._statistics.variance.copy_(state["variance"])
+        self._statistics.load_state(state)
 
     def _head(self) -> Tensor:
         stream = words(self.setting.seed, Stream.FINETUNE_HEAD, self.head_index)

@@ -46,7 +46,7 @@ class MAML:
     @property
     def meta_batch(self) -> int:
         """Episodes of a training step."""
-        return references.MAML_META_BATCH[1 if self.setting.k_shot < paper.MAX_SHOT else 5]
+        return references.MAML_META_BATCH[references.by_shot(self.setting.k_shot)]
 
     def _logits(self, params: Tensor, batch: Tensor) -> Tensor:
         with self.setting.autocast():

@@ -136,7 +136,7 @@ class MatchingNet:
         if self.context_adam is not None:
             found |= self.context_adam.state()
         for name, statistics in self.statistics.items():
-            found |= {f"mean.{name}": statistics.mean, f"variance.{name}": statistics.variance}
+            found |= statistics.state(name)
         return found
 
     def load_state(self, state: dict[str, Tensor]) -> None:
@@ -145,8 +145,7 @@ class MatchingNet:
         if self.context_adam is not None:
             self.context_adam.load_state(state)
         for name, statistics in self.statistics.items():
-            statistics.mean.copy_(state[f"mean.{name}"])
-            statistics.variance.copy_(state[f"variance.{name}"])
+            statistics.load_state(state, name)
 
 
 class MatchingNetFCE(MatchingNet):

@@ -74,14 +74,9 @@ class NearestNeighbor:
 
     def state(self) -> dict[str, Tensor]:
         """Parameters, running statistics, optimizer."""
-        return {
-            **self.adam.state(),
-            "mean": self.statistics.mean,
-            "variance": self.statistics.variance,
-        }
+        return {**self.adam.state(), **self.statistics.state()}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Take over a state of pre-training."""
         self.adam.load_state(state)
-        self.statistics.mean.copy_(state["mean"])
-        self.statistics.variance.copy_(state["variance"])
+        self.statistics.load_state(state)

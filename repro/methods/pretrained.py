@@ -68,8 +68,7 @@ class Pretrained:
         """Take over a state of pre-training; its last layer is dropped."""
         self._body = state["params"].detach()[: self.learner.n_param].to(self.setting.device)
         self._statistics = BatchNormStatistics(paper.BASELINE_FILTERS, self._body)
-        self._statistics.mean.copy_(state["mean"])
-        self._statistics.variance.copy_(state["variance"])
+        self._statistics.load_state(state)
 
     def _embed(self, batch: Tensor) -> Tensor:
         with torch.no_grad(), self.setting.autocast():

@@ -54,7 +54,7 @@ class ProtoNet:
 
     def _spec(self) -> EpisodeSpec:
         setting, wide = self.setting, self.train_n_way
-        n_way = wide[1 if setting.k_shot < paper.MAX_SHOT else 5] if wide else setting.n_way
+        n_way = wide[references.by_shot(setting.k_shot)] if wide else setting.n_way
         # A small data set may have fewer classes; it has no published number to be held against.
         return EpisodeSpec(min(n_way, setting.n_class), setting.k_shot)
 
@@ -97,17 +97,12 @@ class ProtoNet:
 
     def state(self) -> dict[str, Tensor]:
         """Parameters, running statistics, optimizer."""
-        return {
-            **self.adam.state(),
-            "mean": self.statistics.mean,
-            "variance": self.statistics.variance,
-        }
+        return {**self.adam.state(), **self.statistics.state()}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Take over a state of training."""
         self.adam.load_state(state)
-        self.statistics.mean.copy_(state["mean"])
-        self.statistics.variance.copy_(state["variance"])
+        self.statistics.load_state(state)
 
 
 class ProtoNetWide(ProtoNet):

@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from repro import paper
+from repro import paper, storage
 from repro.config import BUDGETS, Recipe
 from repro.errors import MethodError, UsageError, unknown
 from repro.methods.base import Setting, Trainable
@@ -148,12 +148,7 @@ def package_digest(loaded: type) -> str:
     path = Path(own)
     if not module.__package__ or path.suffix != ".py":
         return hashlib.sha256(path.read_bytes()).hexdigest()
-    digest = hashlib.sha256()
-    for file in sorted(path.parent.rglob("*.py")):
-        name = file.relative_to(path.parent).as_posix().encode()
-        content = file.read_bytes()
-        digest.update(b"%d %s %d " % (len(name), name, len(content)) + content)
-    return digest.hexdigest()
+    return storage.code_digest(path.parent)
 
 
 def _load_file(source: Source) -> type:
