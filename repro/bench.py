@@ -119,7 +119,7 @@ def _measure(request: Request) -> dict[str, Any]:
         began = time.perf_counter()
         run()
         seconds.append((time.perf_counter() - began) * scale)
-    return {"seconds": seconds, "n_image": n_image, "flop": flop, "rss_mib": _peak_rss_mib()}
+    return {"seconds": seconds, "n_image": n_image, "flop": flop, "rss_mib": peak_rss_mib()}
 
 
 def _peaks() -> dict[str, Any]:
@@ -143,7 +143,7 @@ def _best(call: Callable[[], Any], repeats: int = 8) -> float:
     return min(times)
 
 
-def _peak_rss_mib() -> float:
+def peak_rss_mib() -> float:
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(float(x.split()[1]) for x in lines if x.startswith("VmHWM")) / 1024

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, get_args, get_type_hints
+from typing import Any
 
 from repro import paper, references, storage
-from repro.errors import UsageError, unknown
-from repro.rows import BUILT_IN, PRETRAIN, TRAIN_SHOTS, Row, built_in
+from repro.errors import UsageError
+from repro.presets import BUDGETS, RECIPES, Budget, Recipe, budget, recipe
+from repro.rows import PRETRAIN, TRAIN_SHOTS, Row, built_in
 
 # Raised when a change of the code moves numbers; records of another revision are not mixed.
 NUMERICS_REVISION = 1
 
-T = TypeVar("T", "Recipe", "Budget")
+__all__ = [
+    "BUDGETS", "NUMERICS_REVISION", "RECIPES", "Budget", "EpisodeSpec", "Recipe", "RunConfig",
+    "TrainingConfig", "budget", "recipe",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -31,219 +34,6 @@ class EpisodeSpec:
                 f"an episode needs n_way >= 2, k_shot >= 1 and n_query >= 1, not "
                 f"{self.n_way}, {self.k_shot}, {self.n_query}"
             )
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """The switches by which the paper, the authors' code and the public port differ.
-
-    The defaults are the preset ``authors-code``.
-    """
-
-    name: str = "authors-code"
-    # Every network
-    gamma_init: Literal["uniform", "one"] = "uniform"
-    pixels: Literal["unit", "imagenet"] = "unit"
-    augmentation: Literal["none", "port"] = "none"
-    eval_resize: Literal["none", "96-crop-84"] = "none"
-    episode_classes: Literal["permutation", "independent"] = "permutation"
-    parameters_tested: Literal["last", "best"] = "last"
-    # Nearest neighbour
-    neighbor_features: Literal["trained", "pixels"] = "trained"
-    # Meta-LSTM
-    gradient_over_batch: bool = True
-    gate_recurrence: Literal["logit", "gate"] = "logit"
-    passes_5shot: int = 8
-    lstm_init: Literal["0.01", "inv-sqrt-hidden"] = "0.01"
-    forget_bias_high: float = 5.0  # b_F uniform in [4, forget_bias_high]
-    query_batch_norm: Literal["running", "query", "support"] = "running"
-    meta_gradient: Literal["first-order", "second-order"] = "first-order"
-    theta_0: Literal["learned", "random"] = "learned"
-    gates: Literal["learned", "constant"] = "learned"
-    # Matching Networks
-    matching_scores: Literal["sum", "softmax"] = "sum"
-    matching_train_shot: Literal["five", "task"] = "five"
-    matching_double_step: bool = True
-    fce_read: Literal["sum", "softmax"] = "sum"
-    fce_backward: Literal["reversed", "aligned"] = "reversed"
-    fce_init: Literal["zero", "inv-sqrt-hidden"] = "zero"
-    fce_clip: Literal["attention", "both"] = "attention"
-
-    def __post_init__(self) -> None:
-        for name, hint in get_type_hints(Recipe).items():
-            value = getattr(self, name)
-            if get_args(hint) and value not in get_args(hint):
-                raise unknown(f"value of switch {name}", str(value), map(str, get_args(hint)))
-            if hint is bool and not isinstance(value, bool):
-                raise UsageError(f"switch {name} is true or false, not {value!r}")
-        if self.passes_5shot < 1:
-            raise UsageError(f"switch passes_5shot is at least 1, not {self.passes_5shot}")
-
-
-RECIPES = {
-    "authors-code": Recipe(),
-    "paper": Recipe(
-        name="paper",
-        gradient_over_batch=False,
-        gate_recurrence="gate",
-        passes_5shot=5,
-        parameters_tested="best",
-        matching_scores="softmax",
-        matching_train_shot="task",
-        matching_double_step=False,
-        fce_read="softmax",
-        fce_backward="aligned",
-        fce_init="inv-sqrt-hidden",
-        fce_clip="both",
-    ),
-    # Concerns the meta-LSTM only.
-    "port": Recipe(
-        name="port",
-        pixels="imagenet",
-        augmentation="port",
-        eval_resize="96-crop-84",
-        episode_classes="independent",
-        parameters_tested="best",
-        lstm_init="inv-sqrt-hidden",
-        forget_bias_high=6.0,
-    ),
-}
-
-
-def recipe(text: str) -> Recipe:
-    """A recipe from ``NAME[,switch=value...]``, for instance ``authors-code,passes_5shot=5``.
-
-    Raises:
-        UsageError: an unknown preset, switch or value; the near miss is suggested.
-    """
-    name, *changes = (part.strip() for part in text.split(","))
-    if name not in RECIPES:
-        raise unknown("recipe", name, RECIPES)
-    return _override(RECIPES[name], "switch", changes, text)
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How much is trained and tested."""
-
-    name: str
-    n_test_episode: int
-    n_validation_episode: int
-    n_grid_episode: int  # meta-validation episodes of the fine-tune grid
-    finetune_grid: Literal["full", "middle", "small"]
-    validate_every: int  # training steps
-    pretrain: int  # training steps
-    matching_net: int  # training episodes, like the following
-    matching_net_fce: int
-    meta_lstm_1shot: int
-    meta_lstm_5shot: int
-    own: tuple[tuple[str, int], ...] = ()  # training steps asked for, of rows without a field
-
-    def __post_init__(self) -> None:
-        for field, hint in get_type_hints(Budget).items():
-            value = getattr(self, field)
-            if hint is int and (not isinstance(value, int) or value < 1):
-                raise UsageError(f"budget {field} is a whole number from 1, not {value!r}")
-        if self.finetune_grid not in ("full", "middle", "small"):
-            raise unknown("finetune_grid", self.finetune_grid, ("full", "middle", "small"))
-
-    def n_step(self, row: Row, k_shot: int) -> int:
-        """Training steps of a row's training, for training episodes of this shot.
-
-        Raises:
-            UsageError: the row says nothing about this budget.
-        """
-        asked, presets = dict(self.own), dict(row.n_step)
-        if row.name in asked:
-            return asked[row.name]
-        if presets:
-            preset = self.name.removesuffix("-custom")
-            if preset not in presets:
-                raise UsageError(
-                    f"{row.name} says nothing about training steps in the budget {preset}; give "
-                    f"them, for instance --budget {preset},{row.name}=500"
-                )
-            return presets[preset]
-        field = str(row.training)
-        if field == "meta_lstm":
-            field += "_1shot" if k_shot < paper.MAX_SHOT else "_5shot"
-        return int(getattr(self, field))
-
-    def described(self) -> dict[str, Any]:
-        """As records show it; ``own`` is there where it says something."""
-        content = dataclasses.asdict(self)
-        own = dict(content.pop("own"))
-        return {**content, "own": own} if own else content
-
-
-BUDGETS = {
-    "smoke": Budget("smoke", 60, 20, 10, "small", 100, 400, 300, 200, 250, 250),
-    "quick": Budget("quick", 600, 50, 20, "middle", 250, 1500, 1500, 800, 1200, 1200),
-    "paper": Budget(
-        "paper",
-        n_test_episode=paper.N_TEST_EPISODE,
-        n_validation_episode=paper.N_VALIDATION_EPISODE,
-        n_grid_episode=paper.N_VALIDATION_EPISODE,
-        finetune_grid="full",
-        validate_every=1000,
-        pretrain=30_000,
-        matching_net=75_000,
-        matching_net_fce=75_000,
-        meta_lstm_1shot=75_000,
-        meta_lstm_5shot=50_000,
-    ),
-}
-
-
-def budget(text: str, rows: Iterable[Row] = ()) -> Budget:
-    """A budget from ``NAME[,field=number...]``, for instance ``quick,pretrain=2500``.
-
-    Args:
-        rows: whose training steps may be given by their names, beside those with a field.
-    Raises:
-        UsageError: an unknown name, field or value.
-    """
-    name, *changes = (part.strip() for part in text.split(","))
-    if name not in BUDGETS:
-        raise unknown("budget", name, BUDGETS)
-    others = {row.name for row in (*BUILT_IN.values(), *rows) if row.n_step}
-    mine = [change for change in changes if change.partition("=")[0].strip() in others]
-    found = _override(
-        BUDGETS[name], "budget field", [c for c in changes if c not in mine], text, others
-    )
-    if not mine:
-        return found
-    own = []
-    for change in mine:
-        field, _, value = (part.strip() for part in change.partition("="))
-        if not value.isdecimal() or int(value) < 1:
-            raise UsageError(f"budget {field} is a whole number from 1, not {value!r}")
-        own.append((field, int(value)))
-    return dataclasses.replace(found, name=f"{name}-custom", own=tuple(sorted(own)))
-
-
-def _override(
-    base: T, kind: str, changes: list[str], text: str, others: Iterable[str] = ()
-) -> T:  # fmt: skip
-    hints: dict[str, Any] = get_type_hints(type(base))
-    hints = {key: hint for key, hint in hints.items() if key not in ("name", "own")}
-    values: dict[str, Any] = {}
-    for change in changes:
-        field, equals, value = (part.strip() for part in change.partition("="))
-        if not equals:
-            raise UsageError(f"expected {kind} as name=value in {text!r}, got {change!r}")
-        if field not in hints:
-            raise unknown(kind, field, (*hints, *others))
-        try:
-            if hints[field] is bool:
-                values[field] = {"true": True, "false": False}[value.lower()]
-            else:
-                values[field] = hints[field](value) if hints[field] in (int, float) else value
-        except (KeyError, ValueError):
-            raise UsageError(f"{kind} {field} cannot be {value!r}") from None
-    if not values:
-        return base
-    return dataclasses.replace(base, name=f"{base.name}-custom", **values)
 
 
 @dataclass(frozen=True)

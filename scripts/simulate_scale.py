@@ -34,7 +34,7 @@ import torch
 from torch import Tensor
 
 from repro import config, paper, records
-from repro.bench import _peak_rss_mib
+from repro.bench import peak_rss_mib
 from repro.cells import Place, plan
 from repro.data import prepare
 from repro.engine import run
@@ -112,12 +112,12 @@ def simulate(runs: Path, n_seed: int, n_episode: int, jobs: int) -> dict[str, An
                  config.recipe("authors-code"), budget, "fp32", "cpu")  # fmt: skip
     place = Place(runs, pack, 1, "cpu")
     found: dict[str, Any] = {"cells": len(cells), "episodes": n_episode, "jobs": jobs}
-    found["rss_before_mib"] = round(_peak_rss_mib())
+    found["rss_before_mib"] = round(peak_rss_mib())
     with timed("run", found):
         assert run(cells, place, jobs, Silent(), StopRequest(), "simulate") == []
     found["per_cell_ms"] = round(1000 * found["run_s"] / len(cells), 1)
     found["per_cell_cpu_ms"] = round(1000 * found["run_cpu_s"] / len(cells), 1)
-    found["rss_driver_mib"] = round(_peak_rss_mib())
+    found["rss_driver_mib"] = round(peak_rss_mib())
     for cell in random.Random(0).sample(cells, min(N_LEFT, len(cells))):
         shutil.rmtree(records.cell_folder(runs, cell))
     with timed("resume_with_10_left", found):
@@ -133,7 +133,7 @@ def simulate(runs: Path, n_seed: int, n_episode: int, jobs: int) -> dict[str, An
         page = report.render(table1.select_records(read, "authors-code"), "glyphs")
     found["records"] = len(read)
     found["table_bytes"], found["report_bytes"] = len(text.encode()), len(page.encode())
-    found["rss_all_mib"] = round(_peak_rss_mib())
+    found["rss_all_mib"] = round(peak_rss_mib())
     return found
 
 

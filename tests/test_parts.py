@@ -15,10 +15,11 @@ from repro.cli import cli
 from repro.config import RunConfig
 from repro.errors import RecordError, UsageError
 from repro.interrupts import StopRequest
+from repro.methods.finetune import grid
 from repro.parts import Divided, kinds, run_part
 from repro.progress import ConsoleReporter, Silent, Tally
 from repro.ray_cluster import RayOptions, cluster
-from repro.units import units
+from repro.units import N_POINT, units
 from tests.conftest import TINY
 from tests.test_kills import assert_same
 
@@ -172,6 +173,7 @@ def test_units_have_names_of_their_own_and_trainings_come_once(tiny_pack: Path) 
     found = units(cells)
     assert len({unit.name for unit in found}) == len(found) == 9
     assert [unit.kind for unit in found] == 3 * ["training"] + 6 * ["cell"]
+    assert {name: len(grid(name)) for name in N_POINT} == N_POINT
     assert found[3].share(": grid", 4, 4) == found[3].share(": test", 0, 6) == 12 / 18
 
 

@@ -15,25 +15,23 @@ import importlib.metadata
 import importlib.util
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from repro import paper, storage
-from repro.config import BUDGETS, Recipe
 from repro.errors import MethodError, UsageError, unknown
 from repro.methods.base import Setting, Trainable
+from repro.methods.described import described
 from repro.methods.guard import guarded
 from repro.rows import (
     BUILT_IN,
     PRETRAIN,
     PRETRAIN_TARGET,
-    TRAIN_SHOTS,
     Row,
     Source,
     built_in,
-    pretrain_switches,
 )
 
 PLUG_INS = "repro.methods"
@@ -122,7 +120,7 @@ def from_file(word: str) -> Row:
             f"the method {word} cannot be read ({error.strerror}); give an existing file and class"
         ) from error
     source = Source(f"{path.name}:{name}", "", digest, str(path.resolve()))
-    return _described(_load_file(source), source, None)
+    return described(_load_file(source), source, None)
 
 
 def _installed(entry: importlib.metadata.EntryPoint) -> Row:
@@ -136,7 +134,7 @@ def _installed(entry: importlib.metadata.EntryPoint) -> Row:
     if not isinstance(loaded, type):
         raise MethodError(f"{told} is not a class; see repro.methods.base.Method")
     source = Source(f"{loaded.__module__}:{loaded.__qualname__}", package, package_digest(loaded))
-    return _described(loaded, source, entry.name)
+    return described(loaded, source, entry.name)
 
 
 def package_digest(loaded: type) -> str:
@@ -192,86 +190,6 @@ def _load_file(source: Source) -> type:
             f"{', '.join(classes) or 'none'})"
         )
     return found
-
-
-def _described(loaded: type, source: Source, entry_name: str | None) -> Row:
-    """The row that a class's attributes describe."""
-    told = f"the method {source.target}"
-    given = {
-        word: getattr(loaded, word)
-        for word in ("name", "title", "training", "n_step", "train_shot", "switches",
-                     "transductive")
-        if hasattr(loaded, word)
-    }  # fmt: skip
-    name = given.get("name", entry_name or _snake(source.class_name))
-    if entry_name is not None and name != entry_name:
-        raise MethodError(f"{told} calls itself {name!r}, its entry point {entry_name!r}")
-    if name in BUILT_IN:
-        raise MethodError(
-            f"{told} is called {name}, as a row that is built in; give it another name"
-        )
-    learns = callable(getattr(loaded, "train_step", None))
-    training = given.get("training", "own" if learns else None)
-    if training not in ("own", PRETRAIN, None):
-        raise MethodError(
-            f"{told} has training = {training!r}; it is 'own', 'pretrain' (shared with the "
-            "baselines) or None"
-        )
-    # What else it needs may be made in its __init__: the guard looks at the instance.
-    wanted = ["predict", *(["train_step"] if training == "own" else ())]
-    missing = [word for word in wanted if not callable(getattr(loaded, word, None))]
-    if missing:
-        raise MethodError(
-            f"{told} is not a method: it has no {', '.join(missing)}; see "
-            f"repro.methods.base.{'Trainable' if training == 'own' else 'Method'}"
-        )
-    train_shot, switches = given.get("train_shot", "task"), given.get("switches")
-    if train_shot not in TRAIN_SHOTS:
-        raise MethodError(f"{told} has train_shot = {train_shot!r}, not one of {TRAIN_SHOTS}")
-    own = training == "own"
-    try:
-        row = Row(
-            name=str(name),
-            title=str(given.get("title", str(name).replace("_", " ").capitalize())),
-            target=source.target,
-            training=str(name) if own else training,
-            train_shot=train_shot if training != PRETRAIN else "none",
-            switches=_switches(switches) if own else pretrain_switches(),
-            n_step=_steps(given.get("n_step")) if own else (),
-            transductive=bool(given.get("transductive", False)),
-            source=source,
-        )
-    except UsageError as error:
-        raise MethodError(f"{told}: {error}") from error
-    return row
-
-
-def _snake(name: str) -> str:
-    """``NearestMean`` as ``nearest_mean``."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
-
-
-def _steps(given: Any) -> tuple[tuple[str, int], ...]:
-    """Steps by budget from a number or a mapping; as many as a Matching Network where untold."""
-    default = {name: budget.matching_net for name, budget in BUDGETS.items()}
-    if given is None:
-        return tuple(default.items())
-    if isinstance(given, Mapping):
-        for name in given:
-            if name not in BUDGETS:
-                raise unknown("budget in n_step", str(name), BUDGETS)
-        return tuple({**default, **given}.items())
-    return tuple(dict.fromkeys(default, given).items())
-
-
-def _switches(given: Any) -> tuple[str, ...] | None:
-    if given is None:
-        return None
-    known = set(Recipe.__dataclass_fields__) - {"name"}
-    for name in given:
-        if name not in known:
-            raise unknown("switch", str(name), known)
-    return tuple(given)
 
 
 def build(row: Row, setting: Setting) -> Any:

@@ -11,6 +11,7 @@ import pytest
 
 import repro
 from repro import storage
+from tests.installing import install
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "plug-in"
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -18,16 +19,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder into which pip installed the example, from a copy of its sources."""
-    folder = tmp_path_factory.mktemp("plug-in")
-    shutil.copytree(EXAMPLE, folder / "source")
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation",
-         "--no-index", "--disable-pip-version-check", "--target", folder / "site",
-         folder / "source"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return folder / "site"
+    return install(EXAMPLE, tmp_path_factory.mktemp("plug-in"))
 
 
 @pytest.fixture

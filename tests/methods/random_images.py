@@ -1,6 +1,7 @@
 """Small random images and episodes of them, for tests of methods."""
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from repro.config import EpisodeSpec, Recipe
@@ -49,6 +50,19 @@ def mixed(drawn: Episode, other: Episode) -> Episode:
         drawn.seed,
         drawn.index,
     )
+
+
+def conv4_layers() -> list[torch.nn.Module]:
+    """The four blocks of 64 filters as ordinary layers."""
+    layers: list[torch.nn.Module] = []
+    for n_input in (3, 64, 64, 64):
+        layers += [
+            torch.nn.Conv2d(n_input, 64, 3, padding=1),
+            torch.nn.BatchNorm2d(64, eps=1e-3, momentum=0.1),
+            torch.nn.ReLU(),
+            torch.nn.MaxPool2d(2),
+        ]
+    return layers
 
 
 def initial(learner: Conv4) -> Tensor:

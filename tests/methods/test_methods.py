@@ -4,48 +4,32 @@ import numpy as np
 import pytest
 import torch
 
-from repro.config import EpisodeSpec, Recipe
-from repro.data.images import ImageSplit
-from repro.episodes import Episode, EpisodeSampler
-from repro.methods.base import Setting, SplitImages, Trainable
+from repro.config import Recipe
+from repro.episodes import Episode
+from repro.methods.base import SplitImages, Trainable
 from repro.methods.finetune import Finetune, grid
 from repro.methods.meta_lstm import inner_schedule
 from repro.methods.nearest_neighbor import NearestNeighbor
 from repro.methods.registry import build_training
 from repro.rows import BUILT_IN
-from repro.seeding import Stream, words
+from tests.methods import random_images
 
-N_CLASS, PER_CLASS, SIZE = 6, 30, 16
 # One row of each training.
 TRAINABLE = sorted({row.training: row.name for row in BUILT_IN.values() if row.training}.values())
-ROWS = tuple((i * PER_CLASS, PER_CLASS) for i in range(N_CLASS))
-
-
-def split() -> ImageSplit:
-    n = N_CLASS * PER_CLASS
-    pixels = words(0, Stream.GLYPHS).raw(n * SIZE * SIZE * 3).astype(np.uint8)
-    ids = tuple(f"c{i}" for i in range(N_CLASS))
-    return ImageSplit("toy", "train", pixels.reshape(n, SIZE, SIZE, 3), ids, ROWS, "0" * 64)
-
-
-def setting(k_shot: int, recipe: Recipe | None = None) -> Setting:
-    return Setting(SIZE, N_CLASS, 5, k_shot, recipe or Recipe(), seed=0)
-
-
-def episode(k_shot: int, index: int = 0) -> Episode:
-    return EpisodeSampler(ROWS, "val", EpisodeSpec(k_shot=k_shot), 0)[index]
 
 
 def build(name: str, k_shot: int = 5) -> tuple[Trainable, SplitImages]:
-    made = setting(k_shot)
-    return build_training(BUILT_IN[name], made), SplitImages(split(), made)
+    made = random_images.setting(k_shot)
+    return build_training(BUILT_IN[name], made), random_images.images(made)
 
 
 def test_nearest_neighbor_equals_brute_force() -> None:
-    made = setting(5, Recipe(neighbor_features="pixels"))
-    images, drawn = SplitImages(split(), made), episode(5)
+    made = random_images.setting(5, Recipe(neighbor_features="pixels"))
+    images, drawn = random_images.images(made), random_images.episode(5)
     predicted = NearestNeighbor(made).predict(drawn, images).argmax(1)
-    flat = split().images.reshape(N_CLASS * PER_CLASS, -1).astype(np.float64)
+    flat = images.split.images.reshape(random_images.N_CLASS * random_images.PER_CLASS, -1).astype(
+        np.float64
+    )
     for place, row in enumerate(drawn.query):
         similarity = [
             flat[row] @ flat[s] / np.linalg.norm(flat[row]) / np.linalg.norm(flat[s])
@@ -84,9 +68,9 @@ def test_training_goes_on_from_a_state_with_the_same_bits(name: str) -> None:
 def test_an_inductive_prediction_does_not_depend_on_other_queries_or_episodes() -> None:
     method, images = build("meta_lstm")
     method.train_step(images, 0)
-    drawn = episode(5)
+    drawn = random_images.episode(5)
     alone = method.predict(drawn, images)
-    method.predict(episode(5, 1), images)
+    method.predict(random_images.episode(5, 1), images)
     assert torch.equal(method.predict(drawn, images), alone)
     swapped = Episode(
         drawn.class_indices,
@@ -98,7 +82,7 @@ def test_an_inductive_prediction_does_not_depend_on_other_queries_or_episodes() 
     )
     actual = method.predict(swapped, images).view(5, 15, 5).flip(1).reshape(75, 5)
     torch.testing.assert_close(actual, alone, rtol=0, atol=1e-5)
-    other = episode(5, 1).query_rows.copy()
+    other = random_images.episode(5, 1).query_rows.copy()
     other[0, 0] = drawn.query_rows[0, 0]
     mixed = Episode(
         drawn.class_indices, drawn.support_rows, drawn.support_order, other, 0, drawn.index
@@ -122,21 +106,14 @@ def test_finetune_equals_sgd_on_an_ordinary_module_and_leaves_no_trace() -> None
     pretrained, images = build("nearest_neighbor")
     for step in range(2):
         pretrained.train_step(images, step)
-    method = Finetune(setting(5))
+    method = Finetune(random_images.setting(5))
     method.load_state(pretrained.state())
-    method.choice, drawn = (0.05, 0.1), episode(5)
+    method.choice, drawn = (0.05, 0.1), random_images.episode(5)
     actual = method.predict(drawn, images)
     assert torch.equal(method.predict(drawn, images), actual)
     learner = method.learner
     parts = iter(learner.split(torch.cat([method._body, method._head()])))
-    layers: list[torch.nn.Module] = []
-    for n_input in (3, 64, 64, 64):
-        layers += [
-            torch.nn.Conv2d(n_input, 64, 3, padding=1),
-            torch.nn.BatchNorm2d(64, eps=1e-3, momentum=0.1),
-            torch.nn.ReLU(),
-            torch.nn.MaxPool2d(2),
-        ]
+    layers = random_images.conv4_layers()
     model = torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(64, 5))
     with torch.no_grad():
         for parameter in model.parameters():

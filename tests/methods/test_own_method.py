@@ -3,7 +3,6 @@
 import json
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from click.testing import CliRunner, Result
 from repro import records
 from repro.analysis import table1
 from repro.cli import cli
+from tests.installing import install
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "own-method"
 BUDGET = ("--budget", "smoke,n_test_episode=8,n_validation_episode=3,validate_every=4,"
@@ -26,16 +26,7 @@ SLOW = 4  # steps before which the training below is stopped
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder into which pip installed the example, from a copy of its sources."""
-    folder = tmp_path_factory.mktemp("own-method")
-    shutil.copytree(EXAMPLE, folder / "source")
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation",
-         "--no-index", "--disable-pip-version-check", "--target", folder / "site",
-         folder / "source"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return folder / "site"
+    return install(EXAMPLE, tmp_path_factory.mktemp("own-method"))
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import torch
 
 from repro.methods.proto_net import ProtoNet, ProtoNetWide, prototype_scores
 from repro.seeding import Stream, words
-from tests.methods.random_images import N_CLASS, SIZE, episode, images, mixed, setting
+from tests.methods.random_images import N_CLASS, SIZE, conv4_layers, episode, images, mixed, setting
 
 
 def test_scores_are_a_softmax_over_squared_distances_to_class_means() -> None:
@@ -28,15 +28,7 @@ def test_scores_are_a_softmax_over_squared_distances_to_class_means() -> None:
 
 def module(method: ProtoNet) -> torch.nn.Sequential:
     """The same network as ordinary layers."""
-    layers: list[torch.nn.Module] = []
-    for n_input in (3, 64, 64, 64):
-        layers += [
-            torch.nn.Conv2d(n_input, 64, 3, padding=1),
-            torch.nn.BatchNorm2d(64, eps=1e-3, momentum=0.1),
-            torch.nn.ReLU(),
-            torch.nn.MaxPool2d(2),
-        ]
-    model = torch.nn.Sequential(*layers, torch.nn.Flatten())
+    model = torch.nn.Sequential(*conv4_layers(), torch.nn.Flatten())
     parts = method.learner.split(method.params.detach())
     with torch.no_grad():
         for parameter, part in zip(model.parameters(), parts, strict=True):
