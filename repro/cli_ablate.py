@@ -11,7 +11,7 @@ import click
 from repro import ablation_records, paper, publishing, records
 from repro.analysis.ablation_formats import FORMATS
 from repro.cli_results import FIGURES, RESULTS
-from repro.cli_work import rows_named, run_cells, run_options
+from repro.cli_work import k_shot_option, rows_named, run_cells, run_options
 from repro.errors import RecordError, UsageError
 
 if TYPE_CHECKING:
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--method", default="meta_lstm", show_default=True, help="A row, or FILE.py:CLASS.")
-@click.option("--k-shot", type=click.IntRange(min=1), default=5, show_default=True,
-              help="The task's shot.")  # fmt: skip
+@k_shot_option
 @click.option("--switches", default="all", show_default=True, metavar="LIST",
               help="all, no-training or a,b=value.")  # fmt: skip
 @functools.partial(run_options, recipe="--base", files=False)

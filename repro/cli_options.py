@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -14,6 +14,13 @@ from repro.ray_cluster import RayOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 RUNS = Path("runs")
+
+
+def with_options(function: Any, options: Sequence[Callable[[Any], Any]]) -> Any:
+    """The function with click's options, shown in their order."""
+    for option in reversed(options):
+        function = option(function)
+    return function
 
 
 class FolderOrUrl(click.ParamType[Path | str]):
@@ -102,11 +109,8 @@ def selection_options(function: F) -> F:
         click.option("--split-file", type=click.Path(path_type=Path), help="Your own split."),
         click.option("--image-size", type=click.IntRange(min=1), help="Pixels a side."),
     ]  # fmt: skip
-    decorated: Any = call
-    for option in reversed(options):
-        decorated = option(decorated)
-    found: F = decorated
-    return found
+    decorated: F = with_options(call, options)
+    return decorated
 
 
 def engine_options(function: F) -> F:
@@ -136,8 +140,5 @@ def engine_options(function: F) -> F:
         click.option("--gpus-per-cell", type=click.FloatRange(min=0),
                      metavar="N", help="On Ray.  [default: 0]"),
     ]  # fmt: skip
-    decorated: Any = call
-    for option in reversed(options):
-        decorated = option(decorated)
-    found: F = decorated
-    return found
+    decorated: F = with_options(call, options)
+    return decorated

@@ -16,7 +16,7 @@ from repro import publishing, records
 from repro.analysis import check as checks
 from repro.analysis import table1
 from repro.analysis.verdicts import MARGIN
-from repro.cli_options import RUNS, reads_mirror, runs_option
+from repro.cli_options import RUNS, reads_mirror, runs_option, with_options
 from repro.errors import RecordError
 
 margin_option = click.option(
@@ -38,9 +38,8 @@ def source_options(function: F) -> F:
         click.option("--budget", help="Budget; by default the largest of each cell."),
     ]  # fmt: skip
     function = runs_option("read")(function)
-    for option in reversed(options):
-        function = option(function)
-    return function
+    decorated: F = with_options(function, options)
+    return decorated
 
 
 def read_source(dataset: str, source: str | None, runs: Path) -> tuple[list[records.Record], str]:

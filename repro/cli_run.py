@@ -21,7 +21,15 @@ from repro.cli_options import FolderOrUrl, engine_options
 from repro.cli_results import (
     table,
 )
-from repro.cli_work import method_option, numbers, rows_named, run_cells, run_options
+from repro.cli_work import (
+    k_shot_option,
+    method_option,
+    numbers,
+    rows_named,
+    run_cells,
+    run_options,
+    threads_option,
+)
 from repro.errors import RecordError
 
 
@@ -72,12 +80,8 @@ def reproduce(
 
 @click.command()
 @click.argument("method")
-@click.option(
-    "--k-shot", type=click.IntRange(min=1), default=5, show_default=True, help="The task's shot."
-)
-@click.option(
-    "--threads", type=click.IntRange(min=1), help="Threads of the processor; all by default."
-)
+@k_shot_option
+@threads_option
 @run_options
 def train(
     method: str, k_shot: int, threads: int | None, files: tuple[str, ...], **options: Any
@@ -93,15 +97,11 @@ def train(
 
 @click.command()
 @click.argument("method")
-@click.option(
-    "--k-shot", type=click.IntRange(min=1), default=5, show_default=True, help="The task's shot."
-)
+@k_shot_option
 @click.option(
     "--trained-k-shot", type=click.IntRange(min=1), help="Shot it was trained for, when another."
 )
-@click.option(
-    "--threads", type=click.IntRange(min=1), help="Threads of the processor; all by default."
-)
+@threads_option
 @click.option(
     "--unfinished", is_flag=True, help="Test the training as far as it got; not comparable."
 )

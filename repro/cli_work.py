@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from repro.allocator import keep_large_buffers
-from repro.cli_options import runs_option, selection_options
+from repro.cli_options import runs_option, selection_options, with_options
 from repro.errors import from_os_error
 
 if TYPE_CHECKING:
@@ -54,6 +54,12 @@ def _debug(_ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
         os.environ["REPRO_DEBUG"] = "1"  # workers inherit it
 
 
+k_shot_option = click.option(
+    "--k-shot", type=click.IntRange(min=1), default=5, show_default=True, help="The task's shot."
+)
+threads_option = click.option(
+    "--threads", type=click.IntRange(min=1), help="Threads of the processor; all by default."
+)
 method_option = click.option(
     "--method", "files", multiple=True, metavar="FILE.py:CLASS",
     help="A method of your own; repeatable.",
@@ -95,9 +101,8 @@ def run_options(function: F, recipe: str = "--recipe", files: bool = True) -> F:
                      help="Write everything there; outlives the terminal."),
     ]  # fmt: skip
     function = runs_option("drive")(selection_options(function))
-    for option in reversed(options):
-        function = option(function)
-    return function
+    decorated: F = with_options(function, options)
+    return decorated
 
 
 def numbers(text: str, name: str) -> list[int]:
