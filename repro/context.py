@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from repro import paper
 from repro.config import Recipe
@@ -47,14 +48,22 @@ class FullContext(nn.Module):
         Args:
             features: f'(x) ``[n_query, n_feature]``. support: g ``[n_support, n_feature]``.
         """
+        # An LSTM cell whose products are made where their inputs change: those of f'(x) once, and
+        # a read that all queries share as one row. A third of the arithmetic of nn.LSTMCell.
+        lstm = self.attention
+        of_features, of_read = lstm.weight_ih.chunk(2, 1)
+        fixed = F.linear(features, of_features, lstm.bias_ih + lstm.bias_hh)
+        reads = F.linear(torch.stack([support.mean(0), support.sum(0)]), of_read)
         hidden = cell = torch.zeros_like(features)
-        read = support.mean(0).expand_as(features)
-        for _ in range(paper.FCE_READ_STEPS):
-            output, cell = self.attention(torch.cat([features, read], 1), (hidden, cell))
-            hidden = features + output
-            if self.recipe.fce_read == "softmax":
+        for step in range(paper.FCE_READ_STEPS):
+            gates = fixed + reads[0] if step == 0 else fixed + F.linear(hidden, lstm.weight_hh)
+            if step > 0 and self.recipe.fce_read == "softmax":
                 read = (hidden @ support.T).softmax(1) @ support
-            else:
+                gates = gates + F.linear(read, of_read)
+            elif step > 0:
                 # The authors' softmax normalises rows of one element: every weight is 1.
-                read = support.sum(0).expand_as(features)
+                gates = gates + reads[1]
+            i, f, g, o = gates.chunk(4, 1)
+            cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
+            hidden = features + o.sigmoid() * cell.tanh()
         return hidden

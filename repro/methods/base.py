@@ -202,12 +202,15 @@ class Trainable(Method, Protocol):
 class Adam:
     """torch's Adam over named tensors, with a state that is tensors only."""
 
-    def __init__(self, params: dict[str, Tensor], lr: float) -> None:
+    def __init__(self, params: dict[str, Tensor], lr: float, fused: bool = False) -> None:
+        """``fused`` reads and writes each tensor once a step: for many parameters, other bits."""
         self.params = params
         for param in params.values():
             param.requires_grad_()
         on_gpu = next(iter(params.values())).device.type == "cuda"
-        self._adam = torch.optim.Adam(list(params.values()), lr=lr, capturable=on_gpu)
+        self._adam = torch.optim.Adam(
+            list(params.values()), lr=lr, capturable=on_gpu, fused=fused or None
+        )
 
     def step(self, lr: float | None = None) -> None:
         """Update the parameters in place from their ``grad`` and clear it.

@@ -67,7 +67,7 @@ class MatchingNet:
             stream = words(setting.seed, Stream.CONTEXT_INIT)
             self.context = FullContext(self.learner.n_feature, recipe, stream).to(setting.device)
             named = {f"context.{k}": v for k, v in self.context.named_parameters()}
-            self.context_adam = Adam(named, paper.MATCHING_LR)  # type: ignore[arg-type]
+            self.context_adam = Adam(named, paper.MATCHING_LR, fused=True)  # type: ignore[arg-type]
 
     def _features(self, name: str, batch: Tensor, stream: Words | None) -> Tensor:
         def dropout(x: Tensor, block: int) -> Tensor:
