@@ -6,7 +6,6 @@ half-written or damaged one is found out and the one before it is used. The last
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,10 +39,17 @@ def write(
     stem: str = "checkpoint",
 ) -> str:
     """Write a checkpoint atomically, keep the last two; returns the tensor file's digest."""
-    from safetensors.torch import save
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
 
-    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
-    digest = put(folder, step, content, extra, config_digest, stem)
+    held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    path = folder / f"{stem}-{step:07d}.safetensors"
+    with storage.atomic_path(path) as temporary:
+        try:
+            save_file(held, temporary)  # without a second copy of them in memory
+        except SafetensorError as error:  # its word for what the disk says
+            raise OSError(str(error)) from error
+    digest = _put_header(path, step, extra, config_digest)
     for old in sorted(folder.glob(f"{stem}-*.json"))[:-KEPT]:
         old.unlink(missing_ok=True)
         old.with_suffix(".safetensors").unlink(missing_ok=True)
@@ -61,6 +67,10 @@ def put(
     """As :func:`write` of what is a safetensors file already; no other checkpoint is removed."""
     path = folder / f"{stem}-{step:07d}.safetensors"
     storage.write_bytes(path, content)
+    return _put_header(path, step, extra, config_digest)
+
+
+def _put_header(path: Path, step: int, extra: dict[str, Any], config_digest: str) -> str:
     digest = storage.file_digest(path)
     header = {"schema": 1, "step": step, "config": config_digest, "sha256": digest, "extra": extra}
     storage.write_json(path.with_suffix(".json"), header)
@@ -91,15 +101,15 @@ def read(header_path: Path, config_digest: str) -> Checkpoint:
             f"{config_digest[:8]}); move it away or choose another --runs folder"
         )
     try:
-        content = path.read_bytes()
+        same = storage.file_digest(path) == digest
     except OSError as error:
         raise RecordError(f"{path} cannot be read ({error.strerror})") from error
-    if hashlib.sha256(content).hexdigest() != digest:
+    if not same:
         raise RecordError(f"{path} is damaged: its bytes do not have the digest in its header")
-    from safetensors.torch import load
+    from safetensors.torch import load_file
 
     try:
-        return Checkpoint(step, load(content), extra, digest)
+        return Checkpoint(step, load_file(path), extra, digest)
     except Exception as error:  # safetensors raises its own and several built-in types
         raise RecordError(f"{path} is not a safetensors file ({error})") from error
 

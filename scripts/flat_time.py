@@ -279,10 +279,10 @@ def draw(run: dict[str, Any], found: dict[str, Any], folder: Path) -> list[Path]
             (cpu, style.COLORS["meta_lstm"], "processor time"),
         ):
             above.plot(episodes, 1000 * values, color=color, lw=1, marker="o", ms=2, label=told)
-        above.set_ylim(0, None)
+        above.set_ylim(0, 1.1 * above.dataLim.ymax)
         above.set_ylabel("ms an episode")
         above.set_title("5-shot meta-LSTM, glyphs: time and memory over a run")
-        above.legend(loc="upper right", ncols=2)
+        above.legend(loc="lower right", ncols=2)
         ratio = cpu / np.array(run["yardstick_cpu_s"])
         middle.plot(episodes, ratio, color=style.COLORS["meta_lstm"], lw=1, marker="o", ms=2)
         early = found["ratio"]["early"]
@@ -290,7 +290,7 @@ def draw(run: dict[str, Any], found: dict[str, Any], folder: Path) -> list[Path]
         middle.set_ylim(0, 1.5 * early)
         middle.set_ylabel("of the\nyardstick's")
         below.plot(episodes, run["rss_mib"], color=style.INK, lw=1.2)
-        below.set_ylim(0, None)
+        below.set_ylim(0, 1.1 * below.dataLim.ymax)
         below.set_ylabel("resident\nMiB")
         below.set_xlabel("training episode")
         return style.save(fig, folder / "flat_time")
@@ -353,7 +353,9 @@ def main(n_step: int, repeats: int, threads: int, output: Path, figures: Path) -
             found = flatness(run)
             parts["flat"] = {**found, "run": run, **made}
             storage.write_json(output, parts)
-            click.echo("\n".join([*told(found), *map(str, draw(run, found, figures))]))
+            click.echo("\n".join(told(found)))
+    if flat := parts.get("flat"):
+        click.echo("\n".join(map(str, draw(flat["run"], flat, figures))))
 
 
 if __name__ == "__main__":

@@ -2,11 +2,13 @@
 
 import errno
 import os
+import resource
 from pathlib import Path
 
 import pytest
+import torch
 
-from repro import storage
+from repro import checkpoints, storage
 from repro.errors import RecordError, StorageError
 
 
@@ -30,6 +32,21 @@ def test_a_full_disk_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.Monkey
         storage.write_text(tmp_path / "file", "new")
     assert (tmp_path / "file").read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_checkpoint_that_the_disk_refuses_is_a_clear_error(tmp_path: Path) -> None:
+    checkpoints.write(tmp_path, 1, {"theta": torch.zeros(3)}, {}, "owner")
+    before = sorted(tmp_path.iterdir())
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, hard))  # bytes
+    try:
+        with pytest.raises(StorageError, match=r"cannot write .*checkpoint-0000002.*too large"):
+            checkpoints.write(tmp_path, 2, {"theta": torch.zeros(2**20)}, {}, "owner")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert sorted(tmp_path.iterdir()) == before
+    found, passed = checkpoints.latest(tmp_path, "owner")
+    assert found is not None and found.step == 1 and not passed
 
 
 def test_json_is_canonical_and_errors_name_the_file(tmp_path: Path) -> None:
