@@ -24,7 +24,7 @@ from repro.data.images import ImageSplit, open_pack
 from repro.engine import Failure, run_works
 from repro.engine import run as run_cells
 from repro.episodes import Episode, EpisodeSampler, episodes_digest
-from repro.errors import TrainingError, UsageError
+from repro.errors import RecordError, TrainingError, UsageError
 from repro.evaluation import Partial, accuracies, evaluate
 from repro.grid_search import choose
 from repro.interrupts import StopRequest
@@ -240,7 +240,8 @@ def run_final(
     chosen = [dataclasses.replace(cell, recipe=recipe) for cell in bases]
     for cell, other in zip(bases, chosen, strict=True):
         variant = Variant(cell, other, final.text)
-        _claim(variant, place)
+        with locked(variant.final_path(place.runs).parent, variant.title, reporter, stop):
+            _claim(variant, place)
         if not place.unfinished:
             _share_training(variant, place, reporter, stop)
     return chosen, run_cells([*bases, *chosen], place, jobs, reporter, stop, command)
@@ -250,7 +251,10 @@ def _claim(variant: Variant, place: Place) -> None:
     """Write down which choice meta-test was opened for: there is one, made before."""
     path = variant.final_path(place.runs)
     if path.exists():
-        before = str(dict(storage.read_json(path)).get("switch"))
+        told = storage.read_json(path)
+        if not isinstance(told, dict) or not isinstance(told.get("switch"), str):
+            raise RecordError(f"{path} does not say which switch was tested; restore the file")
+        before = told["switch"]
         if before != variant.label:
             raise UsageError(
                 f"meta-test was opened for {before} of this base ({path}); one choice is made on "

@@ -98,7 +98,10 @@ class Variant:
 
     def final_path(self, root: Path) -> Path:
         """Where it is written down which one choice was tested on meta-test."""
-        return self.ablation_folder(root) / "final.json"
+        base = self.base
+        digest = storage.digest(dataclasses.replace(base, seed=0).content())
+        name = f"final-{base.recipe.name}-{base.budget.name}-{digest[:8]}.json"
+        return ablations_folder(root, base.dataset, base.method, base.spec.k_shot) / name
 
     def folder(self, root: Path) -> Path:
         """Where its record is."""

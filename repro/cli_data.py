@@ -106,13 +106,21 @@ def _sampler(dataset: str, root: Path | None, split: str, k_shot: int, seed: int
 @click.argument("dataset")
 @click.option("--data", "root", type=click.Path(path_type=Path), help="Its folder.")
 @click.option("--split", default="test", show_default=True)
-@click.option("--k-shot", default=1, show_default=True)
-@click.option("--seed", default=0, show_default=True, help="Episode seed.")
-@click.option("--n", default=paper.N_TEST_EPISODE, show_default=True, help="Episodes.")
+@click.option("--k-shot", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Episode seed."
+)
+@click.option(
+    "--n",
+    type=click.IntRange(min=1),
+    default=paper.N_TEST_EPISODE,
+    show_default=True,
+    help="Episodes.",
+)
 @click.option("--output", type=click.Path(path_type=Path), required=True)
 def write_episodes(
     dataset: str, root: Path | None, split: str, k_shot: int, seed: int, n: int, output: Path
-) -> None:
+) -> None:  # fmt: skip
     """Write a manifest of episodes.
 
     Example: repro episodes write glyphs --k-shot 5 --output episodes.json

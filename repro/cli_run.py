@@ -82,7 +82,7 @@ def reproduce(
 @click.argument("method")
 @k_shot_option
 @threads_option
-@run_options
+@functools.partial(run_options, one=True)
 def train(
     method: str, k_shot: int, threads: int | None, files: tuple[str, ...], **options: Any
 ) -> None:  # fmt: skip
@@ -90,9 +90,8 @@ def train(
 
     Example: repro train meta_lstm --k-shot 5 --budget quick,meta_lstm_5shot=3000
     """
-    options["jobs"] = "1"
     rows = rows_named([method], files, only=True)
-    run_cells(rows, [k_shot], **options, threads=threads, only_training=True)
+    run_cells(rows, [k_shot], **options, jobs="1", threads=threads, only_training=True)
 
 
 @click.command()
@@ -105,7 +104,7 @@ def train(
 @click.option(
     "--unfinished", is_flag=True, help="Test the training as far as it got; not comparable."
 )
-@run_options
+@functools.partial(run_options, one=True)
 def evaluate(
     method: str, k_shot: int, trained_k_shot: int | None, threads: int | None, unfinished: bool,
     files: tuple[str, ...], **options: Any,
@@ -116,9 +115,9 @@ def evaluate(
 
     Example: repro evaluate meta_lstm --k-shot 1 --trained-k-shot 5
     """
-    options["jobs"] = "1"
+    other = None if trained_k_shot == k_shot else trained_k_shot
     run_cells(
-        rows_named([method], files, only=True), [k_shot], **options, train_k_shot=trained_k_shot,
+        rows_named([method], files, only=True), [k_shot], **options, jobs="1", train_k_shot=other,
         threads=threads, unfinished=unfinished,
     )  # fmt: skip
 

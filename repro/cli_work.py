@@ -66,11 +66,12 @@ method_option = click.option(
 )  # fmt: skip
 
 
-def run_options(function: F, recipe: str = "--recipe", files: bool = True) -> F:
+def run_options(function: F, recipe: str = "--recipe", files: bool = True, one: bool = False) -> F:
     """The options of every command that trains or tests.
 
     Args:
         recipe: what that option is called. files: whether there is ``--method``, for files.
+        one: cells come one after the other, so there is no ``--jobs``.
     """
     options = [
         click.option("--dataset", default="glyphs", show_default=True, help="Data set."),
@@ -89,9 +90,11 @@ def run_options(function: F, recipe: str = "--recipe", files: bool = True) -> F:
         click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True,
                      help="How many seeds from it."),
         click.option("--precision", default="auto", show_default=True, help="auto, fp32 or bf16."),
-        click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
-        click.option("--jobs", default="auto", show_default=True,
-                     help="Cells side by side."),
+        click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
+                     show_default=True, help="Of all cells."),
+        *([] if one else [
+            click.option("--jobs", default="auto", show_default=True, help="Cells side by side.")
+        ]),
         *([method_option] if files else []),
         click.option("--debug", is_flag=True, expose_value=False, callback=_debug,
                      help="Show tracebacks of methods of your own."),
@@ -177,6 +180,8 @@ def run_cells(
         device = "cuda" if ray.gpus_per_cell else "cpu"  # of the nodes, not of this machine
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    elif device == "cuda" and ray is None and not torch.cuda.is_available():
+        raise click.UsageError("--device cuda: torch finds no GPU here; use --device cpu or auto")
     with ConsoleReporter() as reporter, stop_requests() as stop:
         pack = prepare(
             dataset, root,

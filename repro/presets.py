@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
@@ -59,6 +60,10 @@ class Recipe:
                 raise UsageError(f"switch {name} is true or false, not {value!r}")
         if self.passes_5shot < 1:
             raise UsageError(f"switch passes_5shot is at least 1, not {self.passes_5shot}")
+        if not 4 <= self.forget_bias_high < math.inf:
+            raise UsageError(
+                f"switch forget_bias_high is a number from 4, not {self.forget_bias_high}"
+            )
 
 
 RECIPES = {
@@ -123,8 +128,9 @@ class Budget:
     def __post_init__(self) -> None:
         for field, hint in get_type_hints(Budget).items():
             value = getattr(self, field)
-            if hint is int and (not isinstance(value, int) or value < 1):
-                raise UsageError(f"budget {field} is a whole number from 1, not {value!r}")
+            least = 2 if field == "n_validation_episode" else 1  # two have a spread
+            if hint is int and (not isinstance(value, int) or value < least):
+                raise UsageError(f"budget {field} is a whole number from {least}, not {value!r}")
         if self.finetune_grid not in ("full", "middle", "small"):
             raise unknown("finetune_grid", self.finetune_grid, ("full", "middle", "small"))
 

@@ -72,7 +72,7 @@ def _tell_earlier_tests(record: records.Record, target: Path) -> None:
 
 
 def _publish_training(root: Path, results: Path, record: records.Record) -> list[Path]:
-    """The newest small checkpoint of a training that a record of it calls unfinished."""
+    """The newest and the best small checkpoint of a training that a record calls unfinished."""
     training = records.config_of(record).training()
     if training is None:
         return []
@@ -86,13 +86,15 @@ def _publish_training(root: Path, results: Path, record: records.Record) -> list
     newest = checkpoints.newest(source)
     if newest is None:
         return []
-    tensors = newest.with_suffix(".safetensors")
-    if tensors.stat().st_size > MAX_PUBLISHED_CHECKPOINT:
+    headers = [path for path in (checkpoints.newest(source, "best"), newest) if path is not None]
+    tensors = [path.with_suffix(".safetensors") for path in headers]
+    if max(path.stat().st_size for path in tensors) > MAX_PUBLISHED_CHECKPOINT:
         return []
-    for path in (tensors, newest, source / "training.json", source / "metrics.jsonl"):
+    for path in (*tensors, source / "training.json", source / "metrics.jsonl", *headers):
         storage.write_bytes(target / path.name, path.read_bytes())
-    for old in target.glob("checkpoint-*"):
-        if old.stem != newest.stem:
+    kept = {path.stem for path in headers}
+    for old in (*target.glob("checkpoint-*"), *target.glob("best-*")):
+        if old.stem not in kept:
             old.unlink()
     return [target]
 
@@ -150,8 +152,8 @@ def restore(results: Path, root: Path, dataset: str) -> list[Path]:
         newest = checkpoints.newest(target)
         if newest is None or newest.name < header.name:
             # The header last: a checkpoint counts from then on.
-            names = ("training.json", "metrics.jsonl", f"{header.stem}.safetensors", header.name)
-            for name in names:
+            names = [path.name for path in header.parent.iterdir() if path.name != header.name]
+            for name in (*sorted(names, key=records.write_order), header.name):
                 storage.write_bytes(target / name, (header.parent / name).read_bytes())
             copied.append(target)
     for record in ended:

@@ -22,7 +22,7 @@ from repro.config import Budget, EpisodeSpec, Recipe, RunConfig, TrainingConfig
 from repro.errors import RecordError, UsageError
 from repro.rows import BUILT_IN, check_name, from_record
 
-SCHEMA = 1
+SCHEMA = 2
 MODEL = "model.safetensors"
 
 
@@ -193,7 +193,10 @@ def write_record(folder: Path, content: dict[str, Any], predictions: npt.NDArray
 def _outcome_digest(content: dict[str, Any]) -> str:
     """Of what a run of one config gives on one machine: everything but times and provenance."""
     digests = {key: value for key, value in content["digests"].items() if key != "record"}
-    kept = {key: content[key] for key in ("config", "accuracy", "selection")}
+    kept = {
+        key: content[key] for key in ("config", "accuracy", "selection", "numerics_revision")
+    }  # fmt: skip
+    kept["training"] = {k: v for k, v in content["training"].items() if not k.endswith("_s")}
     return storage.digest({**kept, "digests": digests})
 
 
@@ -209,12 +212,13 @@ def read_record(folder: Path) -> Record:
         if content["schema"] != SCHEMA:
             raise ValueError(f"schema {content['schema']!r}, expected {SCHEMA}")
         accuracy = fractions(content["accuracy"])
-        named = content["digests"].get("record")
-        if named is not None and named != _outcome_digest(content):
+        if content["digests"]["record"] != _outcome_digest(content):
             raise ValueError("digests.record: the content was changed")
         config = dict(content["config"])
         for key in ("dataset", "method", "k_shot", "seed", "recipe_name", "budget_name"):
             config[key]
+        for key in ("n_step", "reached_step"):
+            int(content["training"].get(key, 0))
         told = config.get("row")
         check_name(str(config["method"]), str(told["title"]) if told else "-")
         return Record(

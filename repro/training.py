@@ -117,6 +117,10 @@ def train(
         method.load_state(found.tensors)
         found.tensors.clear()  # for FCE nine tenths of a GiB
         step, best, spent = found.step, found.extra["best"], found.extra["wall_s"]
+        # Without the best one a later validation would be called the best of all.
+        lost = best >= 0 and checkpoints.newest(folder, "best") is None
+        if lost and config.recipe.parameters_tested == "best":
+            raise _without_best(folder)
         if step < n_step:
             metrics.rewind(step, found.extra["window"])
             reporter.say(f"{task}: going on from step {step:,} of {n_step:,}")
@@ -174,9 +178,17 @@ def train(
     wall_s = spent + time.monotonic() - began
     if config.recipe.parameters_tested == "best":
         chosen, _ = checkpoints.latest(folder, digest, stem="best")
-        assert chosen is not None
+        if chosen is None:
+            raise _without_best(folder)
         return Trained(chosen.tensors, chosen.step, chosen.digest, wall_s, writing, step)
     return Trained(method.state(), step, reached, wall_s, writing, step)
+
+
+def _without_best(folder: Path) -> TrainingError:
+    return TrainingError(
+        f"no best checkpoint in {folder}: each validation may keep one, published parameters of "
+        "trainings that ended do not hold it; train on, or anew in another --runs folder"
+    )
 
 
 def so_far(config: TrainingConfig, folder: Path, tested: str | None = None) -> Trained:
@@ -194,7 +206,7 @@ def so_far(config: TrainingConfig, folder: Path, tested: str | None = None) -> T
     if (tested or config.recipe.parameters_tested) == "best":
         chosen, _ = checkpoints.latest(folder, config.digest, stem="best")
     if last is not None and chosen is None:
-        raise TrainingError(f"no best checkpoint in {folder} yet; each validation may keep one")
+        raise _without_best(folder)
     if last is None or chosen is None:
         raise TrainingError(f"no checkpoint in {folder} yet; `repro train` makes the first one")
     wall_s, writing = last.extra["wall_s"], last.extra.get("checkpoint_s", 0.0)

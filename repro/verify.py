@@ -89,8 +89,7 @@ def verify(
         if not model.exists():
             raise RecordError(f"{model} is missing: this record was published without parameters")
         content = model.read_bytes()
-        named = record.digests.get("model")
-        if named and hashlib.sha256(content).hexdigest() != named:
+        if hashlib.sha256(content).hexdigest() != record.digests.get("model"):
             raise RecordError(f"{model} is damaged: it does not have the digest in the record")
         try:
             method.load_state(load(content))

@@ -231,6 +231,10 @@ def test_meta_test_is_opened_for_the_base_and_one_choice_which_shares_the_traini
     with pytest.raises(UsageError, match=f"meta-test was opened for {label}"):
         ablation.run_final(other, *given)
     assert len(list(here.runs.rglob("record.json"))) == 2
+    (claim,) = here.runs.rglob("final-*.json")
+    claim.write_text("5")
+    with pytest.raises(RecordError, match="does not say which switch was tested"):
+        ablation.run_final(other, *given)
 
 
 def test_an_ablation_is_published_whole_and_only_from_committed_code(

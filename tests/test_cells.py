@@ -245,10 +245,12 @@ def test_the_port_recipe_runs_augmented_and_concerns_the_meta_lstm_only(
         cells(tiny_pack, "finetune", (5,), "port")
 
 
+@pytest.mark.parametrize("tested", ["last", "best"])
 def test_a_training_is_tested_as_far_as_it_got_published_and_gone_on_with_elsewhere(
-    tmp_path: Path, tiny_pack: Path
+    tmp_path: Path, tiny_pack: Path, tested: str
 ) -> None:
-    (cell,) = cells(tiny_pack, "meta_lstm")
+    recipe = f"authors-code,parameters_tested={tested}"
+    (cell,) = cells(tiny_pack, "meta_lstm", recipe=recipe)
     whole = finish(tmp_path / "whole", tiny_pack, cell)
     runs, elsewhere, results = (tmp_path / name for name in ("runs", "elsewhere", "results"))
     early = Place(runs, tiny_pack, 1, "cpu", unfinished=True)
@@ -256,11 +258,11 @@ def test_a_training_is_tested_as_far_as_it_got_published_and_gone_on_with_elsewh
         run_cell(cell, early, Silent(), StopRequest(), "repro test")
     stop = StopRequest()
     with pytest.raises(Interrupted):
-        run_cell(cell, place(runs, tiny_pack), StopAfter(stop, 3), stop, "repro test")
+        run_cell(cell, place(runs, tiny_pack), StopAfter(stop, 4), stop, "repro test")
     record = run_cell(cell, early, Silent(), StopRequest(), "repro test")
-    assert (record.unfinished, record.n_step) == (True, 3)
+    assert (record.unfinished, record.n_step) == (True, 4)
     reason = table1.not_comparable(record, "mini-imagenet")
-    assert f"trained for 3 of {cell.training().n_step} steps" in reason  # type: ignore[union-attr]
+    assert f"trained for 4 of {cell.training().n_step} steps" in reason  # type: ignore[union-attr]
 
     published = publishing.publish(runs, results, "tiny", allow_dirty=True)
     assert [path.relative_to(results).parts[1] for path in published] == ["meta_lstm", "trainings"]
@@ -270,7 +272,7 @@ def test_a_training_is_tested_as_far_as_it_got_published_and_gone_on_with_elsewh
     there = finish(elsewhere, tiny_pack, cell)
     assert there.digests == whole.digests
     here = finish(runs, tiny_pack, cell)
-    assert [test["reached_step"] for test in here.earlier_tests] == [3]
+    assert [test["reached_step"] for test in here.earlier_tests] == [4]
     for _ in range(2):  # elsewhere the earlier test is not known; results tell it, once
         publishing.publish(elsewhere, results, "tiny", allow_dirty=True)
     (told,) = records.read_records(results, "tiny")
@@ -278,6 +280,19 @@ def test_a_training_is_tested_as_far_as_it_got_published_and_gone_on_with_elsewh
     assert publishing.restore(results, elsewhere, "tiny") == []
     with pytest.raises(RecordError, match="no unfinished trainings"):
         publishing.restore(tmp_path / "nothing", elsewhere, "tiny")
+
+
+def test_a_training_whose_best_parameters_were_lost_is_not_gone_on_with(
+    tmp_path: Path, tiny_pack: Path
+) -> None:
+    (cell,) = cells(tiny_pack, "meta_lstm", recipe="authors-code,parameters_tested=best")
+    stop = StopRequest()
+    with pytest.raises(Interrupted):
+        run_cell(cell, place(tmp_path, tiny_pack), StopAfter(stop, 4), stop, "repro test")
+    for path in tmp_path.rglob("best-*"):
+        path.unlink()
+    with pytest.raises(TrainingError, match="no best checkpoint in"):
+        finish(tmp_path, tiny_pack, cell)
 
 
 @pytest.mark.parametrize("recipe", ["authors-code", "paper"])

@@ -53,6 +53,10 @@ def invoke(*words: str) -> Result:
         (("train", "meta_lstm", "--threads", "0"), 2, "0 is not in the range x>=1"),
         (("evaluate", "meta_lstm", "--unfinished", "--budget", "smoke"), 1, "no checkpoint"),
         (("train", "meta_lstm", "--log-file", "."), 2, "is a directory"),
+        (("train", "meta_lstm", "--device", "tpu"), 2, "'tpu' is not one of"),
+        (("train", "meta_lstm", "--jobs", "2"), 2, "No such option"),
+        (("episodes", "write", "glyphs", "--n", "0", "--output", "x"), 2, "not in the range"),
+        (("episodes", "write", "glyphs", "--seed", "-5", "--output", "x"), 2, "not in the range"),
     ],
 )
 def test_a_mistake_gets_one_sentence_and_its_exit_code(

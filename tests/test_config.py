@@ -23,6 +23,8 @@ def run_config(**changes: object) -> RunConfig:
         ("paper,gradient_over_batch=maybe", "cannot be 'maybe'"),
         ("paper,passes_5shot", "name=value"),
         ("paper,passes_5shot=0", "at least 1"),
+        ("port,forget_bias_high=nan", "a number from 4"),
+        ("port,forget_bias_high=3", "a number from 4"),
     ],
 )
 def test_a_wrong_recipe_is_refused_in_one_sentence(text: str, said: str) -> None:
@@ -33,7 +35,8 @@ def test_a_wrong_recipe_is_refused_in_one_sentence(text: str, said: str) -> None
 @pytest.mark.parametrize(
     ("text", "said"),
     [("quik", "did you mean 'quick'"), ("quick,pretrain=x", "cannot be"),
-     ("quick,pretrain=0", "from 1"), ("quick,finetune_grid=huge", "unknown finetune_grid")],
+     ("quick,pretrain=0", "from 1"), ("smoke,n_validation_episode=1", "from 2"),
+     ("quick,finetune_grid=huge", "unknown finetune_grid")],
 )  # fmt: skip
 def test_a_wrong_budget_is_refused_in_one_sentence(text: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):

@@ -120,10 +120,22 @@ def test_a_record_whose_numbers_were_changed_is_refused(tmp_path: Path, tiny_pac
     here = Place(tmp_path, tiny_pack, 1, "cpu")
     record = run_cell(cell, here, Silent(), StopRequest(), "repro test")
     path = record.path / "record.json"
-    content = storage.read_json(path)
-    content["accuracy"][0] = 1.0 - content["accuracy"][0]
-    storage.write_json(path, content)
-    with pytest.raises(RecordError, match=r"record.json .*the content was changed"):
+    whole = storage.read_json(path)
+
+    def refused(said: str, **changes: object) -> None:
+        storage.write_json(path, {**whole, **changes})
+        with pytest.raises(RecordError, match=rf"record.json .*{said}"):
+            records.read_record(record.path)
+
+    accuracy = whole["accuracy"]
+    refused("the content was changed", accuracy=[1.0 - accuracy[0], *accuracy[1:]])
+    refused("the content was changed", training={**whole["training"], "reached_step": 75_000})
+    refused("the content was changed", numerics_revision=0)
+    without = {key: value for key, value in whole["digests"].items() if key != "record"}
+    refused("field 'record'", digests=without)
+    refused("schema 1, expected 2", schema=1)
+    path.write_text("[" * 100_000)
+    with pytest.raises(RecordError, match="not readable JSON"):
         records.read_record(record.path)
 
 

@@ -199,14 +199,15 @@ def _sd(values: Sequence[float]) -> float | None:
 def _pooled(groups: Sequence[dict[int, VariantRecord]]) -> tuple[float | None, int]:
     """Standard deviation between seeds within variants, and its degrees of freedom.
 
-    Variants that test one and the same training say nothing new, so the first of them counts, and
+    Variants that test trainings of another one say nothing new, so the first of them counts, and
     without a training there is no seed.
     """
-    squares, df, seen = 0.0, 0, set()
+    squares, df = 0.0, 0
+    seen: set[str] = set()
     for tested in groups:
-        trained = tuple(tested[seed].digests.get("checkpoint") for seed in sorted(tested))
-        if len(tested) > 1 and all(trained) and trained not in seen:
-            seen.add(trained)
+        trained = [str(record.training.get("digest") or "") for record in tested.values()]
+        if len(tested) > 1 and all(trained) and seen.isdisjoint(trained):
+            seen.update(trained)
             means = np.array(_means(tested))
             squares += float(((means - means.mean()) ** 2).sum())
             df += len(means) - 1

@@ -207,6 +207,12 @@ def compare(first: Side, second: Side) -> Comparison:
                 f"{str(a.digests.get(name))[:8]} in {a.path}, {str(b.digests.get(name))[:8]} in "
                 f"{b.path}; only records of the same {what} are compared"
             )
+    for record in (*first.records, *second.records):
+        if record.numerics_revision != a.numerics_revision:
+            raise RecordError(
+                f"{record.path} is of numerics revision {record.numerics_revision}, {a.path} of "
+                f"{a.numerics_revision}; run the older cells again with --force"
+            )
     ours, theirs = stacked(first.records), stacked(second.records)
     if ours.shape[1] != theirs.shape[1]:
         raise RecordError(

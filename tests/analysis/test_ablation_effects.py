@@ -43,7 +43,7 @@ def write(folder: Path, label: str, seed: int, accuracy: Values, retrained: bool
     digests = {
         "data": "d",
         "episodes": "e",
-        "checkpoint": f"{label if retrained else 'base'}{seed}",
+        "checkpoint": f"{label}{seed}",  # of one training the last and the best are two
     }
     content: dict[str, Any] = {
         "label": label,
@@ -55,6 +55,7 @@ def write(folder: Path, label: str, seed: int, accuracy: Values, retrained: bool
         "digests": {**digests, **changes.pop("digests", {})},
         "accuracy": accuracy.tolist(),
         "training": {"n_step": 250, "reached_step": 250, "retrained": retrained,
+                     "digest": f"{label if retrained else 'base'}{seed}",
                      **changes.pop("training", {})},
         "numerics_revision": NUMERICS_REVISION, "commit": "c", "dirty": False, **changes,
     }  # fmt: skip
@@ -149,7 +150,7 @@ def test_seed_noise_is_pooled_over_trainings_and_each_counts_once(tmp_path: Path
 def test_without_a_training_there_is_no_spread_of_seeds(tmp_path: Path) -> None:
     folder = made_up(tmp_path)
     pooled = summarise(ablation_records.read_all(folder)).seed_sd
-    none = {"n_step": 0, "reached_step": 0}
+    none = {"n_step": 0, "reached_step": 0, "digest": ""}
     for seed in range(3):
         write(folder, "neighbor_features=pixels", seed, drawn("n", 0), retrained=False,
               training=none, digests={"checkpoint": ""})  # fmt: skip

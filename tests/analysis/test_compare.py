@@ -106,6 +106,12 @@ def test_other_episodes_or_images_are_refused_by_digest(name: str) -> None:
         pairs([THREE[2], other], "meta_lstm", "finetune")
 
 
+def test_other_numerics_revisions_are_refused() -> None:
+    other = dataclasses.replace(made("finetune", 0.5), numerics_revision=0)
+    with pytest.raises(RecordError, match=r"of numerics revision 0, .* of 1"):
+        pairs([THREE[2], other], "meta_lstm", "finetune")
+
+
 def test_unfinished_trainings_are_told() -> None:
     half = dataclasses.replace(THREE[2], training={"n_step": 50_000, "reached_step": 20_000})
     text = format_pairs(pairs([half, THREE[0]], "meta_lstm", "finetune"), "markdown")

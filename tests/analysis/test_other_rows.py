@@ -13,7 +13,7 @@ from repro.analysis import check, style, table1
 from repro.analysis.report import render
 from repro.analysis.selection import select_records
 from repro.errors import RecordError
-from repro.records import Record, read_record
+from repro.records import Record, read_record, write_record
 from repro.rows import BUILT_IN
 from tests.analysis.analysis_doubles import record, spread
 
@@ -148,12 +148,12 @@ def test_colours_are_the_same_whatever_else_is_shown_and_distinct_while_there_ar
 def test_a_row_with_a_name_for_style_sheets_only_is_refused(tmp_path: Path) -> None:
     kept = own("zeta", "Zeta")
     content = {
-        "schema": 1, "config": {**kept.config, "method": "x{}body{display:none}"},
+        "config": {**kept.config, "method": "x{}body{display:none}"},
         "accuracy": [0.5], "digests": {}, "numerics_revision": 1, "training": {},
         "selection": None, "versions": {}, "device": "", "threads": 1, "commit": "",
         "dirty": False, "command": "", "started_at": "", "wall_s": 0.0,
     }  # fmt: skip
-    (tmp_path / "record.json").write_text(json.dumps(content))
+    write_record(tmp_path, content, np.zeros((1, 75), dtype=np.uint8))
     with pytest.raises(RecordError, match="small letters"):
         read_record(tmp_path)
     assert set(BUILT_IN) >= set(paper.METHODS)

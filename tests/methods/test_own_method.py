@@ -20,7 +20,7 @@ from tests.installing import install
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "own-method"
 BUDGET = ("--budget", "smoke,n_test_episode=8,n_validation_episode=3,validate_every=4,"
-          "pretrain=3,class_means=8", "--jobs", "1")  # fmt: skip
+          "pretrain=3,class_means=8")  # fmt: skip
 SLOW = 4  # steps before which the training below is stopped
 
 
@@ -97,7 +97,7 @@ def recorded(site: Path, home: Path) -> Path:
         assert f"stopped at step {SLOW} of 8, state saved" in cut.output
         again = run("train", "class_means", "--k-shot", "5", *BUDGET)
         assert f"going on from step {SLOW} of 8" in again.output
-        run("reproduce", "--methods", "nearest_neighbor,class_means", *BUDGET)
+        run("reproduce", "--methods", "nearest_neighbor,class_means", "--jobs", "1", *BUDGET)
         run("evaluate", "class_means", "--k-shot", "5", *BUDGET, "--runs", "whole")
     sys.modules.pop("class_means", None)
     return home / "runs"
