@@ -17,10 +17,11 @@ import numpy.typing as npt
 from repro import paper, storage
 from repro.config import NUMERICS_REVISION, RunConfig
 from repro.errors import RecordError
-from repro.records import fractions
+from repro.records import fractions, outcome_digest
 from repro.switches import trained_as
 
 SCHEMA = 1
+_OUTCOME = ("label", "config", "accuracy")
 FILE = "variant.json"
 SUMMARY = "ablation.json"
 BASE = "base"
@@ -88,19 +89,19 @@ class Variant:
 
     def ablation_folder(self, root: Path) -> Path:
         """Where the ablation is that the variant is a part of."""
-        base = self.base
-        common = dataclasses.replace(base, seed=0).content()
-        digest = storage.digest([common, self.n_episode, EPISODE_SEED])
-        return (
-            ablations_folder(root, base.dataset, base.method, base.spec.k_shot)
-            / f"{base.recipe.name}-{base.budget.name}-{digest[:8]}"
-        )
+        return self._beside(root, "", [self._common(), self.n_episode, EPISODE_SEED])
 
     def final_path(self, root: Path) -> Path:
         """Where it is written down which one choice was tested on meta-test."""
+        path = self._beside(root, "final-", self._common())
+        return path.with_name(f"{path.name}.json")
+
+    def _common(self) -> dict[str, Any]:
+        return dataclasses.replace(self.base, seed=0).content()
+
+    def _beside(self, root: Path, prefix: str, content: Any) -> Path:
         base = self.base
-        digest = storage.digest(dataclasses.replace(base, seed=0).content())
-        name = f"final-{base.recipe.name}-{base.budget.name}-{digest[:8]}.json"
+        name = f"{prefix}{base.recipe.name}-{base.budget.name}-{storage.digest(content)[:8]}"
         return ablations_folder(root, base.dataset, base.method, base.spec.k_shot) / name
 
     def folder(self, root: Path) -> Path:
@@ -143,17 +144,10 @@ def ablations_folder(root: Path, dataset: str, method: str, k_shot: int) -> Path
     return root / dataset / "ablation" / f"{method}-{k_shot}-shot"
 
 
-def _outcome_digest(content: dict[str, Any]) -> str:
-    digests = {key: value for key, value in content["digests"].items() if key != "record"}
-    kept = {key: content[key] for key in ("label", "config", "training", "accuracy")}
-    kept["training"] = {k: v for k, v in kept["training"].items() if not k.endswith("_s")}
-    return storage.digest({**kept, "digests": digests})
-
-
 def write(folder: Path, content: dict[str, Any]) -> None:
     """Write a record atomically."""
     content = {"schema": SCHEMA, **content, "digests": dict(content["digests"])}
-    content["digests"]["record"] = _outcome_digest(content)
+    content["digests"]["record"] = outcome_digest(content, _OUTCOME)
     storage.write_json(folder / FILE, content)
 
 
@@ -168,7 +162,7 @@ def read(folder: Path) -> VariantRecord:
     try:
         if content["schema"] != SCHEMA:
             raise ValueError(f"schema {content['schema']!r}, expected {SCHEMA}")
-        if content["digests"]["record"] != _outcome_digest(content):
+        if content["digests"]["record"] != outcome_digest(content, _OUTCOME):
             raise ValueError("digests.record: the content was changed")
         config = dict(content["config"])
         for key in ("dataset", "method", "k_shot", "seed", "block", "base_name", "budget_name"):

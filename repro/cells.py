@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 import json
 import time
 from collections.abc import Sequence
@@ -12,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
 
 from repro import paper, records, storage
-from repro.checkpoints import parse_json_lines
+from repro.checkpoints import parse_json_lines, write_tensors
 from repro.config import Budget, EpisodeSpec, Recipe, RunConfig, TrainingConfig
 from repro.data.images import ImageSplit, open_pack
 from repro.episodes import Episode, EpisodeSampler, episodes_digest
@@ -102,7 +100,7 @@ def plan(
             budget=budget,
             seed=seed,
             precision=resolve_precision(precision, split.image_size, device),
-            train_k_shot=train_k_shot,
+            train_k_shot=None if train_k_shot == k_shot else train_k_shot,
             own=row if row.source else None,
         )
         for seed in seeds
@@ -304,11 +302,7 @@ def _copy_training(config: RunConfig, trained: Trained | None, place: Place, fol
     # A training that still goes on may be ahead of the checkpoint that was tested.
     kept = [json.dumps(line) + "\n" for line in curve if line["step"] <= trained.reached]
     storage.write_text(folder / METRICS, "".join(kept))
-    tensors = {
-        name: tensor.detach().cpu().contiguous()
-        for name, tensor in trained.state.items()
-        if not name.startswith("adam.")
-    }
-    content = save(tensors)
-    storage.write_bytes(folder / records.MODEL, content)
-    return hashlib.sha256(content).hexdigest()
+    model = folder / records.MODEL
+    tested = {k: tensor for k, tensor in trained.state.items() if not k.startswith("adam.")}
+    write_tensors(model, tested)
+    return storage.file_digest(model)

@@ -39,21 +39,26 @@ def write(
     stem: str = "checkpoint",
 ) -> str:
     """Write a checkpoint atomically, keep the last two; returns the tensor file's digest."""
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     path = folder / f"{stem}-{step:07d}.safetensors"
-    with storage.atomic_path(path) as temporary:
-        try:
-            save_file(held, temporary)  # without a second copy of them in memory
-        except SafetensorError as error:  # its word for what the disk says
-            raise OSError(str(error)) from error
+    write_tensors(path, tensors)
     digest = _put_header(path, step, extra, config_digest)
     for old in sorted(folder.glob(f"{stem}-*.json"))[:-KEPT]:
         old.unlink(missing_ok=True)
         old.with_suffix(".safetensors").unlink(missing_ok=True)
     return digest
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write a safetensors file atomically, without a second copy of the tensors in memory."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with storage.atomic_path(path) as temporary:
+        try:
+            save_file(held, temporary)
+        except SafetensorError as error:  # its word for what the disk says
+            raise OSError(str(error)) from error
 
 
 def put(

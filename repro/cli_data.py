@@ -120,7 +120,7 @@ def _sampler(dataset: str, root: Path | None, split: str, k_shot: int, seed: int
 @click.option("--output", type=click.Path(path_type=Path), required=True)
 def write_episodes(
     dataset: str, root: Path | None, split: str, k_shot: int, seed: int, n: int, output: Path
-) -> None:  # fmt: skip
+) -> None:
     """Write a manifest of episodes.
 
     Example: repro episodes write glyphs --k-shot 5 --output episodes.json

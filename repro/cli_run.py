@@ -115,10 +115,9 @@ def evaluate(
 
     Example: repro evaluate meta_lstm --k-shot 1 --trained-k-shot 5
     """
-    other = None if trained_k_shot == k_shot else trained_k_shot
     run_cells(
-        rows_named([method], files, only=True), [k_shot], **options, jobs="1", train_k_shot=other,
-        threads=threads, unfinished=unfinished,
+        rows_named([method], files, only=True), [k_shot], **options, jobs="1", threads=threads,
+        train_k_shot=trained_k_shot, unfinished=unfinished,
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from repro.errors import RecordError, UsageError
 from repro.rows import BUILT_IN, check_name, from_record
 
 SCHEMA = 2
+_OUTCOME = ("config", "accuracy", "selection", "numerics_revision")
 MODEL = "model.safetensors"
 
 
@@ -186,18 +188,20 @@ def write_record(folder: Path, content: dict[str, Any], predictions: npt.NDArray
     storage.write_bytes(folder / "predictions.npy", buffer.getvalue())
     digests = {**content["digests"], "predictions": hashlib.sha256(buffer.getvalue()).hexdigest()}
     content = {"schema": SCHEMA, **content, "digests": digests}
-    digests["record"] = _outcome_digest(content)
+    digests["record"] = outcome_digest(content, _OUTCOME)
     storage.write_json(folder / "record.json", content)
 
 
-def _outcome_digest(content: dict[str, Any]) -> str:
-    """Of what a run of one config gives on one machine: everything but times and provenance."""
-    digests = {key: value for key, value in content["digests"].items() if key != "record"}
-    kept = {
-        key: content[key] for key in ("config", "accuracy", "selection", "numerics_revision")
-    }  # fmt: skip
+def outcome_digest(content: dict[str, Any], fields: Sequence[str]) -> str:
+    """Of what a run of one config gives on one machine: everything but times and provenance.
+
+    Args:
+        fields: of a record, beside its training and digests.
+    """
+    kept = {key: content[key] for key in fields}
     kept["training"] = {k: v for k, v in content["training"].items() if not k.endswith("_s")}
-    return storage.digest({**kept, "digests": digests})
+    kept["digests"] = {key: value for key, value in content["digests"].items() if key != "record"}
+    return storage.digest(kept)
 
 
 def read_record(folder: Path) -> Record:
@@ -212,7 +216,7 @@ def read_record(folder: Path) -> Record:
         if content["schema"] != SCHEMA:
             raise ValueError(f"schema {content['schema']!r}, expected {SCHEMA}")
         accuracy = fractions(content["accuracy"])
-        if content["digests"]["record"] != _outcome_digest(content):
+        if content["digests"]["record"] != outcome_digest(content, _OUTCOME):
             raise ValueError("digests.record: the content was changed")
         config = dict(content["config"])
         for key in ("dataset", "method", "k_shot", "seed", "recipe_name", "budget_name"):
