@@ -12,6 +12,7 @@ from repro import paper, records
 from repro.analysis import compare as pairs
 from repro.analysis import power_answers, power_text, table1
 from repro.analysis.compare_formats import FORMATS, format_pairs
+from repro.analysis.selection import select
 from repro.cli_options import runs_option
 from repro.cli_results import RESULTS, margin_option, read_source
 from repro.errors import UsageError
@@ -117,8 +118,8 @@ def power(
         return
     listed = []
     for name in datasets or ("mini-imagenet",):
-        chosen = table1.select_seeds(read_source(name, source, runs)[0], recipe, budget)
-        table = table1.build(chosen, name, margin / 100)
+        chosen = select(read_source(name, source, runs)[0], recipe, budget)
+        table = table1.build(chosen.records, name, margin / 100, chosen.left_out)
         cells = [
             power_answers.of_cell(cell, cell.reported, name, margin / 100, episodes)
             for cell in table.cells

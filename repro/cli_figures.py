@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from repro.analysis import table1
+from repro.analysis.notes import left_out_note
 from repro.cli_results import chosen_records, figure_folder, source_options
 from repro.records import Record
 
@@ -17,8 +18,12 @@ from repro.records import Record
 Draw = Callable[[Sequence[Record], str, Path], list[Path]]
 
 
-def _command(draw: Draw, all_seeds: bool = False) -> click.Command:
-    """``plot_x`` as ``repro plot-x``: what it draws of the chosen records, told by their paths."""
+def _command(draw: Draw, all_seeds: bool = True) -> click.Command:
+    """``plot_x`` as ``repro plot-x``: what it draws of the chosen records, told by their paths.
+
+    Args:
+        all_seeds: else the lowest seed of each cell, for what shows single models.
+    """
 
     @click.command(draw.__name__.replace("_", "-"), help=inspect.getdoc(draw))
     @source_options
@@ -27,8 +32,11 @@ def _command(draw: Draw, all_seeds: bool = False) -> click.Command:
         dataset: str, source: str | None, runs: Path, recipe: str, budget: str | None,
         output: Path | None,
     ) -> None:  # fmt: skip
-        chosen, name = chosen_records(dataset, source, runs, recipe, budget, all_seeds=all_seeds)
-        for path in draw(chosen, dataset, figure_folder(output, runs, dataset, name)):
+        chosen, name = chosen_records(dataset, source, runs, recipe, budget)
+        for note in left_out_note(chosen.left_out):
+            click.echo(note, err=True)
+        shown = chosen.records if all_seeds else chosen.one_each
+        for path in draw(shown, dataset, figure_folder(output, runs, dataset, name)):
             click.echo(str(path))
 
     return command
@@ -47,7 +55,7 @@ def plot_gates(chosen: Sequence[Record], _: str, folder: Path) -> list[Path]:
     return gates.plot_gates(chosen, folder)
 
 
-@_command
+@functools.partial(_command, all_seeds=False)
 def plot_curves(chosen: Sequence[Record], _: str, folder: Path) -> list[Path]:
     """Draw training and validation curves of every method.
 
@@ -58,7 +66,7 @@ def plot_curves(chosen: Sequence[Record], _: str, folder: Path) -> list[Path]:
     return curves.plot_curves(chosen, folder)
 
 
-@functools.partial(_command, all_seeds=True)
+@_command
 def plot_table(chosen: Sequence[Record], dataset: str, folder: Path) -> list[Path]:
     """Draw reported against measured accuracies with their intervals.
 
@@ -69,7 +77,7 @@ def plot_table(chosen: Sequence[Record], dataset: str, folder: Path) -> list[Pat
     return bars.plot_table(table1.build(chosen, dataset), folder)
 
 
-@_command
+@functools.partial(_command, all_seeds=False)
 def plot_distributions(chosen: Sequence[Record], _: str, folder: Path) -> list[Path]:
     """Draw how many episodes had which accuracy, a histogram per method and shot.
 

@@ -14,7 +14,7 @@ from repro.errors import UsageError
 
 @click.command()
 @source_options
-@click.option("--seed", type=int, help="Training seed; by default the lowest of each cell.")
+@click.option("--seed", type=int, help="Only this training seed; by default all of a cell.")
 @click.option(
     "--images/--no-images",
     default=None,
@@ -46,10 +46,11 @@ def report(
         # A committed page should not depend on what is in a cache.
         prepared = any(cache_folder().glob("packs/glyphs-*/pack.json"))
         split = load_split(dataset, root, "test") if prepared else None
-    there = summaries(runs if name == "runs" else RESULTS, chosen[0].dataset)
-    data = chosen[0].digests.get("data")
+    first = chosen.records[0]
+    there = summaries(runs if name == "runs" else RESULTS, first.dataset)
+    data = first.digests.get("data")
     tested = [found for found in there if found.digests["data"] == data]
-    page = render(chosen, dataset, split, tested)
+    page = render(chosen.records, dataset, split, tested, chosen.left_out)
     storage.write_text(target, page)
     click.echo(f"{target}: {len(page.encode()):,} bytes")
 

@@ -15,6 +15,7 @@ import click
 from repro import publishing, records
 from repro.analysis import check as checks
 from repro.analysis import table1
+from repro.analysis.selection import Selection, select
 from repro.analysis.verdicts import MARGIN
 from repro.cli_options import RUNS, reads_mirror, runs_option, with_options
 from repro.errors import RecordError
@@ -70,16 +71,16 @@ def read_source(dataset: str, source: str | None, runs: Path) -> tuple[list[reco
 
 def chosen_records(
     dataset: str, source: str | None, runs: Path, recipe: str, budget: str | None,
-    seed: int | None = None, all_seeds: bool = False,
-) -> tuple[list[records.Record], str]:  # fmt: skip
-    """One record of each cell, or all its seeds; and whether they are ``runs`` or ``results``."""
+    seed: int | None = None,
+) -> tuple[Selection, str]:  # fmt: skip
+    """The records shown of each cell, and whether they are ``runs`` or ``results``."""
     found, name = read_source(dataset, source, runs)
-    select = table1.select_seeds if all_seeds else table1.select_records
     chosen = select(found, recipe, budget, seed)
-    if not chosen:
+    if not chosen.records:
         raise RecordError(
             f"no record of {dataset} has recipe {recipe}"
             + (f" and budget {budget}" if budget else "")
+            + (f" and seed {seed}" if seed is not None else "")
             + "; `repro table` without these shows what is there"
         )
     return chosen, name
@@ -114,8 +115,9 @@ def table(
 
     Example: repro table --dataset mini-imagenet --from results --format markdown
     """
-    chosen, _ = chosen_records(dataset, source, runs, recipe, budget, seed, all_seeds=True)
-    click.echo(table1.build(chosen, dataset, margin / 100).format(style))
+    chosen, _ = chosen_records(dataset, source, runs, recipe, budget, seed)
+    built = table1.build(chosen.records, dataset, margin / 100, chosen.left_out)
+    click.echo(built.format(style))
 
 
 @click.command()

@@ -105,6 +105,7 @@ def timed(name: str, found: dict[str, Any]) -> Iterator[None]:
 def simulate(runs: Path, n_seed: int, n_episode: int, jobs: int) -> dict[str, Any]:
     """Run the grid in ``runs``, take ten records away, go on, and build table and report."""
     from repro.analysis import report, table1
+    from repro.analysis.selection import select
 
     pack = prepare("glyphs", None)
     budget = config.budget(f"{BUDGET},n_test_episode={n_episode}")
@@ -127,10 +128,10 @@ def simulate(runs: Path, n_seed: int, n_episode: int, jobs: int) -> dict[str, An
     with timed("read_records", found):
         read = records.read_records(runs, "glyphs")
     with timed("table", found):
-        chosen = table1.select_seeds(read, "authors-code")
+        chosen = select(read, "authors-code").records
         text = table1.build(chosen, "glyphs").format("text")
     with timed("report", found):
-        page = report.render(table1.select_records(read, "authors-code"), "glyphs")
+        page = report.render(chosen, "glyphs")
     found["records"] = len(read)
     found["table_bytes"], found["report_bytes"] = len(text.encode()), len(page.encode())
     found["rss_all_mib"] = round(peak_rss_mib())

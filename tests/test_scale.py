@@ -9,6 +9,7 @@ import pytest
 from repro import cells as cells_module
 from repro import config, engine, episodes, records, storage
 from repro.analysis import table1
+from repro.analysis.selection import select
 from repro.cells import Place, plan
 from repro.interrupts import StopRequest
 from repro.progress import Silent
@@ -71,7 +72,7 @@ def test_a_grid_reads_each_record_once_and_opens_as_many_packs_per_cell(
     counts.clear()
     read = records.read_records(tmp_path / "20", "tiny")
     assert counts["read_json"] == 40
-    table = table1.build(table1.select_seeds(read, None), "tiny")
+    table = table1.build(select(read, None).records, "tiny")
     assert "seeds 0 to 19" in table.title
     assert counts["read_json"] == 40
 

@@ -6,8 +6,9 @@ import json
 from collections.abc import Sequence
 
 from repro.analysis.ablation import Ablation, Effect
-from repro.analysis.formats import aligned, markdown_table, p_text, percent, wrapped
+from repro.analysis.formats import aligned, markdown_table, wrapped
 from repro.analysis.seeds import BOTH
+from repro.analysis.text import p_text, percent
 from repro.errors import unknown
 from repro.rows import BUILT_IN
 

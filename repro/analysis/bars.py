@@ -14,7 +14,8 @@ from repro import paper
 from repro.analysis import style
 from repro.analysis.formats import NOT_IN_PAPER
 from repro.analysis.stats import HasInterval
-from repro.analysis.table1 import Cell, Table, percent_interval
+from repro.analysis.table1 import Cell, Table
+from repro.analysis.text import percent_interval
 from repro.errors import RecordError
 
 _OFFSET = 0.17  # of the two points of a row, in rows

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from repro.analysis import table1
-from repro.analysis.formats import NOT_IN_PAPER, NOT_RUN, p_text, percent, percent_interval, points
-from repro.analysis.notes import covering
-from repro.analysis.stats import paired_interval
+from repro.analysis.formats import NOT_IN_PAPER, NOT_RUN
+from repro.analysis.notes import covering, left_out_note
+from repro.analysis.paired import compare_paired
+from repro.analysis.selection import block_size, select
+from repro.analysis.text import p_text, percent, percent_interval, points
 from repro.analysis.verdicts import MARGIN, NOT_COMPARABLE, Verdict
 
 if TYPE_CHECKING:
@@ -41,8 +43,8 @@ def reported(
         The lines, and whether all cells were run under the paper's protocol and none can be told
         from the paper's number (or is equivalent within the margin).
     """
-    chosen = table1.select_seeds(records, recipe, budget, seed)
-    table = table1.build(chosen, dataset, margin)
+    chosen = select(records, recipe, budget, seed)
+    table = table1.build(chosen.records, dataset, margin, chosen.left_out)
     lines = [table.title]
     for cell in table.cells:
         head = f"{cell.title:25} {cell.k_shot}-shot"
@@ -66,6 +68,7 @@ def reported(
             for rerun in cell.reruns
         ]
     lines += covering([cell for cell in table.cells if cell.measured is not None])
+    lines += left_out_note(chosen.left_out)
     reproduced = (table1.SAME, table1.EQUIVALENT)
     return lines, all(cell.verdict in reproduced for cell in table.cells if cell.in_paper)
 
@@ -155,7 +158,7 @@ def pinned(runs: Sequence[Record], published: Sequence[Record]) -> tuple[list[st
             ok = False
             continue
         differing = np.flatnonzero(run.accuracy != other.accuracy)
-        difference = paired_interval(run.accuracy, other.accuracy)
+        difference = compare_paired(run.accuracy, other.accuracy, block_size(run)).interval
         limit = tolerance(run.budget_name)
         agrees = abs(difference.mean) <= limit
         same = _same_place(run, other)

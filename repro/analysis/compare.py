@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from repro.analysis.paired import Paired, compare_paired, holm
 from repro.analysis.seeds import BOTH, EPISODES, Estimate, difference_of_seeds
-from repro.analysis.selection import block_size, select_seeds, stacked
+from repro.analysis.selection import LeftOut, block_size, select, stacked
 from repro.analysis.stats import Interval
 from repro.errors import RecordError, UsageError, unknown
 from repro.rows import BUILT_IN, order
@@ -39,6 +39,7 @@ class Side:
 
     label: str
     records: tuple[Record, ...]
+    left_out: tuple[LeftOut, ...] = ()  # records of the side that are not compared
 
     @property
     def k_shot(self) -> int:
@@ -166,14 +167,14 @@ def sides(
     """
     fields = selector.fields
     wanted_seed = int(fields["seed"]) if "seed" in fields else None
-    found = select_seeds(
+    found = select(
         [r for r in records if r.method == selector.method],
         fields.get("recipe", recipe),
         fields.get("budget", budget),
         wanted_seed,
     )
     groups: dict[int, list[Record]] = {}
-    for record in found:
+    for record in found.records:
         if fields.get("k_shot") in (None, str(record.k_shot)):
             groups.setdefault(record.k_shot, []).append(record)
     if not groups:
@@ -182,12 +183,15 @@ def sides(
             + (f", budget {fields.get('budget', budget)}" if fields.get("budget", budget) else "")
             + "); `repro table` shows what is there"
         )
-    return [Side(selector.text, tuple(group)) for group in groups.values()]
+    return [
+        Side(selector.text, tuple(group), tuple(x for x in found.left_out if x.record.k_shot == k))
+        for k, group in groups.items()
+    ]
 
 
 def methods_of(records: Sequence[Record], recipe: str | None, budget: str | None) -> list[Selector]:
     """Selectors of every method that has a record, in the table's order."""
-    found = {record.method for record in select_seeds(records, recipe, budget)}
+    found = {record.method for record in select(records, recipe, budget).records}
     return [Selector(method, method, None, {}) for method in sorted(found, key=order)]
 
 
@@ -229,7 +233,13 @@ def compare(first: Side, second: Side) -> Comparison:
 
 def all_pairs(groups: Sequence[Sequence[Side]]) -> list[Comparison]:
     """All pairs among the sides of each group, Holm's p-values over all of them together."""
-    pairs = [compare(a, b) for group in groups for a, b in itertools.combinations(group, 2)]
+    return with_holm(
+        [compare(a, b) for group in groups for a, b in itertools.combinations(group, 2)]
+    )
+
+
+def with_holm(pairs: Sequence[Comparison]) -> list[Comparison]:
+    """The pairs with Holm's p-values over all of them."""
     adjusted = holm([pair.p for pair in pairs])
     return [replace(pair, p_holm=p) for pair, p in zip(pairs, adjusted, strict=True)]
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from repro.analysis.compare import Comparison, as_json
-from repro.analysis.formats import aligned, markdown_table, p_text, percent_interval, wrapped
+from repro.analysis.formats import aligned, markdown_table, wrapped
+from repro.analysis.notes import left_out_note
+from repro.analysis.text import fixed, p_text, percent_interval, share
 from repro.errors import unknown
 
 FORMATS = ("text", "markdown", "json")
@@ -39,30 +40,32 @@ def format_pairs(pairs: Sequence[Comparison], style: str) -> str:
 
 def _row(pair: Comparison) -> tuple[str, ...]:
     paired = pair.paired
-    effect = f"{paired.effect_size:+.2f}" if math.isfinite(paired.effect_size) else "∞"
     return (
         f"{pair.first.label} − {pair.second.label}",
         percent_interval(pair.interval, signed=True),
         p_text(pair.p),
         p_text(paired.p_sign_flip),
         p_text(pair.p_holm),
-        f"{paired.won:.0%}",
-        f"{paired.lost:.0%}",
-        effect,
-        f"{paired.narrower:.0%}",
+        share(paired.won),
+        share(paired.lost),
+        fixed(paired.effect_size, 2, "+"),
+        share(paired.narrower),
     )
 
 
 def notes(pairs: Sequence[Comparison]) -> list[str]:
     """What is said below the pairs: the unit, what ± covers, what p-values are about."""
     blocks = sorted({pair.paired.block for pair in pairs})
-    unit = " or ".join(f"blocks of {b} episodes" if b > 1 else "single episodes" for b in blocks)
+    unit = " or ".join(
+        f"blocks of {b} episodes; each block uses all classes once" if b > 1 else "single episodes"
+        for b in blocks
+    )
     told = [
-        f"First − second on the same episodes. Unit of every error: {unit} (episodes of a block "
-        "share out one permutation of the classes). p t: paired t test; p flip: seeded sign-flip "
-        f"permutation test; p Holm: of p t over the {_count(len(pairs))} shown. won, lost: shares "
-        "of episodes; d: mean over standard deviation of the differences per episode; narrower: "
-        "the paired 95% interval against the unpaired one."
+        f"First − second on the same episodes. Errors are computed over {unit}. p t: paired t "
+        "test; p flip: seeded sign-flip permutation test; p Holm: of p t over the "
+        f"{_count(len(pairs))} shown. won, lost: shares of episodes; d: mean over standard "
+        "deviation of the differences per episode; narrower: the paired 95% interval against the "
+        "unpaired one."
     ]
     one = [pair for pair in pairs if pair.crossed is None]
     if one:
@@ -90,6 +93,8 @@ def notes(pairs: Sequence[Comparison]) -> list[str]:
                 )
         if any(2 in (len(p.first.seeds), len(p.second.seeds)) for p in seeded):
             told.append("With two seeds the interval may cover as little as 87% instead of 95%.")
+    left_out = {str(x): x for p in pairs for s in (p.first, p.second) for x in s.left_out}
+    told += left_out_note(list(left_out.values()))
     unfinished = {
         f"{r.method} {r.k_shot}-shot seed {r.seed} ({r.n_step:,} of {r.training['n_step']:,})"
         for pair in pairs

@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from repro.analysis import style
 from repro.analysis.distributions import progress, title
 from repro.analysis.report_differences import LEVEL, STRONG, Matrix, matrices, short
-from repro.analysis.table1 import percent
+from repro.analysis.selection import one_each
+from repro.analysis.text import percent
 from repro.errors import RecordError
 
 if TYPE_CHECKING:
@@ -59,8 +60,10 @@ def _draw(found: Sequence[Matrix], records: Sequence[Record]) -> Figure:
     for axes, matrix in zip(fig.subplots(1, len(found), squeeze=False)[0], found, strict=True):
         _panel(axes, matrix, [names[method] for method in matrix.methods])
     fig.suptitle(f"Row minus column, same episodes, points: {title(records)}", fontsize=10)
+    several = len(one_each(records)) < len(records)
+    seeds = ", and over seeds where several were run" if several else ""
     told = [
-        f"± 95% over episodes. Bold: p < {LEVEL:g} after Holm over all pairs shown. "
+        f"± 95% over episodes{seeds}. Bold: p < {LEVEL:g} after Holm over all pairs shown. "
         f"Deepest colour: {percent(STRONG, digits=0)} points or more."
     ]
     unfinished = [

@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 
 from repro.analysis import style
 from repro.analysis.stats import accuracy_histogram
-from repro.analysis.table1 import percent
+from repro.analysis.text import percent
 from repro.errors import RecordError
 from repro.rows import order
 

@@ -13,8 +13,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from repro.analysis import style
 from repro.analysis.ablation import Ablation, Effect
 from repro.analysis.ablation_formats import SEED_ROW, effect_text, title
-from repro.analysis.formats import percent
 from repro.analysis.seeds import BOTH
+from repro.analysis.text import percent
 from repro.errors import RecordError
 
 BAND = "#E9EDF2"

@@ -1,4 +1,4 @@
-"""Text, Markdown, CSV, JSON and LaTeX: the only place where fractions become percent."""
+"""A table as text, Markdown, CSV, JSON and LaTeX; numbers are shown by :mod:`.text`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from repro import paper
 from repro.analysis.seeds import BOTH, EPISODES
 from repro.analysis.stats import HasInterval
+from repro.analysis.text import percent, percent_interval, points
 
 if TYPE_CHECKING:
     from repro.analysis.table1 import Cell, Table
@@ -20,27 +21,6 @@ if TYPE_CHECKING:
 WIDTH = 110  # columns of the text format
 NOT_RUN = "not run"
 NOT_IN_PAPER = "not in the paper"
-
-
-def percent(fraction: float, signed: bool = False, digits: int = 2) -> str:
-    """``0.4344`` as ``43.44``, or ``+43.44`` when ``signed``; never ``-0.00``."""
-    value = round(100 * fraction, digits) + 0.0
-    return f"{value:{'+' if signed else ''}.{digits}f}"
-
-
-def percent_interval(interval: HasInterval, signed: bool = False) -> str:
-    """An interval of fractions in percent: ``43.44 ± 0.77``."""
-    return f"{percent(interval.mean, signed)} ± {percent(interval.half_width)}"
-
-
-def points(margin: float) -> str:
-    """A margin in points, rounded up so that the claim holds: ``1.7``; infinite is ``∞``."""
-    return f"{math.ceil(1000 * margin - 1e-6) / 10:.1f}" if math.isfinite(margin) else "∞"
-
-
-def p_text(p: float) -> str:
-    """A p-value in three digits; below 0.001 it is told so."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def aligned(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> list[str]:

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from repro import references
-from repro.analysis.formats import NOT_IN_PAPER, NOT_RUN, percent, points
+from repro.analysis.formats import NOT_IN_PAPER, NOT_RUN
 from repro.analysis.seeds import EPISODES
+from repro.analysis.text import margin_text, p_text, percent
 from repro.analysis.verdicts import NOT_COMPARABLE
 from repro.rows import order
 
 if TYPE_CHECKING:
+    from repro.analysis.selection import LeftOut
     from repro.analysis.table1 import Cell
     from repro.records import Record
 
@@ -116,7 +118,17 @@ def _others(records: Sequence[Record]) -> list[str]:
     return told
 
 
-def notes(cells: Sequence[Cell], records: Sequence[Record], margin: float) -> tuple[str, ...]:
+def left_out_note(left_out: Sequence[LeftOut]) -> list[str]:
+    """Which records of the cells shown are not shown, each with its reason."""
+    return [f"Left out: {'; '.join(map(str, left_out))}."] if left_out else []
+
+
+def notes(
+    cells: Sequence[Cell],
+    records: Sequence[Record],
+    margin: float,
+    left_out: Sequence[LeftOut] = (),
+) -> tuple[str, ...]:
     """What ± covers, how verdicts are made, and why cells are not comparable."""
     seeded = any(len(cell.seeds) > 1 for cell in cells)
     added = " and, with several seeds, ours between seeds, as the paper's is one" if seeded else ""
@@ -124,9 +136,9 @@ def notes(cells: Sequence[Cell], records: Sequence[Record], margin: float) -> tu
         *covering(cells),
         "The interval of a difference (measured − reported) adds both errors in quadrature"
         f"{added}. within: the smallest margin, in points, at which two one-sided tests (5%) call "
-        "the two equivalent. Verdicts, first that holds: not comparable; higher or lower "
-        f"(the interval leaves 0 out and the margin of {points(margin)} is not met); equivalent "
-        "within that margin; not distinguishable.",
+        "the two equivalent. Each cell gets the first verdict that applies: not comparable; higher "
+        f"or lower (the interval excludes 0 and the margin of {margin_text(margin)} is not met); "
+        "equivalent within that margin; not distinguishable.",
     ]
     judged = [(c, c.judged) for c in cells if c.judged]
     checks = [
@@ -138,10 +150,11 @@ def notes(cells: Sequence[Cell], records: Sequence[Record], margin: float) -> tu
     if checks:
         told.append(f"As a check, the pigeonhole bootstrap's 95% bounds: {'; '.join(checks)}.")
     p_values = [
-        f"{c.title} {c.k_shot}-shot {j.p_holm:.2g}" for c, j in judged if j.p_holm is not None
+        f"{c.title} {c.k_shot}-shot {p_text(j.p_holm)}" for c, j in judged if j.p_holm is not None
     ]
     if p_values:
         told.append(f"p after Holm over the comparable cells: {'; '.join(p_values)}.")
+    told += left_out_note(left_out)
     by_reason: dict[str, list[Cell]] = {}
     for cell in cells:
         if cell.reason:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from repro import paper
 from repro.analysis import power
-from repro.analysis.formats import percent, percent_interval, points
 from repro.analysis.power_answers import ASSUMED, MEASURED, CellPower, PairPower
 from repro.analysis.stats import Interval
+from repro.analysis.text import percent, percent_interval, points
 
 
 def against_paper(cells: Sequence[CellPower]) -> list[str]:

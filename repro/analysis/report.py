@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from repro import paper
-from repro.analysis import report_ablation, report_charts, style, table1
+from repro.analysis import report_ablation, report_charts, style, table1, text
 from repro.analysis import report_differences as differences
 from repro.analysis import report_sections as sections
-from repro.analysis.formats import points
+from repro.analysis.selection import LeftOut, one_each
+from repro.analysis.text import points
 from repro.data.images import ImageSplit
 from repro.errors import RecordError
 
@@ -35,7 +36,7 @@ def _interval(interval: Any, signed: bool = False) -> str:
     """``43.44 ± 0.77``, which a narrow column may break before the sign only."""
     if interval is None:
         return ""
-    return table1.percent_interval(interval, signed).replace("± ", "±\u00a0")
+    return text.percent_interval(interval, signed).replace("± ", "±\u00a0")
 
 
 def _environment() -> jinja2.Environment:
@@ -80,13 +81,16 @@ def render(
     dataset: str,
     split: ImageSplit | None = None,
     ablations: Sequence[Ablation] = (),
+    left_out: Sequence[LeftOut] = (),
 ) -> str:
-    """The page, from records already selected (one per cell); the same records, the same bytes.
+    """The page, from records already selected (all seeds of a cell); the same records, the same
+    bytes. What shows single models shows the lowest seed of each cell.
 
     Args:
         split: meta-test images; without it no picture of an episode is embedded. Its digest has
             to be the records' own.
         ablations: shown in a section of their own, when there are any.
+        left_out: records of these cells that are not shown; they are named.
     Raises:
         RecordError: nothing was run, a curve or file of gates is damaged, the images are others
             than the records', or the page would be larger than :data:`MAX_BYTES`.
@@ -100,9 +104,10 @@ def render(
                 f"{str(record.digests.get('data'))[:8]}, those at hand have {split.digest[:8]}; "
                 "report with --no-images or bring the same images"
             )
-    table = table1.build(records, dataset)
+    table = table1.build(records, dataset, left_out=left_out)
+    models = one_each(records)
     shots = sorted({record.k_shot for record in records})
-    confusions, absent = sections.confusions(records)
+    confusions, absent = sections.confusions(models)
     page = _environment().get_template("report.html.j2").render(
         table=table,
         dataset=dataset,
@@ -111,16 +116,17 @@ def render(
         colors=style.colors(table.methods),
         titles=dict(zip(table.methods, table.row_titles, strict=True)),
         bars=[(shot, report_charts.bars(table, shot)) for shot in paper.SHOTS],
-        distributions=[(shot, report_charts.distribution(differences.ordered(records, shot), shot))
+        distributions=[(shot, report_charts.distribution(differences.ordered(models, shot), shot))
                        for shot in shots],
         matrices=differences.matrices(records),
-        curves=sections.training(records),
-        gates=sections.figure_3(records),
+        curves=sections.training(models),
+        gates=sections.figure_3(models),
         ablations=report_ablation.views(ablations),
         confusions=confusions,
         absent=absent,
-        extremes=sections.extremes(records, split),
+        extremes=sections.extremes(models, split),
         records=records,
+        single=len(models) < len(records),
     )  # fmt: skip
     if len(page.encode()) > MAX_BYTES:
         raise RecordError(

@@ -9,9 +9,9 @@ from markupsafe import Markup
 
 from repro.analysis.ablation import Ablation
 from repro.analysis.ablation_formats import HEADER, SEED_ROW, effect_text, notes, rows, title
-from repro.analysis.formats import percent
 from repro.analysis.report_charts import WIDTH
 from repro.analysis.svg import Frame, element
+from repro.analysis.text import percent
 
 _ROW = 34.0  # height of a switch's row, px
 

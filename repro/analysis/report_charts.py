@@ -15,7 +15,8 @@ from repro.analysis.curves import Curve
 from repro.analysis.formats import NOT_IN_PAPER
 from repro.analysis.stats import HasInterval, accuracy_histogram
 from repro.analysis.svg import Frame, element
-from repro.analysis.table1 import Table, percent, percent_interval
+from repro.analysis.table1 import Table
+from repro.analysis.text import percent, percent_interval
 
 if TYPE_CHECKING:
     from repro.records import Record

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from repro import paper
-from repro.analysis.confusion import class_names
-from repro.analysis.paired import Paired, compare_paired, holm
+from repro.analysis.compare import Comparison, Side, compare, with_holm
 from repro.analysis.stats import Interval
-from repro.analysis.table1 import percent, percent_interval
+from repro.analysis.text import fixed, p_text, percent_interval, share
 from repro.rows import order
 
 if TYPE_CHECKING:
@@ -72,16 +70,6 @@ def short(method: str, title: str) -> str:
     return SHORT.get(method, cut)
 
 
-def block_of(record: Record) -> int:
-    """Episodes that share out the classes of one permutation; 1 where classes are independent.
-
-    Of a data set whose number of classes is not known here it is 1, too.
-    """
-    classes = dict(record.config.get("recipe") or {}).get("episode_classes", "permutation")
-    n_way = int(record.config.get("n_way", paper.N_WAY))
-    return max(1, len(class_names(record.dataset)) // n_way) if classes == "permutation" else 1
-
-
 def _comparable(one: Record, other: Record) -> bool:
     return one.n_episode == other.n_episode and all(
         one.digests.get(name) == other.digests.get(name) for name in ("episodes", "data")
@@ -99,20 +87,24 @@ def _field(interval: Interval | None, p_value: float) -> Difference:
     )
 
 
-def _p_text(value: float) -> str:
-    return "< 0.0001" if value < 1e-4 else f"{value:.4f}"
-
-
-def _in_numbers(one: Record, other: Record, found: Paired, adjusted: float) -> tuple[str, ...]:
+def _in_numbers(pair: Comparison) -> tuple[str, ...]:
     return (
-        f"{one.title} minus {other.title}",
-        percent_interval(found.interval, signed=True).replace("± ", "±\u00a0"),
-        _p_text(adjusted),
-        _p_text(found.p_sign_flip),
-        percent(found.won, digits=0),
-        f"{found.effect_size:+.2f}",
-        percent(found.narrower, digits=0),
+        f"{pair.first.label} minus {pair.second.label}",
+        percent_interval(pair.interval, signed=True).replace("± ", "±\u00a0"),
+        p_text(pair.p_holm),
+        p_text(pair.paired.p_sign_flip),
+        share(pair.paired.won),
+        fixed(pair.paired.effect_size, 2, "+"),
+        share(pair.paired.narrower),
     )
+
+
+def sides(records: Sequence[Record], k_shot: int) -> list[Side]:
+    """All seeds of each method at a shot, in the table's order."""
+    found: dict[str, list[Record]] = {}
+    for record in ordered(records, k_shot):
+        found.setdefault(record.method, []).append(record)
+    return [Side(listed[0].title, tuple(listed)) for listed in found.values()]
 
 
 def matrices(records: Sequence[Record]) -> list[Matrix]:
@@ -120,20 +112,15 @@ def matrices(records: Sequence[Record]) -> list[Matrix]:
 
     Holm's correction is over all pairs of all matrices.
     """
-    by_shot = {k: ordered(records, k) for k in sorted({record.k_shot for record in records})}
+    by_shot = {k: sides(records, k) for k in sorted({record.k_shot for record in records})}
     keys = [
         (shot, i, j)
         for shot, found in by_shot.items()
         for i, j in combinations(range(len(found)), 2)
-        if _comparable(found[i], found[j])
+        if _comparable(found[i].records[0], found[j].records[0])
     ]
-    compared = {
-        (shot, i, j): compare_paired(
-            by_shot[shot][i].accuracy, by_shot[shot][j].accuracy, block_of(by_shot[shot][i])
-        )
-        for shot, i, j in keys
-    }
-    adjusted = dict(zip(keys, holm([compared[key].p_t for key in keys]), strict=True))
+    listed = with_holm([compare(by_shot[shot][i], by_shot[shot][j]) for shot, i, j in keys])
+    compared = dict(zip(keys, listed, strict=True))
 
     def field(shot: int, i: int, j: int) -> Difference:
         if i == j:
@@ -144,22 +131,17 @@ def matrices(records: Sequence[Record]) -> list[Matrix]:
         interval = found.interval
         if i > j:
             interval = Interval(-interval.mean, interval.half_width)
-        return _field(interval, adjusted[shot, min(i, j), max(i, j)])
+        return _field(interval, found.p_holm)
 
     return [
         Matrix(
             shot,
-            tuple(record.method for record in found),
+            tuple(side.records[0].method for side in found),
             tuple(
-                (record.method, tuple(field(shot, i, j) for j in range(len(found))))
-                for i, record in enumerate(found)
+                (side.records[0].method, tuple(field(shot, i, j) for j in range(len(found))))
+                for i, side in enumerate(found)
             ),
-            tuple(
-                _in_numbers(found[i], found[j], compared[key], adjusted[key])
-                for key in keys
-                for at, i, j in (key,)
-                if at == shot
-            ),
+            tuple(_in_numbers(compared[key]) for key in keys if key[0] == shot),
         )
         for shot, found in by_shot.items()
         if len(found) > 1

@@ -13,7 +13,7 @@ from repro.analysis import confusion, curves, gate_numbers, gates, report_charts
 from repro.analysis.episode_picture import data_uri, draw
 from repro.analysis.report_differences import ordered
 from repro.analysis.stats import Interval
-from repro.analysis.table1 import percent
+from repro.analysis.text import percent
 from repro.data.images import ImageSplit
 from repro.errors import RecordError
 

@@ -134,6 +134,9 @@ def difference_of_seeds(first: Values, second: Values, block: int = 1) -> Estima
     if len(a) == len(b):
         return _crossed(a - b, block)
     difference = a.mean(0) - b.mean(0)
+    if a.shape[1] < 2 * block:
+        n_seed = min(len(a), len(b))
+        return _estimate(float(difference.mean()), math.inf, 0.0, n_seed, None, None)
     error, n_unit = block_error(difference, block)
     terms = [Term(1.0, error**2, n_unit - 1)]
     for side, other in ((a, b), (b, a)):
@@ -209,6 +212,8 @@ def _counts(drawn: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.float64]:
 
 
 def _crossed(values: Values, block: int) -> Estimate:
+    if values.shape[1] < 2 * block:  # one unit says nothing about the spread of units
+        return _estimate(float(values.mean()), math.inf, 0.0, len(values), None, None)
     found = layout(values, block)
     variance, df = crossed_variance(found)
     bounds = pigeonhole(values, block) if len(values) >= BOOTSTRAP_SEEDS else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,27 +19,64 @@ if TYPE_CHECKING:
 _BUDGET_RANK = {"smoke": 1, "quick": 2, "paper": 3}
 
 
-def _rank(record: Record) -> tuple[int, int, int]:
+@dataclass(frozen=True)
+class LeftOut:
+    """A record of a cell that is not shown, and why."""
+
+    record: Record
+    reason: str
+
+    def __str__(self) -> str:
+        record = self.record
+        return f"{record.title} {record.k_shot}-shot seed {record.seed}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The records shown, all seeds of a cell side by side in the table's order, and the others."""
+
+    records: tuple[Record, ...]
+    left_out: tuple[LeftOut, ...] = ()
+
+    @property
+    def one_each(self) -> list[Record]:
+        """The lowest seed of each cell, for what shows a single model."""
+        return one_each(self.records)
+
+
+def one_each(records: Iterable[Record]) -> list[Record]:
+    """The first record of each method and shot; seeds of a cell come by number."""
+    first: dict[tuple[str, int], Record] = {}
+    for record in records:
+        first.setdefault((record.method, record.k_shot), record)
+    return list(first.values())
+
+
+def _rank(record: Record) -> tuple[int, bool, int, int, str]:
     return (
         _BUDGET_RANK.get(record.budget_name, 0),
-        int(record.training.get("n_step", 0)),
+        not record.unfinished,
+        record.n_step,
         -record.seed,
+        record.started_at,
     )
 
 
-def select_records(
+def select(
     records: Iterable[Record],
     recipe: str | None,
     budget: str | None = None,
     seed: int | None = None,
-) -> list[Record]:
-    """One record per method and shot, in the table's order.
+) -> Selection:
+    """All seeds of one configuration for each method and shot, in the table's order.
 
-    Of those of the recipe (None: any), budget and seed asked for, the one of the largest budget
-    (paper, quick, smoke, then others by training steps), then of the lowest seed, then the newest.
-    Models tested at another shot than they were trained for are left out, and so are records of
-    an older numerics revision than the newest found, or of other images than the newest record's
-    (another folder, another split): their numbers are not mixed.
+    Of the records of the recipe (None: any), budget and seed asked for, those count that have the
+    newest numerics revision among them and the images of the newest record (another folder or
+    split is not mixed in). A cell shows the largest budget (paper, quick, smoke, then others);
+    in it finished trainings come before unfinished ones, then more steps, then the lowest seed,
+    then the newest record; and with it all seeds of the same configuration, finished like it or
+    unfinished at the same step. Models tested at another shot than they were trained for are no
+    part of the table. Every other record of a cell's recipe and budget is named with the reason.
     """
     found = [
         record
@@ -49,36 +87,65 @@ def select_records(
         and record.config.get("train_k_shot") is None
     ]
     revision = max((record.numerics_revision for record in found), default=0)
-    found = [record for record in found if record.numerics_revision == revision]
-    newest = max(found, key=lambda record: record.started_at, default=None)
-    best: dict[tuple[tuple[int, str], int], Record] = {}
+    newest = max(
+        (record for record in found if record.numerics_revision == revision),
+        key=lambda record: record.started_at,
+        default=None,
+    )
+    cells: dict[tuple[tuple[int, str], int], list[Record]] = {}
     for record in found:
-        if newest is None or record.digests.get("data") != newest.digests.get("data"):
-            continue
-        key = order(record.method), record.k_shot
-        other = best.get(key)
-        if other is None or (*_rank(record), record.started_at) > (
-            *_rank(other),
-            other.started_at,
-        ):
-            best[key] = record
-    return [best[key] for key in sorted(best)]
+        cells.setdefault((order(record.method), record.k_shot), []).append(record)
+    shown: list[Record] = []
+    left_out: list[LeftOut] = []
+    for key in sorted(cells):
+        able = [r for r in cells[key] if not _outdated(r, revision, newest)]
+        best = max(able, key=_rank, default=None)
+        chosen = siblings(best, able) if best else []
+        shown += chosen
+        left_out += [
+            LeftOut(record, _outdated(record, revision, newest) or _why(record, chosen))
+            for record in cells[key]
+            if not any(record is other for other in chosen)
+            and (best is None or _group(record) == _group(best))
+        ]
+    return Selection(tuple(shown), tuple(left_out))
 
 
-def select_seeds(
-    records: Sequence[Record],
+def _group(record: Record) -> tuple[str, str]:
+    return record.recipe_name, record.budget_name
+
+
+def _outdated(record: Record, revision: int, newest: Record | None) -> str:
+    if record.numerics_revision != revision:
+        return f"of numerics revision {record.numerics_revision}, not {revision}"
+    if newest is not None and record.digests.get("data") != newest.digests.get("data"):
+        return f"of other images (data digest {str(record.digests.get('data'))[:8]})"
+    return ""
+
+
+def _why(record: Record, chosen: Sequence[Record]) -> str:
+    """Why a record is not beside those chosen of its cell."""
+    if record.unfinished:
+        return f"trained for {record.n_step:,} of {int(record.training['n_step']):,} steps"
+    if but_seed(record) == but_seed(chosen[0]):
+        return "an older record of a seed that is shown"
+    ours, theirs = chosen[0].config, record.config
+    differing = sorted(
+        name
+        for name in {*ours, *theirs} - {"seed", "training"}
+        if ours.get(name) != theirs.get(name)
+    )
+    return f"another configuration ({', '.join(differing) or 'other episodes'})"
+
+
+def select_records(
+    records: Iterable[Record],
     recipe: str | None,
     budget: str | None = None,
     seed: int | None = None,
 ) -> list[Record]:
-    """:func:`select_records`, and with each all records of the same config but another seed.
-
-    With a seed asked for there is none beside it.
-    """
-    chosen = select_records(records, recipe, budget, seed)
-    if seed is not None:
-        return chosen
-    return [sibling for record in chosen for sibling in siblings(record, records)]
+    """One record for each method and shot: the lowest seed of :func:`select`."""
+    return select(records, recipe, budget, seed).one_each
 
 
 def siblings(record: Record, records: Iterable[Record]) -> list[Record]:

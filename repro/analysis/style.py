@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from repro import storage
-from repro.analysis.table1 import percent
+from repro.analysis.text import percent
 from repro.rows import order
 
 # seaborn's colour-blind safe palette, by its own numbers; one colour per method, everywhere.

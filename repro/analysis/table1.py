@@ -15,17 +15,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from repro import paper, references
-from repro.analysis.formats import (
-    FORMATS,
-    NOT_RUN,
-    WIDTH,
-    latex_escape,
-    percent,
-    percent_interval,
-)
+from repro.analysis.formats import FORMATS, NOT_RUN, WIDTH, latex_escape
 from repro.analysis.notes import notes, title
 from repro.analysis.seeds import Estimate, estimate
-from repro.analysis.selection import block_size, but_seed, select_records, select_seeds, stacked
+from repro.analysis.selection import LeftOut, but_seed, select_records, stacked
 from repro.analysis.stats import Interval
 from repro.analysis.verdicts import (
     EQUIVALENT,
@@ -60,10 +53,7 @@ __all__ = [
     "build",
     "latex_escape",
     "not_comparable",
-    "percent",
-    "percent_interval",
     "select_records",
-    "select_seeds",
 ]
 
 
@@ -237,7 +227,7 @@ def _cell(
         return Cell(method, k_shot, reported, label=label)
     first = records[0]
     accuracy = stacked(records)
-    measured = estimate(accuracy, block_size(first))
+    measured = estimate(accuracy)  # single episodes, as the paper has them, however many seeds
     reason = not_comparable(first, dataset)
     reruns = tuple(
         Rerun(published, judge(measured, published, why, margin))
@@ -260,10 +250,16 @@ def _cell(
     )
 
 
-def build(records: Sequence[Record], dataset: str, margin: float = MARGIN) -> Table:
-    """The table of records already selected: one per cell (:func:`select_records`), or all seeds
-    of one config per cell (:func:`select_seeds`).
+def build(
+    records: Sequence[Record],
+    dataset: str,
+    margin: float = MARGIN,
+    left_out: Sequence[LeftOut] = (),
+) -> Table:
+    """The table of records already selected (:func:`repro.analysis.selection.select`).
 
+    Args:
+        left_out: records of its cells that are not shown; they are named below it.
     Raises:
         RecordError: two records for one cell that differ in more than the seed.
     """
@@ -293,4 +289,4 @@ def build(records: Sequence[Record], dataset: str, margin: float = MARGIN) -> Ta
     ]
     with_holm = iter(adjusted([cell.judged for cell in cells if cell.judged]))
     shown = tuple(replace(c, judged=next(with_holm)) if c.judged else c for c in cells)
-    return Table(title(shown, records, dataset), shown, notes(shown, records, margin))
+    return Table(title(shown, records, dataset), shown, notes(shown, records, margin, left_out))

@@ -118,7 +118,7 @@ def test_distributions_have_a_row_per_method_and_say_what_is_not_there(tmp_path:
 def test_differences_are_antisymmetric_and_those_of_the_paired_comparison(tmp_path: Path) -> None:
     noise = np.random.default_rng(1).normal(0, 0.05, 600)
     ours = record("meta_lstm", 5, accuracy=np.clip(spread(0.5) + noise, 0, 1))
-    theirs = record("finetune", 5, accuracy=spread(0.47))
+    theirs = record("finetune", 5, accuracy=spread(0.47), path=Path("other"))
     with matplotlib.rc_context():
         (panel,) = differences._draw(differences.matrices([ours, theirs]), [ours, theirs]).axes
     one = compare_paired(theirs.accuracy, ours.accuracy, 4).interval

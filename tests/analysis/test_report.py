@@ -14,7 +14,8 @@ import pytest
 from click.testing import CliRunner
 from scipy import stats as reference
 
-from repro.analysis import report, report_differences, table1
+from repro.analysis import report, report_differences, text
+from repro.analysis.selection import Selection
 from repro.analysis.stats import Interval
 from repro.analysis.svg import element, number
 from repro.cli import cli
@@ -162,7 +163,7 @@ def test_differences_are_row_minus_column_by_scipys_t_over_blocks(tmp_path: Path
                 test = reference.ttest_rel(of[row], of[column])
                 low, high = test.confidence_interval(0.95)
                 interval = Interval((low + high) / 2, (high - low) / 2)
-                expected = table1.percent_interval(interval, signed=True)
+                expected = text.percent_interval(interval, signed=True)
                 assert field.text.replace("\u00a0", " ") == expected
                 tests[matrix.k_shot, row, column] = (test.pvalue, field.clear)
     # Holm by its definition, over the pairs of both matrices; each stands twice.
@@ -252,7 +253,9 @@ def test_a_page_that_could_be_committed_does_not_depend_on_the_cache(
     (tmp_path / "cache" / "packs" / "glyphs-0" / "pack.json").touch()
     monkeypatch.setenv("REPRO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(repro.data, "load_split", lambda *_: split_of([made]))
-    monkeypatch.setattr("repro.cli_report.chosen_records", lambda *_: ([made], "results"))
+    monkeypatch.setattr(
+        "repro.cli_report.chosen_records", lambda *_: (Selection((made,)), "results")
+    )
     subprocess.run(["git", "init", "-q", str(tmp_path / "repository")], check=True)
     for folder, n_picture in (("repository", 0), ("elsewhere", 8)):
         target = tmp_path / folder / "report.html"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from repro.analysis import report, table1
+from repro.analysis import report, table1, text
 from tests.analysis.analysis_doubles import full_set, with_predictions
 from tests.analysis.browser import CHROMIUM, Page
 
@@ -37,7 +37,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target.write_text(report.render(records, "mini-imagenet"))
     (folder / "table.txt").write_text(
         "\n".join(
-            table1.percent_interval(cell.measured)
+            text.percent_interval(cell.measured)
             for shot in (1, 5)
             for cell in table1.build(records, "mini-imagenet").cells
             if cell.k_shot == shot and cell.measured is not None

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from repro import paper
 from repro.analysis import table1
 from repro.analysis.seeds import estimate
+from repro.analysis.selection import select
 from repro.cli import cli
 from repro.errors import RecordError, UsageError
 from repro.records import Record
@@ -108,17 +109,17 @@ def test_all_seeds_of_a_cell_are_shown_and_their_interval_is_the_crossed_one() -
     rng = np.random.default_rng(0)
     drawn = [record(seed=s, accuracy=spread(0.6 + 0.01 * rng.normal())) for s in range(3)]
     others = [record(seed=5, switches={"passes_5shot": 5}), record(seed=6, budget="quick")]
-    chosen = table1.select_seeds([*others, *drawn], "authors-code")
+    chosen = select([*others, *drawn], "authors-code").records
     assert [r.seed for r in chosen] == [0, 1, 2]
     table = table1.build(chosen, "mini-imagenet")
     found = cell(table, "meta_lstm", 5)
-    expected = estimate(np.stack([r.accuracy for r in drawn]), block=4)
+    expected = estimate(np.stack([r.accuracy for r in drawn]))
     assert found.measured == expected.interval
     assert found.seeds == (0, 1, 2)
     listed = json.loads(table.format("json"))[-1]
     assert (listed["covers"], listed["seeds"]) == ("episodes and seeds", [0, 1, 2])
     assert "over training seeds (3) and test episodes" in " ".join(table.notes)
-    assert len(table1.select_seeds(drawn, "authors-code", seed=1)) == 1
+    assert len(select(drawn, "authors-code", seed=1).records) == 1
 
 
 def test_what_the_interval_covers_is_told_per_cell_when_cells_differ() -> None:

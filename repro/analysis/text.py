@@ -1,0 +1,53 @@
+"""How a number is shown, once: ±, p, zero, what is infinite. Here fractions become percent."""
+
+from __future__ import annotations
+
+import math
+
+from repro.analysis.stats import HasInterval
+
+UNKNOWN = "unknown"  # what the records at hand leave open: a half-width or a margin without end
+
+
+def fixed(value: float, digits: int, sign: str = "") -> str:
+    """``value`` with so many digits; never ``-0.00``; :data:`UNKNOWN` where it is not finite."""
+    if not math.isfinite(value):
+        return UNKNOWN
+    return f"{round(value, digits) + 0.0:{sign}.{digits}f}"
+
+
+def percent(fraction: float, signed: bool = False, digits: int = 2) -> str:
+    """``0.4344`` as ``43.44``, or ``+43.44`` when ``signed``; never ``-0.00``."""
+    return fixed(100 * fraction, digits, "+" if signed else "")
+
+
+def percent_interval(interval: HasInterval, signed: bool = False) -> str:
+    """An interval of fractions in percent: ``43.44 ± 0.77``."""
+    return f"{percent(interval.mean, signed)} ± {percent(interval.half_width)}"
+
+
+def share(fraction: float) -> str:
+    """A share as ``36%``; never ``-0%``."""
+    return f"{percent(fraction, digits=0)}%"
+
+
+def points(margin: float) -> str:
+    """A smallest margin in points, rounded up so that the claim holds: ``1.7``."""
+    if not math.isfinite(margin):
+        return UNKNOWN
+    return f"{math.ceil(1000 * margin - 1e-6) / 10:.1f}"
+
+
+def points_down(spread: float) -> str:
+    """A largest spread in points, rounded down so that the claim holds: ``1.0``."""
+    return f"{math.floor(1000 * spread + 1e-6) / 10:.1f}"
+
+
+def margin_text(margin: float) -> str:
+    """A margin that was asked for, in points and as it was asked for: ``0.25`` or ``1``."""
+    return f"{round(100 * margin, 10):g}"
+
+
+def p_text(p: float) -> str:
+    """A p-value with three digits; below 0.001 that alone is said."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
