@@ -124,7 +124,9 @@ def table(
 @source_options
 @click.option("--pinned", is_flag=True, help="Hold runs against the published records.")
 @click.option("--reported", is_flag=True, help="Hold records against the paper (default).")
-@click.option("--strict", is_flag=True, help="Exit 1 where the paper was not reproduced.")
+@click.option(
+    "--strict", is_flag=True, help="Exit 1 where the paper was not reproduced; from 3 seeds on."
+)
 @margin_option
 def check(
     dataset: str, source: str | None, runs: Path, recipe: str, budget: str | None,
@@ -142,9 +144,9 @@ def check(
         failed |= not ok
     if reported or not pinned:
         found, _ = read_source(dataset, source, runs)
-        lines, ok = checks.reported(found, dataset, recipe, budget, margin=margin / 100)
-        click.echo("\n".join(lines))
-        failed |= strict and not ok
+        lines, failures = checks.reported(found, dataset, recipe, budget, margin=margin / 100)
+        click.echo("\n".join([*lines, *(checks.strict_lines(failures) if strict else [])]))
+        failed |= strict and bool(failures)
     sys.exit(1 if failed else 0)
 
 

@@ -73,6 +73,20 @@ class Episode:
         return np.repeat(np.arange(n_way, dtype=np.int64), n_query)
 
 
+def draw_classes(split: str, n_class: int, n_way: int, seed: int, classes: str, index: int) -> Rows:
+    """The classes of an episode, ``[n_way]``: they do not depend on images.
+
+    Args:
+        classes: ``permutation`` or ``independent`` (see :class:`EpisodeSampler`).
+    """
+    stream = _STREAMS[split][1]
+    if classes == "independent":
+        return words(seed, stream, index).permutation(n_class)[:n_way]
+    block, place = divmod(index, n_class // n_way)
+    order = words(seed, stream, block).permutation(n_class)
+    return order[place * n_way : (place + 1) * n_way]
+
+
 class EpisodeSampler:
     """Draws episodes of one split: the same index is the same episode, on every machine.
 
@@ -109,22 +123,16 @@ class EpisodeSampler:
         self.class_rows = tuple((int(first), int(count)) for first, count in class_rows)
         self.split, self.spec = split, spec
         self.seed, self.classes = seed, classes
-        self._images, self._classes = _STREAMS[split]
-
-    def _draw_classes(self, index: int) -> Rows:
-        n_class, n_way = len(self.class_rows), self.spec.n_way
-        if self.classes == "independent":
-            return words(self.seed, self._classes, index).permutation(n_class)[:n_way]
-        block, place = divmod(index, n_class // n_way)
-        order = words(self.seed, self._classes, block).permutation(n_class)
-        return order[place * n_way : (place + 1) * n_way]
+        self._images = _STREAMS[split][0]
 
     def __getitem__(self, index: int) -> Episode:
         """Episode number ``index`` (from 0)."""
         if index < 0:
             raise IndexError(index)
         spec = self.spec
-        class_indices = self._draw_classes(index)
+        class_indices = draw_classes(
+            self.split, len(self.class_rows), spec.n_way, self.seed, self.classes, index
+        )
         stream = words(self.seed, self._images, index)
         n_support = max(spec.k_shot, paper.MAX_SHOT)
         rows = np.empty((spec.n_way, self._n_drawn), dtype=np.int64)

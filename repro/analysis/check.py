@@ -9,13 +9,14 @@ import numpy as np
 
 from repro.analysis import table1
 from repro.analysis.formats import NOT_IN_PAPER, NOT_RUN
-from repro.analysis.notes import covering, left_out_note
+from repro.analysis.notes import covering, left_out_note, seed_notes
 from repro.analysis.paired import compare_paired
 from repro.analysis.selection import block_size, select
-from repro.analysis.text import p_text, percent, percent_interval, points
-from repro.analysis.verdicts import MARGIN, NOT_COMPARABLE, Verdict
+from repro.analysis.text import class_text, p_text, percent, percent_interval, points
+from repro.analysis.verdicts import FEWEST_SEEDS, MARGIN, NOT_COMPARABLE, Verdict
 
 if TYPE_CHECKING:
+    from repro.analysis.table1 import Cell
     from repro.records import Record
 
 # Largest |difference of mean accuracies| (fraction) of a re-run and its published record on other
@@ -36,12 +37,12 @@ def reported(
     budget: str | None = None,
     seed: int | None = None,
     margin: float = MARGIN,
-) -> tuple[list[str], bool]:
+) -> tuple[list[str], list[str]]:
     """Per cell of Table 1 its verdict against the paper, and below it those against re-runs.
 
     Returns:
-        The lines, and whether all cells were run under the paper's protocol and none can be told
-        from the paper's number (or is equivalent within the margin).
+        The lines, and why the paper was not reproduced: its cells that were not run, are not
+        comparable, or are higher or lower from three seeds on.
     """
     chosen = select(records, recipe, budget, seed)
     table = table1.build(chosen.records, dataset, margin, chosen.left_out)
@@ -55,6 +56,8 @@ def reported(
             lines.append(f"{head}  {NOT_RUN}, {told}")
             continue
         seeds = f" ({len(cell.seeds)} seeds)" if len(cell.seeds) > 1 else ""
+        if cell.class_half_width is not None:
+            seeds += f" ({class_text(cell.class_half_width)} classes)"
         if cell.judged is None:
             lines.append(f"{head}  measured {percent_interval(cell.measured)}{seeds}, {told}")
             continue
@@ -68,9 +71,28 @@ def reported(
             for rerun in cell.reruns
         ]
     lines += covering([cell for cell in table.cells if cell.measured is not None])
-    lines += left_out_note(chosen.left_out)
-    reproduced = (table1.SAME, table1.EQUIVALENT)
-    return lines, all(cell.verdict in reproduced for cell in table.cells if cell.in_paper)
+    lines += [*seed_notes(table.cells), *left_out_note(chosen.left_out)]
+    return lines, [failure for cell in table.cells for failure in _strict(cell)]
+
+
+def _strict(cell: Cell) -> list[str]:
+    """Why a cell of the paper is not reproduced, for ``--strict``; a difference counts from
+    :data:`FEWEST_SEEDS` seeds on."""
+    if not cell.in_paper or cell.verdict in (table1.SAME, table1.EQUIVALENT):
+        return []
+    if cell.verdict in (table1.HIGHER, table1.LOWER) and len(cell.seeds) < FEWEST_SEEDS:
+        return []
+    seeds = f" from {len(cell.seeds)} seeds" if len(cell.seeds) >= FEWEST_SEEDS else ""
+    return [f"{cell.title} {cell.k_shot}-shot is {cell.verdict}{seeds}"]
+
+
+def strict_lines(failures: Sequence[str]) -> list[str]:
+    """What ``--strict`` says below the verdicts."""
+    rule = (
+        f"--strict: higher or lower counts from {FEWEST_SEEDS} training seeds on, for one seed or "
+        "two say too little about another"
+    )
+    return [f"{rule}; {'; '.join(failures) if failures else 'nothing failed'}."]
 
 
 def sentence(judged: Verdict) -> str:
@@ -80,7 +102,7 @@ def sentence(judged: Verdict) -> str:
     told += f", {equivalent}within {points(judged.smallest_margin)} points"
     if judged.p_holm is not None:
         told += f", p {p_text(judged.p)} (Holm {p_text(judged.p_holm)})"
-    return f"{told}: {judged.label}" + (f" ({judged.reason})" if judged.reason else "")
+    return f"{told}: {judged.told}" + (f" ({judged.reason})" if judged.reason else "")
 
 
 def _key(record: Record) -> tuple[Any, ...]:

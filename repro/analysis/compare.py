@@ -10,16 +10,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from repro.analysis.classes import class_half_width, episode_classes
 from repro.analysis.paired import Paired, compare_paired, holm
 from repro.analysis.seeds import BOTH, EPISODES, Estimate, difference_of_seeds
 from repro.analysis.selection import LeftOut, block_size, select, stacked
 from repro.analysis.stats import Interval
+from repro.analysis.verdicts import holds_to_seed_sd
 from repro.errors import RecordError, UsageError, unknown
 from repro.rows import BUILT_IN, order
 
 if TYPE_CHECKING:
     from repro.records import Record
 
+SCHEMA = 2  # of the JSON
 FIELDS = ("dataset", "recipe", "budget", "seed", "k_shot")
 
 
@@ -57,6 +60,7 @@ class Comparison:
     Attributes:
         paired: of the accuracies, averaged over a side's seeds: about these checkpoints.
         crossed: over seeds and episodes; None where both sides have one seed.
+        class_half_width: of the 95% interval over the choice of test classes.
         p_holm: Holm's over the pairs shown, of :attr:`p`.
     """
 
@@ -66,6 +70,7 @@ class Comparison:
     second: Side
     paired: Paired
     crossed: Estimate | None
+    class_half_width: float | None = None
     p_holm: float = 1.0
 
     @property
@@ -83,6 +88,11 @@ class Comparison:
         return BOTH if self.crossed else EPISODES
 
     @property
+    def holds_to_seed_sd(self) -> float | None:
+        """Up to which spread of seeds a difference of one seed a side excludes 0."""
+        return None if self.crossed else holds_to_seed_sd(self.interval)
+
+    @property
     def lent(self) -> Side | None:
         """The side whose variance between seeds stands for both, the other having one seed."""
         sides = self.first, self.second
@@ -95,6 +105,7 @@ class Comparison:
         bounds = self.crossed.bootstrap if self.crossed else None
         source = self.lent.label if self.lent else "each side" if self.crossed else None
         return {
+            "schema": SCHEMA,
             "dataset": self.dataset,
             "k_shot": self.k_shot,
             "first": self.first.label,
@@ -103,7 +114,9 @@ class Comparison:
             "second_seeds": list(self.second.seeds),
             "difference_mean": self.interval.mean,
             "difference_half_width": _finite(self.interval.half_width),
+            "difference_half_width_classes": self.class_half_width,
             "covers": self.covers,
+            "holds_to_seed_sd": self.holds_to_seed_sd,
             "seed_variance_from": source,
             "bootstrap": list(bounds) if bounds else None,
             "p_about": "seeds and episodes" if self.crossed else "these checkpoints",
@@ -228,7 +241,8 @@ def compare(first: Side, second: Side) -> Comparison:
     if max(len(ours), len(theirs)) > 1:
         crossed = difference_of_seeds(ours, theirs, block)
     paired = compare_paired(ours.mean(0), theirs.mean(0), block)
-    return Comparison(a.dataset, a.k_shot, first, second, paired, crossed)
+    classes = class_half_width(ours.mean(0) - theirs.mean(0), episode_classes(a))
+    return Comparison(a.dataset, a.k_shot, first, second, paired, crossed, classes)
 
 
 def all_pairs(groups: Sequence[Sequence[Side]]) -> list[Comparison]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from repro import paper
 from repro.analysis.seeds import BOTH, EPISODES
 from repro.analysis.stats import HasInterval
-from repro.analysis.text import percent, percent_interval, points
+from repro.analysis.text import class_text, percent, percent_interval, points
 
 if TYPE_CHECKING:
     from repro.analysis.table1 import Cell, Table
@@ -66,27 +66,29 @@ def latex_escape(text: str) -> str:
 
 
 _HEADER = (
-    *("", "reported", "measured", "difference", "within", "episodes", "steps", "budget"),
-    "verdict",
+    *("", "reported", "measured", "± classes", "difference", "within", "episodes", "steps"),
+    *("budget", "verdict"),
 )
-_LEFT = (0, 7, 8)
+_LEFT = (0, 8, 9)
 
 
-def _columns(cell: Cell) -> list[str]:
+def _columns(cell: Cell, brief: bool = False) -> list[str]:
+    """The columns of a row; ``brief``: the verdict alone, its grounds are in the notes."""
     reported = percent_interval(cell.reported) if cell.reported else ""
     if cell.measured is None:
-        return [f"{cell.k_shot}-shot", reported, NOT_RUN, *[""] * 6]
+        return [f"{cell.k_shot}-shot", reported, NOT_RUN, *[""] * 7]
     judged = cell.judged
     return [
         f"{cell.k_shot}-shot",
         reported,
         percent_interval(cell.measured),
+        class_text(cell.class_half_width),
         percent_interval(judged.difference, signed=True) if judged else "",
         points(judged.smallest_margin) if judged else "",
         f"{cell.n_episode:,}",
         f"{cell.n_step:,}",
         cell.budget or "",
-        cell.verdict,
+        cell.verdict if brief else cell.told,
     ]
 
 
@@ -98,15 +100,15 @@ def _unit(table: Table) -> str:
     """Beside the title: the unit, and what ± covers."""
     covers = {cell.estimate.covers for cell in table.cells if cell.estimate}
     told = {
-        frozenset({EPISODES}): "± covers episodes; not seeds, classes or images",
-        frozenset({BOTH}): "± covers episodes and seeds; not classes or images",
+        frozenset({EPISODES}): "± covers episodes, ± classes other classes; neither other seeds",
+        frozenset({BOTH}): "± covers episodes and seeds, ± classes other classes",
     }
-    both = "± covers episodes, and seeds where several were run; not classes or images"
+    both = "± covers episodes, and seeds where several were run; ± classes other classes"
     return f"(accuracy in %; {told.get(frozenset(covers), both) if covers else NOT_RUN})"
 
 
 def _as_text(table: Table) -> str:
-    lines = aligned([_HEADER, *(_columns(cell) for cell in table.cells)], _LEFT)
+    lines = aligned([_HEADER, *(_columns(cell, brief=True) for cell in table.cells)], _LEFT)
     found = [*textwrap.wrap(table.title, WIDTH), _unit(table), "", lines[0]]
     method = ""
     for cell, line in zip(table.cells, lines[1:], strict=True):
@@ -120,7 +122,7 @@ def _as_text(table: Table) -> str:
 def _as_markdown(table: Table) -> str:
     rows: list[Sequence[str]] = [("Model", "Shot", *_HEADER[1:])]
     rows += [[_titled(cell), *_columns(cell)] for cell in table.cells]
-    lines = [f"**{table.title}** {_unit(table)}", "", *markdown_table(rows, (0, 8, 9))]
+    lines = [f"**{table.title}** {_unit(table)}", "", *markdown_table(rows, (0, 9, 10))]
     for note in table.notes:
         lines += ["", note]
     return "\n".join(lines) + "\n"

@@ -12,7 +12,7 @@ from repro.analysis import report_ablation, report_charts, style, table1, text
 from repro.analysis import report_differences as differences
 from repro.analysis import report_sections as sections
 from repro.analysis.selection import LeftOut, one_each
-from repro.analysis.text import points
+from repro.analysis.text import class_text, points
 from repro.data.images import ImageSplit
 from repro.errors import RecordError
 
@@ -50,6 +50,7 @@ def _environment() -> jinja2.Environment:
     environment.filters |= {
         "interval": _interval,
         "points": points,
+        "classes": lambda half_width: class_text(half_width).replace("± ", "±\u00a0"),
         "duration": _duration,
         "short": differences.short,
     }
@@ -67,7 +68,9 @@ def _summary(table: table1.Table) -> list[str]:
     ]
     counts: dict[str, int] = {}
     for cell in run:
-        counts[cell.verdict] = counts.get(cell.verdict, 0) + 1
+        few = cell.judged is not None and cell.judged.holds_to_seed_sd is not None
+        name = f"{cell.verdict} (one seed each)" if few else cell.verdict
+        counts[name] = counts.get(name, 0) + 1
     told = ", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items()))
     return [
         f"{len(run)} of the {len(known)} cells of the paper's Table 1 were run.",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from repro.analysis.compare import Comparison, Side, compare, with_holm
 from repro.analysis.stats import Interval
-from repro.analysis.text import fixed, p_text, percent_interval, share
+from repro.analysis.text import class_text, fixed, p_text, percent_interval, share
 from repro.rows import order
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ def _in_numbers(pair: Comparison) -> tuple[str, ...]:
     return (
         f"{pair.first.label} minus {pair.second.label}",
         percent_interval(pair.interval, signed=True).replace("± ", "±\u00a0"),
+        class_text(pair.class_half_width).replace("± ", "±\u00a0"),
         p_text(pair.p_holm),
         p_text(pair.paired.p_sign_flip),
         share(pair.paired.won),

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from repro import paper, storage
+from repro.analysis.classes import n_class
 from repro.errors import RecordError
 from repro.rows import order
 
@@ -167,14 +168,10 @@ def but_seed(record: Record) -> str:
 
 
 def block_size(record: Record) -> int:
-    """Episodes that share out one permutation of the test classes; 1 when drawn independently.
-
-    Records of before the number of classes was written are all of splits with 20.
-    """
+    """Episodes that share out one permutation of the test classes; 1 when drawn independently."""
     if dict(record.config.get("recipe") or {}).get("episode_classes") == "independent":
         return 1
-    n_class = int(record.config.get("n_test_class") or paper.N_TEST_CLASS)
-    return max(1, n_class // int(record.config.get("n_way") or paper.N_WAY))
+    return max(1, n_class(record) // int(record.config.get("n_way") or paper.N_WAY))
 
 
 def stacked(records: Sequence[Record]) -> npt.NDArray[Any]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from repro import paper, references
+from repro.analysis.classes import class_half_width, episode_classes
 from repro.analysis.formats import FORMATS, NOT_RUN, WIDTH, latex_escape
 from repro.analysis.notes import notes, title
 from repro.analysis.seeds import Estimate, estimate
@@ -37,6 +38,8 @@ from repro.rows import order
 
 if TYPE_CHECKING:
     from repro.records import Record
+
+SCHEMA = 2  # of the JSON and CSV
 
 __all__ = [
     "EQUIVALENT",
@@ -80,6 +83,7 @@ class Cell:
     judged: Verdict | None = None  # against the paper
     reruns: tuple[Rerun, ...] = ()
     episode_sd: float | None = None  # between episodes of one seed, as the paper's interval has it
+    class_half_width: float | None = None  # of the 95% interval over the choice of test classes
     label: str = ""  # the row's name where the paper has none
 
     @property
@@ -108,6 +112,11 @@ class Cell:
         return NOT_RUN if self.estimate is None else ""
 
     @property
+    def told(self) -> str:
+        """The verdict with what it rests on."""
+        return self.judged.told if self.judged else self.verdict
+
+    @property
     def reason(self) -> str:
         """Why the cell is not comparable, else empty."""
         return self.judged.reason if self.judged else ""
@@ -116,6 +125,7 @@ class Cell:
         """The cell as JSON (``table.schema.json``); accuracies are fractions, unknown is null."""
         found, judged = self.estimate, self.judged
         return {
+            "schema": SCHEMA,
             "method": self.method,
             "title": self.title,
             "in_paper": self.in_paper,
@@ -125,6 +135,7 @@ class Cell:
             "reported_source": self.reported.source if self.reported else None,
             "measured_mean": _finite(self.measured, "mean"),
             "measured_half_width": _finite(self.measured, "half_width"),
+            "measured_half_width_classes": self.class_half_width,
             "difference_mean": _finite(self.difference, "mean"),
             "difference_half_width": _finite(self.difference, "half_width"),
             "n_episode": self.n_episode,
@@ -139,6 +150,7 @@ class Cell:
             "smallest_margin": _finite(judged, "smallest_margin"),
             "p": judged.p if judged else None,
             "p_holm": judged.p_holm if judged else None,
+            "holds_to_seed_sd": judged.holds_to_seed_sd if judged else None,
             "bootstrap": list(found.bootstrap) if found and found.bootstrap else None,
             "reruns": [
                 {
@@ -150,6 +162,7 @@ class Cell:
                     "smallest_margin": _finite(rerun.judged, "smallest_margin"),
                     "verdict": rerun.judged.label,
                     "reason": rerun.judged.reason,
+                    "holds_to_seed_sd": rerun.judged.holds_to_seed_sd,
                 }
                 for rerun in self.reruns
             ],
@@ -246,6 +259,7 @@ def _cell(
         judge(measured, reported, reason, margin) if reported else None,
         reruns,
         float(accuracy.std(axis=1, ddof=1).mean()) if first.n_episode > 1 else None,
+        class_half_width(accuracy, episode_classes(first)),
         label,
     )
 

@@ -26,6 +26,11 @@ def percent_interval(interval: HasInterval, signed: bool = False) -> str:
     return f"{percent(interval.mean, signed)} ± {percent(interval.half_width)}"
 
 
+def class_text(half_width: float | None) -> str:
+    """``± 4.61``: the interval over the choice of classes; empty where there is none."""
+    return "" if half_width is None else f"± {percent(half_width)}"
+
+
 def share(fraction: float) -> str:
     """A share as ``36%``; never ``-0%``."""
     return f"{percent(fraction, digits=0)}%"
@@ -36,11 +41,6 @@ def points(margin: float) -> str:
     if not math.isfinite(margin):
         return UNKNOWN
     return f"{math.ceil(1000 * margin - 1e-6) / 10:.1f}"
-
-
-def points_down(spread: float) -> str:
-    """A largest spread in points, rounded down so that the claim holds: ``1.0``."""
-    return f"{math.floor(1000 * spread + 1e-6) / 10:.1f}"
 
 
 def margin_text(margin: float) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from repro.analysis.paired import holm, p_student, quantile
 from repro.analysis.seeds import Estimate, Term, satterthwaite
 from repro.analysis.stats import HasInterval, Interval
+from repro.analysis.text import percent
 from repro.paper import Z_95, Reported
 
 NOT_COMPARABLE = "not comparable"
@@ -20,6 +21,7 @@ HIGHER, LOWER = "higher", "lower"
 EQUIVALENT = "equivalent"
 SAME = "not distinguishable"
 MARGIN = 0.01  # one point
+FEWEST_SEEDS = 3  # from which a verdict is about the method
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,9 @@ class Verdict:
         smallest_margin: the smallest at which two one-sided tests at 5% call the two equivalent.
         p: two-sided, of no difference.
         p_holm: adjusted over the comparable cells shown (:func:`adjusted`); None before that.
+        n_seed: of ours.
+        holds_to_seed_sd: of higher or lower from one seed a side: the standard deviation between
+            seeds from which the interval would no longer exclude 0; else None.
     """
 
     label: str
@@ -46,6 +51,17 @@ class Verdict:
     smallest_margin: float
     p: float
     p_holm: float | None = None
+    n_seed: int = 1
+    holds_to_seed_sd: float | None = None
+
+    @property
+    def told(self) -> str:
+        """The label with what it rests on."""
+        if self.holds_to_seed_sd is not None:
+            return f"{self.label} ({one_seed_each(self.holds_to_seed_sd)})"
+        if self.label in (HIGHER, LOWER) and self.n_seed < FEWEST_SEEDS:
+            return f"{self.label} ({self.n_seed} seeds)"
+        return self.label
 
 
 def judge(
@@ -81,7 +97,32 @@ def judge(
     else:
         label = EQUIVALENT if smallest <= margin else SAME
     p = p_student(mean, error, df)
-    return Verdict(label, reason, difference, error, df, margin, smallest, p)
+    holds = None
+    if label in (HIGHER, LOWER) and measured.n_seed == 1:
+        holds = holds_to_seed_sd(difference)
+    n_seed = measured.n_seed
+    return Verdict(
+        label, reason, difference, error, df, margin, smallest, p, n_seed=n_seed,
+        holds_to_seed_sd=holds,
+    )  # fmt: skip
+
+
+def holds_to_seed_sd(difference: Interval) -> float | None:
+    """The spread of seeds up to which a difference of one seed a side would exclude 0.
+
+    With a standard deviation σ between the seeds of either side, the half-width h of the episodes
+    alone becomes √(h² + 2 · 1.96² σ²); it reaches the difference d at σ = √((d² − h²) / 2) / 1.96.
+    None where the interval does not exclude 0 as it is.
+    """
+    if not difference.excludes_zero:
+        return None
+    return math.sqrt((difference.mean**2 - difference.half_width**2) / 2) / Z_95
+
+
+def one_seed_each(seed_sd: float) -> str:
+    """What a difference from one seed a side rests on, in words."""
+    spread = percent(seed_sd, digits=1)
+    return f"one seed each; holds while seeds spread less than {spread} points"
 
 
 def smallest_margin(mean: float, error: float, df: float = math.inf) -> float:

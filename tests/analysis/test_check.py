@@ -39,16 +39,23 @@ def test_nothing_to_compare_fails_and_unpublished_runs_are_passed_over() -> None
 
 def test_reported_is_strict_only_when_every_cell_is_there_and_indistinguishable() -> None:
     records = [record(method, k) for method in check.table1.paper.METHODS for k in (1, 5)]
-    lines, ok = check.reported(records, "mini-imagenet")
-    assert ok
+    lines, failures = check.reported(records, "mini-imagenet")
+    assert not failures
     assert sum("reported" in line for line in lines) == 10
     records[-1] = record("meta_lstm", 5, accuracy=np.asarray(spread(0.57)))
-    lines, ok = check.reported(records, "mini-imagenet")
-    assert not ok
+    lines, failures = check.reported(records, "mini-imagenet")
+    assert not failures  # one seed says too little
+    assert "from 3 training seeds on" in check.strict_lines(failures)[0]
     (last,) = [
         line
         for line in lines
         if "Meta-Learner LSTM" in line and "5-shot" in line and "reported" in line
     ]
-    assert "lower" in last
-    assert not check.reported(records[:3], "mini-imagenet")[1]
+    assert "lower (one seed each; holds while seeds spread less than" in last
+    assert "is not run" in check.reported(records[:3], "mini-imagenet")[1][0]
+    for n_seed in (2, 3):
+        seeds = [record(seed=s, accuracy=spread(0.57 + s / 1000)) for s in range(n_seed)]
+        lines, failures = check.reported([*records[:-1], *seeds], "mini-imagenet")
+        assert failures == ["Meta-Learner LSTM 5-shot is lower from 3 seeds"] * (n_seed > 2)
+        assert any(line.endswith("lower" if n_seed > 2 else "lower (2 seeds)") for line in lines)
+        assert ("the two happened to agree" in " ".join(lines)) == (n_seed == 2)

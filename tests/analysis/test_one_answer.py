@@ -78,6 +78,14 @@ def test_table_check_compare_report_figure_and_power_agree(name: str) -> None:
             said = text.percent_interval(shown, signed=shown is cell.difference)
             for where in ("\n".join(lines), plain, markdown, page):
                 assert said in where, (said, where[:400])
+        if cell.class_half_width is not None:
+            said = text.class_text(cell.class_half_width)
+            for where in ("\n".join(lines), plain, markdown, page):
+                assert said in where
+        if cell.class_half_width is not None:
+            said = text.class_text(cell.class_half_width)
+            for where in ("\n".join(lines), plain, markdown, page):
+                assert said in where
     groups = compare.gather([], {dataset: records}, "authors-code", None, {}, {})
     pairs = compare.all_pairs(groups)
     told = compare_formats.format_pairs(pairs, "text")
@@ -87,7 +95,9 @@ def test_table_check_compare_report_figure_and_power_agree(name: str) -> None:
     for pair, row in zip(pairs, matrix.pairs, strict=True):
         said = text.percent_interval(pair.interval, signed=True)
         assert row[1].replace("\u00a0", " ") == said and said in told and said in page
-        assert row[2] == text.p_text(pair.p_holm) and row[2] in told
+        assert row[3] == text.p_text(pair.p_holm) and row[3] in told
+        assert row[2].replace("\u00a0", " ") == text.class_text(pair.class_half_width)
+        assert row[2].replace("\u00a0", " ") in told
         assert pair.first.seeds == cells[pair.first.records[0].method].seeds
         answer = power_answers.of_pair(pair, 0.01, 0.01)
         assert said in " ".join(power_text.of_pair(answer))

@@ -94,3 +94,34 @@ def test_every_row_of_the_protocols_re_runs_is_there_and_other_protocols_say_why
     assert verdicts.rerun_reason(port, "port", "") == ""
     assert "authors-code" in verdicts.rerun_reason(port, "authors-code", "")
     assert "augmented" in verdicts.rerun_reason(paper.RERUNS["finetune", 1][0], "port", "")
+
+
+def test_a_verdict_of_one_seed_a_side_says_up_to_which_spread_of_seeds_it_holds() -> None:
+    found = verdicts.judge(estimate(spread(0.5742, s=0.0912)), PAPER)
+    holds = found.holds_to_seed_sd
+    assert holds is not None and holds == pytest.approx(0.0109, abs=1e-4)
+    expected = "lower (one seed each; holds while seeds spread less than 1.1 points)"
+    assert found.told == expected
+    # At that spread on both sides the interval just reaches 0.
+    error = math.hypot(found.standard_error, math.sqrt(2) * holds)
+    assert 1.96 * error == pytest.approx(abs(found.difference.mean))
+    for reason, mean in (("budget quick", 0.5742), ("", 0.606)):
+        same = verdicts.judge(estimate(spread(mean)), PAPER, reason)
+        assert (same.holds_to_seed_sd, same.told) == (None, same.label)
+    three = np.stack([spread(0.57 + s / 1000) for s in range(3)])
+    assert verdicts.judge(estimate(three), PAPER).told == "lower"
+    assert verdicts.judge(estimate(three[:2]), PAPER).told == "lower (2 seeds)"
+
+
+def test_ties_of_two_single_seeds_are_told_apart_no_further_than_their_spread() -> None:
+    rng, sd, between, n = np.random.default_rng(3), 0.0884, 0.007, 3000
+    theirs = Interval(0.606, 0.0071)
+    plain, beyond = 0, 0
+    for _ in range(n):
+        error = math.hypot(sd / math.sqrt(600), 0.0071 / 1.96)
+        drawn = 0.606 + rng.normal(0, math.hypot(error, math.sqrt(2) * between))
+        found = verdicts.judge(estimate(spread(drawn, s=sd)), theirs)
+        plain += found.label in ("higher", "lower")
+        beyond += (found.holds_to_seed_sd or 0) > between
+    assert 0.33 < plain / n < 0.43  # what the bare label claims of a true tie
+    assert beyond / n == pytest.approx(0.05, abs=0.015)
