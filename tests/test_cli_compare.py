@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from repro.analysis.power import in_words
 from repro.cli import cli
 from repro.records import read_record
 
@@ -56,9 +55,9 @@ def test_power_against_the_paper_and_between_two_rows() -> None:
     alone = run("power", "--from", "results")
     assert alone.exit_code == 0, alone.output
     (line,) = [x for x in alone.stdout.splitlines() if x.startswith("Meta-Learner LSTM 5-shot")]
-    assert "in about one run of" in line
+    assert "is detected with 80% power" in line
     (line,) = [x for x in alone.stdout.splitlines() if x.startswith("Matching Network FCE 1-shot")]
-    assert "hardly ever" in line
+    assert "with probability 0." in line
     two = run("power", "meta_lstm", "finetune", "--from", "results", "--dataset", "mini-imagenet")
     assert two.exit_code == 0, two.output
     assert two.stdout.count("between the methods") == 4
@@ -71,7 +70,7 @@ def test_power_as_json_holds_the_numbers_of_the_text() -> None:
     (cell,) = [c for c in cells if (c["method"], c["k_shot"]) == ("meta_lstm", 5)]
     text = run(*alone).stdout
     chance = cell["chance_of_equivalence"]
-    assert f"{in_words(chance)} ({chance:.1%})" in text
+    assert f"with probability {100 * chance:.1f}%" in text
     assert cell["power"] == 0.8 and cell["margin"] == 0.01
     two = ("power", "meta_lstm", "finetune", "--from", "results", "--dataset", "mini-imagenet")
     one, five = json.loads(run(*two, "--format", "json").stdout)
@@ -80,9 +79,10 @@ def test_power_as_json_holds_the_numbers_of_the_text() -> None:
     for pair in (one, five):
         assert [size["kind"] for size in pair["sizes"]] == ["measured", "margin"]
         for size in pair["sizes"]:
-            assert f"is told with {size['episodes']:,} episodes" in text
-            assert f"is told with {size['seeds']} seeds a side" in text
-        assert f"points with {pair['episodes_for_margin']:,} episodes" in text
+            assert f"power with {size['episodes']:,} episodes" in text
+            span = sorted({size["seeds"], size["seeds_most"]})
+            assert f"power with {' to '.join(map(str, span))} seeds a side" in text
+        assert f"power with {pair['episodes_for_margin']:,} episodes" in text
 
 
 def test_check_shows_verdicts_and_fails_ci_on_published_records_only() -> None:

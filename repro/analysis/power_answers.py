@@ -9,10 +9,13 @@ from dataclasses import asdict, dataclass
 
 from repro import paper
 from repro.analysis import power
+from repro.analysis.classes import n_class
 from repro.analysis.compare import Comparison
+from repro.analysis.paired import quantile
 from repro.analysis.seeds import layout
 from repro.analysis.selection import stacked
 from repro.analysis.table1 import Cell
+from repro.errors import RecordError
 from repro.paper import Z_95
 
 MEASURED, PAPERS, ASSUMED = "measured", "paper", "assumed"
@@ -28,7 +31,8 @@ class CellPower:
             margin.
         episodes_for_margin: that bring this chance to ``power``; None: no number does.
         margin_of_paper: that a true tie reaches with this chance and episodes without end.
-        separable: the true difference that ``n_episode`` episodes tell with this chance.
+        separable: the true difference that ``n_episode`` episodes separate with this power.
+        class_half_width: of the measured accuracy's 95% interval over the choice of test classes.
     """
 
     dataset: str
@@ -43,21 +47,25 @@ class CellPower:
     episodes_for_margin: int | None
     margin_of_paper: float
     separable: float
+    class_half_width: float | None
 
 
 @dataclass(frozen=True)
 class Size:
-    """A true difference, and what tells it with the chance asked for; None: no number does.
+    """A true difference, and what separates it with the power asked for; None: no number does.
 
     Attributes:
         kind: ``measured`` or ``margin``.
-        episodes: between these checkpoints. seeds: a side, between the methods.
+        episodes: between these checkpoints.
+        seeds: a side, between the methods, where all noise of episodes is of seed × episode.
+        seeds_most: where none of it is. Both are the same where the records separate the two.
     """
 
     kind: str
     difference: float
     episodes: int | None
     seeds: int | None
+    seeds_most: int | None
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,8 @@ class PairPower:
         seed_sd_from: where that is from: ``measured`` (both sides) or ``assumed``, else the label
             of the one side with several seeds.
         n_seed: seeds it was measured on; 0 where it was assumed.
+        class_half_width: of the 95% interval over the choice of test classes; None: not known.
+        separable_classes: the true difference that these classes separate over other classes.
     """
 
     dataset: str
@@ -89,6 +99,8 @@ class PairPower:
     seed_sd: float
     seed_sd_from: str
     n_seed: int
+    class_half_width: float | None
+    separable_classes: float | None
 
 
 def of_cell(
@@ -114,10 +126,11 @@ def of_cell(
         power=power.POWER,
         episode_sd=spread,
         episode_sd_from=source,
-        chance_of_equivalence=power.chance_of_equivalence(noise.error(n_episode), margin),
-        episodes_for_margin=power.episodes_for_margin(noise, margin),
+        chance_of_equivalence=power.chance_of_equivalence(noise.checkpoints(n_episode), margin),
+        episodes_for_margin=power.episodes_for_margin(noise, margin, known=True),
         margin_of_paper=power.smallest_reachable_margin(noise.fixed),
-        separable=power.smallest_separable(noise.error(n_episode)),
+        separable=power.smallest_separable(noise.checkpoints(n_episode)),
+        class_half_width=cell.class_half_width,
     )
 
 
@@ -129,17 +142,25 @@ def of_pair(pair: Comparison, margin: float, seed_sd: float) -> PairPower:
             neither side has several.
     """
     paired, difference = pair.paired, abs(pair.interval.mean)
-    noise = power.Noise(paired.standard_error * math.sqrt(paired.n_episode))
-    both, spread, source, n_seed = _with_seeds(pair, noise, seed_sd)
+    found = _noises(pair, seed_sd)
+    block = paired.block
 
     def size(kind: str, wanted: float) -> Size:
-        episodes = power.episodes_to_separate(noise, wanted)
-        n = power.seeds_to_separate(both, wanted, paired.n_episode, block=paired.block)
-        return Size(kind, wanted, episodes, n)
+        seeds = [
+            power.seeds_to_separate(noise, wanted, paired.n_episode, block=block)
+            for noise in (found.least, found.most)
+        ]
+        return Size(
+            kind, wanted, power.episodes_to_separate(found.checkpoints, wanted, block=block), *seeds
+        )
 
     sizes = [size("margin", margin)]
     if difference > 1e-9:
         sizes.insert(0, size(MEASURED, difference))
+    separable = None
+    if pair.class_half_width is not None:
+        df = n_class(pair.first.records[0]) - 1
+        separable = power.smallest_separable(pair.class_half_width / quantile(df), df=df)
     return PairPower(
         dataset=pair.dataset,
         k_shot=pair.k_shot,
@@ -152,32 +173,72 @@ def of_pair(pair: Comparison, margin: float, seed_sd: float) -> PairPower:
         margin=margin,
         power=power.POWER,
         sizes=tuple(sizes),
-        episodes_for_margin=power.episodes_for_margin(noise, margin),
-        seed_sd=spread,
-        seed_sd_from=source,
-        n_seed=n_seed,
+        episodes_for_margin=power.episodes_for_margin(found.checkpoints, margin, block=block),
+        seed_sd=found.seed_sd,
+        seed_sd_from=found.source,
+        n_seed=found.n_seed,
+        class_half_width=pair.class_half_width,
+        separable_classes=separable,
     )
 
 
-def _with_seeds(
-    pair: Comparison, noise: power.Noise, assumed: float
-) -> tuple[power.Noise, float, str, int]:
-    """The noise of a difference of methods; its seeds' spread, where that is from, their number.
+@dataclass(frozen=True)
+class _Noises:
+    """Noise between two checkpoints, and between the methods at the least and most that the
+    records allow."""
 
-    Each seed brings its own noise on the same episodes too: that part shrinks with seeds.
+    checkpoints: power.Noise
+    least: power.Noise
+    most: power.Noise
+    seed_sd: float
+    source: str
+    n_seed: int
+
+
+def _noises(pair: Comparison, assumed: float) -> _Noises:
+    """Where the noise of a pair is from.
+
+    With several seeds on a side the noise of seed × episode is measured; a side of one seed is
+    taken to have as much. With one seed a side it cannot be separated from that of the episodes
+    alone: all of it is of seed × episode (least) or none (most).
     """
-    found = pair.crossed.layout if pair.crossed else None
-    if found is not None:
-        per_episode = pair.paired.n_episode / found.n_unit
-        units = max(0.0, (found.unit - found.rest) / found.n_seed)
-        seeds = found.seed_variance + found.rest / found.n_unit
-        both = power.Noise(math.sqrt(units * per_episode), math.sqrt(seeds))
-        return both, math.sqrt(found.seed_variance), MEASURED, found.n_seed
-    spread, source, n_seed = assumed, ASSUMED, 0
-    if pair.lent is not None:
-        lent = layout(stacked(pair.lent.records), pair.paired.block)
-        spread, source, n_seed = math.sqrt(lent.seed_variance), pair.lent.label, lent.n_seed
-    return power.Noise(noise.episode_sd, math.sqrt(2) * spread), spread, source, n_seed
+    paired, block = pair.paired, pair.paired.block
+    per_block = paired.standard_error**2 * paired.n_unit  # variance of a block's mean
+    if not math.isfinite(per_block):
+        raise RecordError(
+            f"{pair.first.label} and {pair.second.label} have {paired.n_episode} episodes, fewer "
+            f"than two blocks of {block}: their noise is unknown; test more episodes"
+        )
+
+    def noise(unit: float, rest: float, seed_variance: float) -> power.Noise:
+        unit, rest = max(0.0, unit) * block, rest * block
+        return power.Noise(math.sqrt(unit), math.sqrt(seed_variance), math.sqrt(rest))
+
+    crossed = pair.crossed.layout if pair.crossed else None
+    if crossed is not None:
+        unit = (crossed.unit - crossed.rest) / crossed.n_seed
+        both = noise(unit, crossed.rest, crossed.seed_variance)
+        spread, n_seed = math.sqrt(crossed.seed_variance), crossed.n_seed
+        return _Noises(both, both, both, spread, MEASURED, n_seed)
+    sides = [
+        layout(stacked(side.records), block) if len(side.seeds) > 1 else None
+        for side in (pair.first, pair.second)
+    ]
+    known = [side for side in sides if side is not None]
+    if not known:
+        variance = 2 * assumed**2
+        least, most = noise(0.0, per_block, variance), noise(per_block, 0.0, variance)
+        return _Noises(most, least, most, assumed, ASSUMED, 0)
+    filled = [side or known[0] for side in sides]
+    counts = [len(pair.first.seeds), len(pair.second.seeds)]
+    shared = per_block - sum(x.rest / n for x, n in zip(filled, counts, strict=True))
+    rest, variance = (
+        sum(x.rest for x in filled), sum(x.seed_variance for x in filled),
+    )  # fmt: skip
+    both = noise(shared, rest, variance)
+    source = pair.lent.label if pair.lent is not None else MEASURED
+    spread = math.sqrt(variance / 2)
+    return _Noises(both, both, both, spread, source, sum(x.n_seed for x in known))
 
 
 def as_json(found: Sequence[CellPower | PairPower]) -> str:
