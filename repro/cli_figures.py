@@ -51,7 +51,8 @@ def plot_gates(chosen: Sequence[Record], _: str, folder: Path) -> list[Path]:
     from repro.analysis import gate_numbers, gates
 
     click.echo(gates.summary(chosen))
-    click.echo(gate_numbers.text(gate_numbers.numbers(gates.read_gates(chosen))))
+    found = gate_numbers.numbers(gates.read_gates(chosen))
+    click.echo(gate_numbers.text(found, gates.background(chosen)))
     return gates.plot_gates(chosen, folder)
 
 

@@ -51,9 +51,10 @@ def _draw(table: Table) -> Figure:
     fig = style.new_figure(9.6, 4.3 + 0.7 * extra)
     colors = style.colors(table.methods)
     panels = fig.subplots(1, len(paper.SHOTS), sharey=True, squeeze=False)[0]
-    shown = [i for c in table.cells for i in (c.reported, c.measured) if i is not None]
-    low = math.floor(10 * min(0.2, min(i.mean for i in shown))) / 10
-    high = min(1.0, max(i.mean for i in shown)) + 0.12  # room for the numbers
+    shown = [i.mean for c in table.cells for i in (c.reported, c.measured) if i is not None]
+    shown += [mean for cell in table.cells for mean in cell.seed_means]
+    low = math.floor(10 * min(0.2, *shown)) / 10
+    high = min(1.0, max(shown)) + 0.12  # room for the numbers
     for axes, k_shot in zip(panels, paper.SHOTS, strict=True):
         axes.set_xlim(low, high)
         for cell in table.cells:
@@ -74,7 +75,10 @@ def _draw(table: Table) -> Figure:
         "reported (by the paper, or by the row's authors)",
         "measured here (colour of the method)",
     ]
-    fig.legend(handles, labels, loc="outside lower center", ncols=2)
+    if any(len(cell.seeds) > 1 for cell in table.cells):
+        handles.append(Line2D([], [], color=style.INK, marker="|", ms=6, lw=0))
+        labels.append("a training seed")
+    fig.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return fig
 
 
@@ -91,7 +95,11 @@ def _row(axes: Axes, cell: Cell, y: int, color: str) -> None:
     if cell.reported is not None:
         _point(axes, cell.reported, y - _OFFSET, style.MUTED, filled=False)
     if cell.measured is not None:
-        _point(axes, cell.measured, y + (_OFFSET if cell.reported else 0), color, filled=True)
+        at = y + (_OFFSET if cell.reported else 0)
+        _point(axes, cell.measured, at, color, filled=True)
+        if len(cell.seeds) > 1:  # below the interval, which would cover them
+            below = [at + _OFFSET] * len(cell.seeds)
+            axes.plot(cell.seed_means, below, "|", color=color, ms=6, mew=1.2)
     else:
         x = cell.reported.mean if cell.reported else sum(axes.get_xlim()) / 2
         axes.annotate(cell.verdict, (x, y + _OFFSET), ha="center", va="center", fontsize=7.5)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from repro.analysis.compare import Comparison, as_json
 from repro.analysis.formats import aligned, markdown_table, wrapped
 from repro.analysis.notes import CLASSES, left_out_note
+from repro.analysis.strays import stray_note
 from repro.analysis.text import class_text, fixed, p_text, percent, percent_interval, share
 from repro.errors import unknown
 
@@ -101,6 +102,10 @@ def notes(pairs: Sequence[Comparison]) -> list[str]:
                 "one means that the two happened to agree."
             )
     told.append(CLASSES)
+    sides = {(s.label, s.k_shot): s for p in pairs for s in (p.first, p.second)}
+    for side in sides.values():
+        means = [float(record.accuracy.mean()) for record in side.records]
+        told += stray_note(f"{side.label} {side.k_shot}-shot", side.seeds, means)
     left_out = {str(x): x for p in pairs for s in (p.first, p.second) for x in s.left_out}
     told += left_out_note(list(left_out.values()))
     unfinished = {

@@ -134,7 +134,8 @@ def _as_csv(table: Table) -> str:
     rows = []
     for cell in table.cells:
         content = cell.content()
-        content["seeds"] = " ".join(map(str, content["seeds"]))
+        for name in ("seeds", "seed_means", "stray_seeds"):
+            content[name] = " ".join(map(str, content[name]))
         for name in ("bootstrap", "reruns"):
             del content[name]
         rows.append(content)

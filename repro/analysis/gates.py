@@ -13,7 +13,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from repro import paper, storage
-from repro.analysis import style
+from repro.analysis import gate_numbers, style
+from repro.analysis.gate_numbers import Background
+from repro.analysis.selection import siblings
 from repro.analysis.table1 import select_records
 from repro.errors import RecordError
 
@@ -73,6 +75,24 @@ def read_gates(records: Iterable[Record]) -> dict[int, Content]:
             "`repro reproduce --methods meta_lstm`"
         )
     return found
+
+
+def background(records: Iterable[Record]) -> Background:
+    """What the gates of :func:`read_gates` were trained with, and those of other seeds."""
+    traced = [r for r in records if r.method == "meta_lstm" and (r.path / FILE).exists()]
+    shown = select_records(traced, None)
+    unfinished = {
+        r.k_shot: f"{r.n_step:,} of {int(r.training['n_step']):,} steps"
+        for r in shown
+        if r.unfinished
+    }
+    others = [
+        gate_numbers.numbers({r.k_shot: _read(r.path / FILE)})
+        for first in shown
+        for r in siblings(first, traced)
+        if r is not first
+    ]
+    return Background(unfinished, others)
 
 
 def _panel(axes: Axes, found: Content) -> None:

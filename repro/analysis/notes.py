@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from repro import references
 from repro.analysis.formats import NOT_IN_PAPER, NOT_RUN
 from repro.analysis.seeds import EPISODES
+from repro.analysis.strays import stray_note
 from repro.analysis.text import margin_text, p_text, percent
 from repro.analysis.verdicts import NOT_COMPARABLE
 from repro.rows import order
@@ -138,6 +139,8 @@ def seed_notes(cells: Sequence[Cell]) -> list[str]:
             "One seed each: higher or lower is about these checkpoints. It holds while the "
             "standard deviation between seeds is less than, in points: " + "; ".join(one) + "."
         )
+    for c in cells:
+        told += stray_note(f"{c.title} {c.k_shot}-shot", c.seeds, c.seed_means)
     if any(len(c.seeds) == 2 for c in cells):
         told.append("Two seeds: a narrow interval means that the two happened to agree.")
     if any(len(c.seeds) > 1 and c.judged for c in cells):

@@ -123,7 +123,7 @@ def render(
                        for shot in shots],
         matrices=differences.matrices(records),
         curves=sections.training(models),
-        gates=sections.figure_3(models),
+        gates=sections.figure_3(records),
         ablations=report_ablation.views(ablations),
         confusions=confusions,
         absent=absent,

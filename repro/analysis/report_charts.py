@@ -56,9 +56,10 @@ def _mark(frame: Frame, interval: HasInterval, y: float, kind: str) -> Markup:
 def bars(table: Table, k_shot: int) -> Markup:
     """Reported (squares) and measured (discs) accuracy with intervals, a row per method."""
     cells = [cell for cell in table.cells if cell.k_shot == k_shot]
-    shown = [i for c in table.cells for i in (c.reported, c.measured) if i is not None]
-    low = math.floor(10 * min(0.2, *(i.mean for i in shown))) / 10
-    high = math.ceil(10 * max(i.mean for i in shown) + 0.1) / 10
+    shown = [i.mean for c in cells for i in (c.reported, c.measured) if i is not None]
+    shown += [mean for cell in cells for mean in cell.seed_means]
+    low = math.floor(10 * min(0.2, *shown)) / 10
+    high = math.ceil(10 * max(shown) + 0.1) / 10
     height = (_ROW + 14) * len(cells) + 34
     frame = Frame(WIDTH, height, (low, min(1.0, high)), (0, 1), left=12, right=14)
     parts = [frame.x_axis(_percent_ticks(low, min(1.0, high), 0.1 if high - low < 0.6 else 0.2))]
@@ -79,7 +80,15 @@ def bars(table: Table, k_shot: int) -> Markup:
             said.append(f"{told}, {cell.verdict}")
         else:
             parts.append(_mark(frame, cell.measured, y + 45, cell.method))
-            said.append(f"{told}, measured {percent_interval(cell.measured)}")
+            if len(cell.seeds) > 1:
+                parts += [
+                    element("line", x1=frame.x(mean), x2=frame.x(mean), y1=y + 49, y2=y + 57,
+                            class_="whisker seed")
+                    for mean in cell.seed_means
+                ]  # fmt: skip
+            by_seed = f" (seeds {', '.join(map(percent, cell.seed_means))})"
+            several = by_seed if len(cell.seeds) > 1 else ""
+            said.append(f"{told}, measured {percent_interval(cell.measured)}{several}")
     return frame.picture(f"{k_shot}-shot, accuracy in percent. {'. '.join(said)}.", *parts)
 
 

@@ -12,7 +12,6 @@ from markupsafe import Markup
 from repro.analysis import confusion, curves, gate_numbers, gates, report_charts
 from repro.analysis.episode_picture import data_uri, draw
 from repro.analysis.report_differences import ordered
-from repro.analysis.stats import Interval
 from repro.analysis.text import percent
 from repro.data.images import ImageSplit
 from repro.errors import RecordError
@@ -118,29 +117,25 @@ def figure_3(records: Sequence[Record]) -> Gates | None:
     numbers = gate_numbers.numbers(contents)
     rows = tuple(
         (
-            item.gate, item.layer, f"{item.k_shot}-shot", _gate_interval(item.mean),
-            f"{item.initial:.3f}", _gate_interval(item.change, "+"),
-            f"{item.episode_sd:.4f} ({item.episode_sd_low:.4f} to {item.episode_sd_high:.4f})",
+            item.gate, item.layer, f"{item.k_shot}-shot", gate_numbers.gate_interval(item.mean),
+            f"{item.initial:.3f}", gate_numbers.gate_interval(item.change, "+"),
+            gate_numbers.episode_spread(item),
         )
         for item in numbers
     )  # fmt: skip
     between = tuple(
-        (gate, layer, _gate_interval(found, "+"))
+        (gate, layer, gate_numbers.gate_interval(found, "+"))
         for (gate, layer), found in gate_numbers.between_shots(numbers).items()
     )
+    background = gates.background(traced)
     caveats = tuple(
-        f"{r.k_shot}-shot was trained for {r.n_step:,} of {int(r.training['n_step']):,} steps."
-        for r in sorted(traced, key=lambda r: r.k_shot)
-        if r.unfinished
+        f"{shot}-shot was trained for {steps}."
+        for shot, steps in sorted(background.unfinished.items())
     )
     shots = tuple(sorted(contents))
     layers = tuple(map(str, contents[shots[0]]["layers"]))
-    readings = gate_numbers.readings(numbers)
+    readings = gate_numbers.readings(numbers, background)
     return Gates(layers, shots, panels, rows, between, readings, caveats)
-
-
-def _gate_interval(found: Interval, sign: str = "") -> str:
-    return f"{found.mean:{sign}.4f} ± {found.half_width:.4f}"
 
 
 def confusions(records: Sequence[Record]) -> tuple[list[ConfusionView], list[str]]:

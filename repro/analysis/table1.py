@@ -21,6 +21,7 @@ from repro.analysis.notes import notes, title
 from repro.analysis.seeds import Estimate, estimate
 from repro.analysis.selection import LeftOut, but_seed, select_records, stacked
 from repro.analysis.stats import Interval
+from repro.analysis.strays import strays
 from repro.analysis.verdicts import (
     EQUIVALENT,
     HIGHER,
@@ -84,6 +85,7 @@ class Cell:
     reruns: tuple[Rerun, ...] = ()
     episode_sd: float | None = None  # between episodes of one seed, as the paper's interval has it
     class_half_width: float | None = None  # of the 95% interval over the choice of test classes
+    seed_means: tuple[float, ...] = ()  # mean accuracy of each of the seeds
     label: str = ""  # the row's name where the paper has none
 
     @property
@@ -145,6 +147,8 @@ class Cell:
             "verdict": self.verdict,
             "reason": self.reason,
             "seeds": list(self.seeds),
+            "seed_means": list(self.seed_means),
+            "stray_seeds": [self.seeds[i] for i in strays(self.seed_means)],
             "covers": found.covers if found else None,
             "margin": judged.margin if judged else None,
             "smallest_margin": _finite(judged, "smallest_margin"),
@@ -260,6 +264,7 @@ def _cell(
         reruns,
         float(accuracy.std(axis=1, ddof=1).mean()) if first.n_episode > 1 else None,
         class_half_width(accuracy, episode_classes(first)),
+        tuple(accuracy.mean(1).tolist()),
         label,
     )
 

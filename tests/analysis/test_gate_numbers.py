@@ -1,13 +1,15 @@
 """Gates as intervals, and the paper's three readings of them."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats as reference
 
-from repro.analysis import gate_numbers
+from repro.analysis import gate_numbers, gates
 from repro.analysis.gate_numbers import CONFIRMED, NOT_CONFIRMED, UNTOLD
+from tests.analysis.analysis_doubles import record, write_gates
 
 
 def content(
@@ -76,10 +78,52 @@ def test_readings_are_confirmed_where_the_gates_are_as_the_paper_says() -> None:
     ],
 )
 def test_each_reading_falls_alone(fields: dict[str, float], which: int) -> None:
-    values = {"enter": 0.6, **fields}
+    values: dict[str, Any] = {"enter": 0.6, "n_episode": 2000, **fields}
     found = verdicts(content(1, **{**values, "enter": 0.2}), content(5, **values))
     assert found[which] == NOT_CONFIRMED
     assert found.count(CONFIRMED) == 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "which"),
+    [
+        ({"forget": 0.9}, 0),  # the interval straddles 0.9
+        ({"forget": 0.98}, 0),  # and that of the change straddles 0
+        ({"variance": 1.1e-4}, 1),  # the spread of episodes straddles that of a fixed rule
+        ({"enter": 0.21}, 2),  # and the difference straddles 0
+    ],
+)
+def test_an_interval_that_straddles_cannot_be_told(fields: dict[str, float], which: int) -> None:
+    values: dict[str, Any] = {"enter": 0.6, **fields}
+    found = verdicts(content(1, **{**values, "enter": 0.2}), content(5, **values))
+    assert found[which] == UNTOLD
+    assert found.count(CONFIRMED) == 2
+
+
+def test_trainings_of_unequal_length_and_what_another_seed_does_are_no_difference() -> None:
+    one, five = content(1, enter=0.2), content(5, enter=0.3)
+    found = gate_numbers.numbers({1: one, 5: five})
+    short = gate_numbers.Background({1: "9,766 of 75,000 steps"})
+    reading = gate_numbers.readings(found, short)[2]
+    assert reading.verdict == UNTOLD and "1-shot 9,766 of 75,000 steps" in reading.because
+    plain = gate_numbers.readings(found)[2]
+    assert plain.verdict == CONFIRMED and "no other seed" in plain.because
+    for enter, verdict in ((0.21, CONFIRMED), (0.29, UNTOLD)):
+        other = gate_numbers.numbers({1: content(1, enter=enter)})
+        reading = gate_numbers.readings(found, gate_numbers.Background({}, [other]))[2]
+        assert reading.verdict == verdict and "another seed of one shot" in reading.because
+
+
+def test_other_seeds_and_unfinished_trainings_are_found_among_the_records(tmp_path: Path) -> None:
+    records = []
+    for seed, k_shot in ((0, 1), (1, 1), (0, 5)):
+        folder = tmp_path / f"{seed}-{k_shot}"
+        write_gates(folder, k_shot, 8)
+        steps = {"n_step": 100, "reached_step": 50 if k_shot == 5 else 100}
+        records.append(record(k_shot=k_shot, seed=seed, path=folder, training=steps))
+    found = gates.background(records)
+    assert found.unfinished == {5: "50 of 100 steps"}
+    assert [{item.k_shot for item in seed} for seed in found.seeds] == [{1}]
 
 
 def test_too_little_to_tell_is_said() -> None:
