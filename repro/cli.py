@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
+import io
+import sys
 from typing import Any
 
 import click
@@ -95,6 +98,22 @@ for command in (
     cli.add_command(command)
 
 
+# For terminals whose encoding lacks them; of anything else a question mark is left.
+_PLAIN = {"±": "+/-", "−": "-", "–": "-", "√": "sqrt", "₋": "-", "…": "...", "×": "x", "Σ": "sum"}
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    """Replace what an encoding does not have, as an error handler of :mod:`codecs`."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lost = error.object[error.start : error.end]
+    return "".join(_PLAIN.get(character, "?") for character in lost), error.end
+
+
 def main() -> None:
     """The console script."""
+    codecs.register_error("repro.plain", _plain)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="repro.plain")
     cli(prog_name="repro")

@@ -123,6 +123,7 @@ def table(
 @click.command()
 @source_options
 @click.option("--pinned", is_flag=True, help="Hold runs against the published records.")
+@click.option("--curves", is_flag=True, help="Hold unfinished trainings against published curves.")
 @click.option("--reported", is_flag=True, help="Hold records against the paper (default).")
 @click.option(
     "--strict", is_flag=True, help="Exit 1 where the paper was not reproduced; from 3 seeds on."
@@ -130,9 +131,9 @@ def table(
 @margin_option
 def check(
     dataset: str, source: str | None, runs: Path, recipe: str, budget: str | None,
-    pinned: bool, reported: bool, strict: bool, margin: float,
+    pinned: bool, curves: bool, reported: bool, strict: bool, margin: float,
 ) -> None:  # fmt: skip
-    """Hold measured against published (--pinned) or reported (--reported) numbers.
+    """Hold measured against published (--pinned, --curves) or reported (--reported) numbers.
 
     Example: repro check --pinned --dataset glyphs
     """
@@ -142,7 +143,12 @@ def check(
         lines, ok = checks.pinned(mine, records.read_records(RESULTS, dataset))
         click.echo("\n".join(lines))
         failed |= not ok
-    if reported or not pinned:
+    if curves:
+        from repro.analysis.reference_curves import against_published
+
+        root = RESULTS if source == "results" else runs
+        click.echo("\n".join(against_published(root, RESULTS, dataset.partition("@")[0])))
+    if reported or not (pinned or curves):
         found, _ = read_source(dataset, source, runs)
         lines, failures = checks.reported(found, dataset, recipe, budget, margin=margin / 100)
         click.echo("\n".join([*lines, *(checks.strict_lines(failures) if strict else [])]))

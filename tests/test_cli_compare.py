@@ -1,6 +1,9 @@
 """compare and power on the published records, as a user types them."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -94,3 +97,23 @@ def test_check_shows_verdicts_and_fails_ci_on_published_records_only() -> None:
     assert (
         run("check", "--from", "results", "--dataset", "mini-imagenet", "--strict").exit_code == 1
     )
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
+def test_a_terminal_that_lacks_a_character_gets_a_plain_one(encoding: str) -> None:
+    words = ["table", "--dataset", "mini-imagenet", "--from", "results"]
+    done = subprocess.run(
+        [sys.executable, "-m", "repro", *words],
+        capture_output=True, check=False, env={**os.environ, "PYTHONIOENCODING": encoding},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = done.stdout.decode(encoding)
+    sign = "+/-" if encoding == "ascii" else "±"
+    assert f"57.42 {sign} 0.73" in told and "?" not in told
+    assert ("√n" if encoding == "utf-8" else "sqrtn") in told
+
+
+def test_a_margin_is_told_as_it_was_asked_for() -> None:
+    words = ["--dataset", "mini-imagenet", "--from", "results", "--margin", "0.25"]
+    assert "the margin of 0.25 is not met" in " ".join(run("table", *words).stdout.split())
+    assert "within 0.25 points" in run("power", *words).stdout

@@ -171,3 +171,14 @@ def test_odd_shapes_are_refused_and_equal_seeds_are_no_traceback() -> None:
         seeds.layout(np.zeros((1, 8)))
     with pytest.raises(ValueError, match="several seeds"):
         seeds.difference_of_seeds(same[:1], same[:1])
+
+
+@pytest.mark.parametrize("n_episode", [1, 3, 7])
+def test_fewer_episodes_than_two_blocks_leave_the_interval_open(n_episode: int) -> None:
+    few = np.random.default_rng(11).normal(0.5, 0.1, (3, n_episode))
+    for found in (
+        seeds.estimate(few, block=4),
+        seeds.difference_of_seeds(few, few[::-1] + 0.1, 4),
+        seeds.difference_of_seeds(few, few[:1], 4),
+    ):
+        assert math.isinf(found.interval.half_width) and found.p == 1.0
