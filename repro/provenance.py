@@ -14,15 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from repro.config import NUMERICS_REVISION
-
 
 def provenance(device: str, threads: int, command: str) -> dict[str, Any]:
     """Versions, device, threads, commit and command of a run."""
     commit, dirty = git_state()
     name = torch.cuda.get_device_name() if device != "cpu" else processor()
     return {
-        "numerics_revision": NUMERICS_REVISION,
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,

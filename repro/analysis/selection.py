@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from repro import paper, storage
 from repro.errors import RecordError
-from repro.rows import order
+from repro.rows import numerics_revision, order
 
 if TYPE_CHECKING:
     from repro.records import Record
@@ -37,8 +37,8 @@ def select_records(
     Of those of the recipe (None: any), budget and seed asked for, the one of the largest budget
     (paper, quick, smoke, then others by training steps), then of the lowest seed, then the newest.
     Models tested at another shot than they were trained for are left out, and so are records of
-    an older numerics revision than the newest found, or of other images than the newest record's
-    (another folder, another split): their numbers are not mixed.
+    another numerics revision than their row has in this code, or of other images than the newest
+    record's (another folder, another split): their numbers are not mixed.
     """
     found = [
         record
@@ -48,8 +48,7 @@ def select_records(
         and (seed is None or record.seed == seed)
         and record.config.get("train_k_shot") is None
     ]
-    revision = max((record.numerics_revision for record in found), default=0)
-    found = [record for record in found if record.numerics_revision == revision]
+    found = [r for r in found if r.numerics_revision == numerics_revision(r.method)]
     newest = max(found, key=lambda record: record.started_at, default=None)
     best: dict[tuple[tuple[int, str], int], Record] = {}
     for record in found:
