@@ -1,15 +1,19 @@
-"""Scores, attention and both LSTM directions against plain loops, in float64."""
+"""Scores, context and the two updates of a step against plain loops, in float64."""
 
+import copy
 import math
 
 import pytest
 import torch
 from torch import Tensor
 
-from repro.config import Recipe
+from repro.config import EpisodeSpec, Recipe
 from repro.context import FullContext
-from repro.methods.matching_net import dropout_mask, matching_scores
+from repro.episodes import EpisodeSampler
+from repro.learner import Conv4
+from repro.methods.matching_net import MatchingNet, MatchingNetFCE, dropout_mask, matching_scores
 from repro.seeding import Stream, words
+from tests.methods.random_images import ROWS, Exact, conv4_layers, images, setting
 
 D = 6
 
@@ -95,15 +99,93 @@ def test_dropout_keeps_nine_tenths_and_the_mean() -> None:
     assert float(mask.mean()) == pytest.approx(1, abs=2e-3)
 
 
-def test_a_double_adam_step_on_shared_weights_is_twice_the_learning_rate() -> None:
-    shared = normal(8).requires_grad_()
-    entries = [torch.optim.Adam([shared], lr=1e-4) for _ in "fg"]
-    single = normal(8).requires_grad_()
-    double = torch.optim.Adam([single], lr=2e-4)
-    for _ in range(20):
-        shared.grad = torch.sin(shared.detach() * 3)
-        single.grad = torch.sin(single.detach() * 3)
-        for entry in entries:
-            entry.step()
-        double.step()
-    torch.testing.assert_close(shared, single, rtol=0, atol=1e-12)
+def plain_embedding(layers: torch.nn.ModuleList, batch: Tensor, masks: list[Tensor]) -> Tensor:
+    for block, mask in enumerate(masks):
+        for layer in list(layers)[4 * block : 4 * block + 4]:
+            batch = layer(batch)
+        batch = batch * mask
+    return batch.flatten(1)
+
+
+def adam_by_hand(gradient: Tensor, moments: list[Tensor], step: int) -> Tensor:
+    """The update of Kingma & Ba 2015, Algorithm 1; ``moments`` are brought up to date."""
+    moments[0] = 0.9 * moments[0] + 0.1 * gradient
+    moments[1] = 0.999 * moments[1] + 0.001 * gradient**2
+    corrected = moments[0] / (1 - 0.9**step), moments[1] / (1 - 0.999**step)
+    return -1e-4 * corrected[0] / (corrected[1].sqrt() + 1e-8)
+
+
+@pytest.mark.parametrize("full_context", [False, True])
+@pytest.mark.parametrize("double_step", [True, False])
+def test_a_training_step_is_one_update_by_each_paths_own_gradient(
+    double_step: bool, full_context: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against two copies of the network, two backward passes and moments kept by hand."""
+    first = Conv4.initial
+    monkeypatch.setattr(Conv4, "initial", lambda *args: first(*args).double())
+    made = setting(5, Recipe(matching_double_step=double_step))
+    method, pixels = MatchingNet(made, full_context), images(made, Exact)
+    if method.context is not None:
+        method.context.double()
+    context = copy.deepcopy(method.context)
+
+    flat = method.params["f"].detach().clone()
+    networks = {name: torch.nn.ModuleList(conv4_layers()).double() for name in "fg"}
+    of = {name: list(network.parameters()) for name, network in networks.items()}
+    moments = {name: [torch.zeros_like(flat), torch.zeros_like(flat)] for name in "fg"}
+    sampler = EpisodeSampler(ROWS, "train", EpisodeSpec(5, 5), 0)
+    for step in range(3):
+        for parameters in of.values():
+            torch.nn.utils.vector_to_parameters(flat, parameters)
+        drawn, stream = sampler[step], words(0, Stream.DROPOUT, step)
+        sides = [int(made.image_size) >> block for block in (1, 2, 3, 4)]
+        embedded = {}
+        for name, rows in (("g", drawn.support), ("f", drawn.query)):
+            shapes = [torch.Size([len(rows), 64, side, side]) for side in sides]
+            masks = [dropout_mask(shape, stream).double() for shape in shapes]
+            embedded[name] = plain_embedding(networks[name], pixels.gather(rows), masks)
+        gradients = {}
+        for name, other in (("f", "g"), ("g", "f")):
+            inputs = {name: embedded[name], other: embedded[other].detach()}
+            support, query = inputs["g"], inputs["f"]
+            if context is not None:
+                support = context.support(support)
+                query = context.query(query, support)
+            scores = torch.zeros(len(query), 5, dtype=torch.float64)
+            for i, label in enumerate(drawn.support_labels):
+                cosine = torch.cosine_similarity(query, support[i][None], dim=1)
+                scores[:, label] = scores[:, label] + cosine
+            target = torch.from_numpy(drawn.query_labels)
+            loss = torch.nn.functional.cross_entropy(scores, target)
+            found = torch.autograd.grad(loss, of[name], retain_graph=True)
+            gradients[name] = torch.cat([part.flatten() for part in found])
+        if double_step:
+            # Both gradients are of the weights before either update.
+            updates = [adam_by_hand(gradients[name], moments[name], step + 1) for name in "fg"]
+        else:
+            updates = [adam_by_hand(sum(gradients.values()), moments["f"], step + 1)]  # type: ignore[arg-type]
+        flat = flat + sum(updates)
+        method.train_step(pixels, step)
+        if context is not None:
+            context.load_state_dict(method.context.state_dict())  # type: ignore[union-attr]
+        for params in method.params.values():
+            torch.testing.assert_close(params.detach(), flat, rtol=0, atol=1e-10)
+    # The two paths disagree, so this could not come out with one gradient for both.
+    assert float(torch.cosine_similarity(gradients["f"], gradients["g"], dim=0)) < 0.9
+
+
+@pytest.mark.parametrize("kind", [MatchingNet, MatchingNetFCE])
+def test_both_optimisers_are_saved_and_loaded(kind: type[MatchingNet]) -> None:
+    made = setting(5)
+    pixels = images(made)
+    whole, resumed = kind(made), kind(made)
+    whole.train_step(pixels, 0)
+    state = {name: value.clone() for name, value in whole.state().items()}
+    assert not torch.equal(state["adam.params.exp_avg"], state["adam.g.params.exp_avg"])
+    resumed.load_state(state)
+    for method in (whole, resumed):
+        method.train_step(pixels, 1)
+    expected, actual = whole.state(), resumed.state()
+    assert expected.keys() == actual.keys()
+    for name, value in expected.items():
+        assert torch.equal(actual[name], value), name
