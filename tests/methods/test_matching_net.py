@@ -37,26 +37,19 @@ def test_scores_equal_a_plain_loop(kind: str) -> None:
 
 
 def lstm_step(x: Tensor, h: Tensor, c: Tensor, parts: list[Tensor]) -> tuple[Tensor, Tensor]:
-    w_ih, w_hh, b_ih, b_hh = parts
-    enter, keep, candidate, leave = (w_ih @ x + b_ih + w_hh @ h + b_hh).chunk(4)
+    w_ih, w_hh, bias = parts
+    enter, keep, candidate, leave = (w_ih @ x + w_hh @ h + bias).chunk(4)
     c = keep.sigmoid() * c + enter.sigmoid() * candidate.tanh()
     return leave.sigmoid() * c.tanh(), c
 
 
-@pytest.mark.parametrize(("read", "backward"), [("softmax", "aligned"), ("sum", "reversed")])
-def test_full_context_equals_a_plain_loop(read: str, backward: str) -> None:
-    recipe = Recipe(
-        fce_read=read,  # type: ignore[arg-type]
-        fce_backward=backward,  # type: ignore[arg-type]
-        fce_init="inv-sqrt-hidden",
-    )
-    context = FullContext(D, recipe, words(0, Stream.CONTEXT_INIT)).double()
-    g_prime, f_prime = normal(5, D), normal(3, D)
-    weights = {name: value.detach() for name, value in context.named_parameters()}
+def plain_context(
+    weights: dict[str, Tensor], g_prime: Tensor, f_prime: Tensor, read: str, backward: str
+) -> tuple[Tensor, Tensor]:
+    """Support and query embeddings by loops over the equations; each LSTM has one bias."""
 
     def parts(prefix: str, suffix: str) -> list[Tensor]:
-        kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        return [weights[f"{prefix}.{kind}{suffix}"] for kind in kinds]
+        return [weights[f"{prefix}.{k}{suffix}"] for k in ("weight_ih", "weight_hh", "bias_ih")]
 
     def run(sequence: list[Tensor], chosen: list[Tensor]) -> list[Tensor]:
         h = c = torch.zeros(D, dtype=torch.float64)
@@ -70,20 +63,63 @@ def test_full_context_equals_a_plain_loop(read: str, backward: str) -> None:
     behind = run(list(g_prime.flip(0)), parts("bidirectional", "_l0_reverse"))
     if backward == "aligned":
         behind = behind[::-1]
-    g = torch.stack([g_prime[i] + ahead[i] + behind[i] for i in range(5)])
-    with torch.no_grad():
-        torch.testing.assert_close(context.support(g_prime), g, rtol=0, atol=1e-12)
-        actual = context.query(f_prime, g)
-    for q in range(3):
+    g = torch.stack([g_prime[i] + ahead[i] + behind[i] for i in range(len(g_prime))])
+    queries = []
+    for query in f_prime:
         h = c = torch.zeros(D, dtype=torch.float64)
-        r = sum(g) / 5
+        r = sum(g) / len(g)
         for _ in range(3):
-            out, c = lstm_step(torch.cat([f_prime[q], r]), h, c, parts("attention", ""))
-            h = f_prime[q] + out
-            weight = [math.exp(float(h @ x)) for x in g] if read == "softmax" else [1.0] * 5
-            total = sum(weight) if read == "softmax" else 1.0
-            r = sum(w / total * x for w, x in zip(weight, g, strict=True))
-        torch.testing.assert_close(actual[q], h, rtol=0, atol=1e-12)
+            out, c = lstm_step(torch.cat([query, r]), h, c, parts("attention", ""))
+            h = query + out
+            weight = [(h @ x).exp() if read == "softmax" else h.new_ones(()) for x in g]
+            total = torch.stack(weight).sum() if read == "softmax" else torch.ones(())
+            r = sum(w / total * x for w, x in zip(weight, g, strict=True))  # type: ignore[assignment]
+        queries.append(h)
+    return g, torch.stack(queries)
+
+
+@pytest.mark.parametrize(("read", "backward"), [("softmax", "aligned"), ("sum", "reversed")])
+def test_full_context_its_gradients_and_their_norm_equal_a_plain_loop(
+    read: str, backward: str
+) -> None:
+    recipe = Recipe(
+        fce_read=read,  # type: ignore[arg-type]
+        fce_backward=backward,  # type: ignore[arg-type]
+        fce_init="inv-sqrt-hidden",
+    )
+    context = FullContext(D, recipe, words(0, Stream.CONTEXT_INIT)).double()
+    g_prime, f_prime = normal(5, D), normal(3, D)
+    weights = {
+        name: value.detach().clone().requires_grad_()
+        for name, value in context.named_parameters()
+        if "bias_hh" not in name
+    }
+    g, expected = plain_context(weights, g_prime, f_prime, read, backward)
+    support = context.support(g_prime)
+    actual = context.query(f_prime, support)
+    torch.testing.assert_close(support, g, rtol=0, atol=1e-12)
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-12)
+
+    torch.autograd.backward(expected.square().sum())
+    torch.autograd.backward(actual.square().sum())
+    trained = {name: p for name, p in context.named_parameters() if p.requires_grad}
+    assert trained.keys() == weights.keys()
+    for name, parameter in trained.items():
+        torch.testing.assert_close(parameter.grad, weights[name].grad, rtol=0, atol=1e-10)
+    found = torch.nn.utils.clip_grad_norm_(context.attention.parameters(), 0.25)
+    squares = [w.grad.square().sum() for k, w in weights.items() if k.startswith("attention")]  # type: ignore[union-attr]
+    assert float(found) == pytest.approx(math.sqrt(sum(map(float, squares))), abs=1e-10)
+
+
+def test_the_full_context_network_trains_one_bias_vector_for_each_lstm() -> None:
+    method = MatchingNetFCE(setting(5, Recipe(fce_init="inv-sqrt-hidden")))
+    assert method.context is not None
+    assert sum("bias" in name for name in method.state() if name.startswith("context.")) == 3
+    before = method.context.attention.bias_ih.detach().clone()
+    method.train_step(images(method.setting), 0)
+    moved = (method.context.attention.bias_ih.detach() - before).abs()
+    assert 0 < float(moved.max()) <= 1.001e-4  # Adam's first step is the learning rate
+    assert not method.context.attention.bias_hh.any()
 
 
 def test_the_authors_full_context_starts_as_the_plain_network() -> None:
