@@ -67,13 +67,15 @@ def plain_context(
     queries = []
     for query in f_prime:
         h = c = torch.zeros(D, dtype=torch.float64)
-        r = sum(g) / len(g)
+        r = g.sum(0) / len(g)
         for _ in range(3):
             out, c = lstm_step(torch.cat([query, r]), h, c, parts("attention", ""))
             h = query + out
-            weight = [(h @ x).exp() if read == "softmax" else h.new_ones(()) for x in g]
-            total = torch.stack(weight).sum() if read == "softmax" else torch.ones(())
-            r = sum(w / total * x for w, x in zip(weight, g, strict=True))  # type: ignore[assignment]
+            weight = torch.ones(len(g), dtype=torch.float64)
+            if read == "softmax":
+                weight = torch.stack([(h @ x).exp() for x in g])
+                weight = weight / weight.sum()
+            r = (weight[:, None] * g).sum(0)
         queries.append(h)
     return g, torch.stack(queries)
 
