@@ -56,7 +56,8 @@ class Record:
     @property
     def place(self) -> tuple[dict[str, str], str, int]:
         """Software, device and threads: bits are promised only where all three are the same."""
-        return self.versions, self.device, self.threads
+        # Records from before there were native kernels do not name them.
+        return {"kernels": "torch", **self.versions}, self.device, self.threads
 
     @property
     def unfinished(self) -> bool:

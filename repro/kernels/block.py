@@ -160,7 +160,9 @@ class _Block(torch.autograd.Function):
         if torch.is_grad_enabled():  # this gradient will be differentiated, too
             with torch.enable_grad():
                 out = reference(x, None, None, scale, shift, True, 0.0, ctx.eps)
-            inputs = [t for t, need in zip((x, scale, shift), ctx.needs_input_grad, strict=False) if need]
+            inputs = [
+                t for t, need in zip((x, scale, shift), ctx.needs_input_grad, strict=False) if need
+            ]
             found = iter(torch.autograd.grad(out, inputs, of_out, create_graph=True))
             wanted = [next(found) if need else None for need in ctx.needs_input_grad[:3]]
             return (*wanted, None, None, None, None)

@@ -41,6 +41,21 @@ def wanted() -> str:
     return choice
 
 
+def choose(choice: str) -> None:
+    """Ask for one of :data:`CHOICES`, in this process and those that it starts."""
+    os.environ[VARIABLE] = choice
+
+
+def settle() -> None:
+    """Compile now where it is needed, so that processes started later neither wait nor complain.
+
+    Raises:
+        KernelError: as :func:`library`.
+    """
+    if library() is None:
+        choose("torch")
+
+
 def library() -> ctypes.CDLL | None:
     """The kernels, or None where torch computes; the reason is said once.
 
@@ -51,8 +66,12 @@ def library() -> ctypes.CDLL | None:
 
 
 def used(device: str = "cpu") -> str:
-    """``native`` or ``torch``: what a run on ``device`` takes."""
-    return "native" if device == "cpu" and library() is not None else "torch"
+    """What a run on ``device`` takes: ``torch``, or ``native`` and the digest of what was compiled.
+
+    The digest is of source, compiler and processor: with the same one, bits are the same.
+    """
+    native = library() if device == "cpu" else None
+    return "torch" if native is None else f"native {Path(native._name).stem}"
 
 
 @functools.cache
