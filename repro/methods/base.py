@@ -203,8 +203,8 @@ class Adam:
     """torch's Adam over named tensors, with a state that is tensors only.
 
     It adds ε to the root of the corrected second moment; Torch7's adds it to the root of the
-    uncorrected one, so its ε is 1/√(1 - 0.999^t) times as large: 32 times at t = 1. Only coordinates
-    whose gradient is not far above that ε are moved by it. In a training of a Matching Network
+    uncorrected one, so its ε is 1/√(1 - 0.999^t) times as large: 32 times at t = 1. It moves those
+    coordinates whose gradient is not far above that ε. In a training of a Matching Network
     on mini-ImageNet 13% of the updates differ by more than 1% of the learning rate in the first
     step, 1% in the tenth and 0.07% in the hundredth; so it is left as torch has it.
     """
