@@ -208,7 +208,7 @@ def _described(variant: Variant, n_class: int) -> dict[str, Any]:
     independent = variant.base.recipe.episode_classes == "independent"
     return {
         **variant.content(),
-        "base_recipe": dataclasses.asdict(variant.base.recipe),
+        "base_recipe": variant.base.recipe.described(),
         "base_name": variant.base.recipe.name,
         "budget": dataclasses.asdict(variant.base.budget),
         "budget_name": variant.base.budget.name,

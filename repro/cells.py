@@ -86,9 +86,11 @@ def plan(
     split = open_pack(pack, "test")
     rows = [built_in(row) if isinstance(row, str) else row for row in methods]
     for row in rows:
-        if recipe.name.startswith("port") and row.name != "meta_lstm":
+        preset = recipe.name.removesuffix("-custom")
+        if preset in ("authors-2016-11", "port") and row.name != "meta_lstm":
             raise UsageError(
-                f"the port recipe concerns meta_lstm only, not {row.name}; add --methods meta_lstm"
+                f"the {preset} recipe concerns meta_lstm only, not {row.name}; add --methods "
+                "meta_lstm"
             )
     return [
         RunConfig(

@@ -69,13 +69,13 @@ def ablate(
         for folder in folders:
             _tell(folder, source, runs, options["dataset"], style, publish)
         return
-    wanted = switching.parse(switches, base, row, k_shot)
+    wanted = switching.parse(switches, base, row, k_shot, budget)
     only_shared = switches == switching.NO_TRAINING
     chosen = None
     if final:
         if "=" not in final:
             raise UsageError(f"--final is one SWITCH=VALUE, not {final!r}")
-        (chosen, *more) = switching.parse(final, base, row, k_shot)
+        (chosen, *more) = switching.parse(final, base, row, k_shot, budget)
         if more:
             raise UsageError(f"--final is one choice, not {1 + len(more)}: {final!r}")
         wanted += [chosen] if chosen not in wanted else []

@@ -83,7 +83,7 @@ def run_options(function: F, recipe: str = "--recipe", files: bool = True, one: 
         click.option(
             recipe, "recipe", default="authors-code", show_default=True,
             metavar="NAME[,switch=value]",
-            help="authors-code, paper or port, with switches changed if need be.",
+            help="authors-code, authors-2016-11, paper or port, with switches changed if need be.",
         ),
         click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
                      help="First training seed."),

@@ -62,10 +62,13 @@ class TrainingConfig:
         if not self.source:
             del content["source"]
         switches = self.switches
+        # The episodes asked for are in n_step; passes at 1-shot are of trainings at 1-shot only.
+        idle = {"meta_episodes_1shot", "meta_episodes_5shot"}
+        idle |= {"passes_1shot"} if self.k_shot != 1 else set()
         content["recipe"] = {
-            field.name: getattr(self.recipe, field.name)
-            for field in dataclasses.fields(Recipe)
-            if field.name != "name" and (switches is None or field.name in switches)
+            name: value
+            for name, value in self.recipe.switches().items()
+            if name not in idle and (switches is None or name in switches)
         }
         content["validation_shots"] = list(self.validation_shots)
         content["numerics_revision"] = NUMERICS_REVISION
@@ -127,7 +130,7 @@ class RunConfig:
             training=row.training,
             k_shot=shot,
             recipe=self.recipe,
-            n_step=self.budget.n_step(row, shot),
+            n_step=self.budget.n_step(row, shot, self.recipe),
             validate_every=self.budget.validate_every,
             n_validation_episode=self.budget.n_validation_episode,
             validation_shots=(shot,) if rule == "task" else paper.SHOTS,
@@ -158,7 +161,7 @@ class RunConfig:
             "n_way": self.spec.n_way,
             "k_shot": self.spec.k_shot,
             "n_query": self.spec.n_query,
-            "recipe": {k: v for k, v in dataclasses.asdict(self.recipe).items() if k != "name"},
+            "recipe": self.recipe.switches(),
             "n_test_episode": self.budget.n_test_episode,
             "n_grid_episode": self.budget.n_grid_episode,
             "finetune_grid": self.budget.finetune_grid,
@@ -181,7 +184,7 @@ class RunConfig:
         return {
             **self.content(),
             **row,
-            "recipe": dataclasses.asdict(self.recipe),
+            "recipe": self.recipe.described(),
             "recipe_name": self.recipe.name,
             "budget": self.budget.described(),
             "budget_name": self.budget.name,
