@@ -61,19 +61,32 @@ class TrainingConfig:
         del content["budget_name"], content["switches"]
         if not self.source:
             del content["source"]
-        switches = self.switches
-        # The episodes asked for are in n_step; passes at 1-shot are of trainings at 1-shot only.
-        idle = {"meta_episodes_1shot", "meta_episodes_5shot"}
-        idle |= {"passes_1shot"} if self.k_shot != 1 else set()
-        content["recipe"] = {
-            name: value
-            for name, value in self.recipe.switches().items()
-            if name not in idle and (switches is None or name in switches)
-        }
+        content["recipe"] = self._concerning(self.recipe)
         content["validation_shots"] = list(self.validation_shots)
         content["numerics_revision"] = NUMERICS_REVISION
         settings = references.settings(self.training, self.k_shot)
         return {**content, "settings": settings} if settings else content
+
+    def _concerning(self, recipe: Recipe) -> dict[str, Any]:
+        """The switches of a recipe that the training depends on."""
+        # The episodes asked for are in n_step; passes at 1-shot are of trainings at 1-shot only.
+        idle = {"meta_episodes_1shot", "meta_episodes_5shot"}
+        idle |= {"passes_1shot"} if self.k_shot != 1 else set()
+        return {
+            name: value
+            for name, value in recipe.switches().items()
+            if name not in idle and (self.switches is None or name in self.switches)
+        }
+
+    @property
+    def recipe_name(self) -> str:
+        """The first preset that trains in the same way, else the recipe's own name.
+
+        So recipes that differ in tests only find one training in one folder.
+        """
+        mine = self._concerning(self.recipe)
+        same = (name for name, preset in RECIPES.items() if self._concerning(preset) == mine)
+        return next(same, self.recipe.name)
 
     @property
     def digest(self) -> str:

@@ -132,7 +132,7 @@ def training_folder(root: Path, config: TrainingConfig) -> Path:
         / "trainings"
         / name
         / f"seed-{config.seed}"
-        / f"{config.recipe.name}-{config.budget_name}-{config.digest[:8]}"
+        / f"{config.recipe_name}-{config.budget_name}-{config.digest[:8]}"
     )
 
 

@@ -90,6 +90,17 @@ def test_a_switch_that_concerns_tests_only_leaves_the_training_alone() -> None:
     assert mine.digest == base.digest
 
 
+def test_recipes_that_differ_in_tests_only_share_the_folder_of_the_training() -> None:
+    root, own = Path("runs"), training("authors-code")
+    transductive = training("authors-code,query_batch_norm=query")
+    assert records.training_folder(root, transductive) == records.training_folder(root, own)
+    assert own.recipe_name == training("authors-2016-11").recipe_name == "authors-code"
+    other = training("authors-code,passes_5shot=5")
+    assert other.recipe_name == "authors-code-custom"
+    for name in ("paper", "port"):
+        assert training(name).recipe_name == name
+
+
 def training(text: str, budget_text: str = "paper", k_shot: int = 5) -> TrainingConfig:
     spec, wanted = EpisodeSpec(k_shot=k_shot), budget(budget_text)
     found = run_config(recipe=recipe(text), budget=wanted, spec=spec).training()
