@@ -80,6 +80,7 @@ class Variant:
             # All variants see the same episodes, whatever they were trained on.
             "episode_classes": self.base.recipe.episode_classes,
             "numerics_revision": NUMERICS_REVISION,
+            **({"at_step": config.at_step} if config.at_step is not None else {}),
         }
 
     @property

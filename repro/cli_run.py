@@ -22,6 +22,7 @@ from repro.cli_results import (
     table,
 )
 from repro.cli_work import (
+    at_step_option,
     k_shot_option,
     method_option,
     numbers,
@@ -104,10 +105,11 @@ def train(
 @click.option(
     "--unfinished", is_flag=True, help="Test the training as far as it got; not comparable."
 )
+@at_step_option
 @functools.partial(run_options, one=True)
 def evaluate(
     method: str, k_shot: int, trained_k_shot: int | None, threads: int | None, unfinished: bool,
-    files: tuple[str, ...], **options: Any,
+    at_step: int | None, files: tuple[str, ...], **options: Any,
 ) -> None:  # fmt: skip
     """Test METHOD (a row, or FILE.py:CLASS) on the fixed meta-test episodes.
 
@@ -117,7 +119,7 @@ def evaluate(
     """
     run_cells(
         rows_named([method], files, only=True), [k_shot], **options, jobs="1", threads=threads,
-        train_k_shot=trained_k_shot, unfinished=unfinished,
+        train_k_shot=trained_k_shot, unfinished=unfinished, at_step=at_step,
     )  # fmt: skip
 
 

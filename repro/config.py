@@ -108,6 +108,7 @@ class RunConfig:
     precision: str
     train_k_shot: int | None = None  # another shot than the test's, else None
     episode_seed: int = 0
+    at_step: int | None = None  # of a milestone of its training, which is tested; None: the end
     own: Row | None = None  # the row of a method that does not come with this package
 
     @property
@@ -168,6 +169,7 @@ class RunConfig:
         return {
             **source,
             **({"settings": settings} if settings else {}),
+            **({"at_step": self.at_step} if self.at_step is not None else {}),
             "dataset": self.dataset,
             "data_digest": self.data_digest,
             "method": self.method,
