@@ -163,6 +163,7 @@ def verify(
             same = pack_of(named.dataset, str(named.config.get("data_digest")))
             pack = same if same and root is None else prepare(named.dataset, root)
             verdict = run_verify(path, pack, reporter, stop, n_episode, files)
-            click.echo(verdict.sentence(path))
+            named_apart = f"{path} ({named.apart})" if named.apart else path
+            click.echo(verdict.sentence(named_apart))
             failed |= not verdict.ok
     sys.exit(1 if failed else 0)
