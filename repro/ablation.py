@@ -199,6 +199,7 @@ def run_variant(
                     "retrained": variant.retrained,
                 },
                 "selection": selection,
+                "numerics_revision": variant.config.row.revision,
                 **provenance(place.device, place.threads, command),
                 "started_at": started.isoformat(timespec="seconds"),
                 "wall_s": round(time.monotonic() - began, 3),

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from repro import paper, storage
-from repro.config import NUMERICS_REVISION, RunConfig
+from repro.config import RunConfig
 from repro.errors import RecordError
 from repro.records import fractions, outcome_digest
 from repro.switches import trained_as
@@ -79,7 +79,7 @@ class Variant:
             "episode_seed": EPISODE_SEED,
             # All variants see the same episodes, whatever they were trained on.
             "episode_classes": self.base.recipe.episode_classes,
-            "numerics_revision": NUMERICS_REVISION,
+            "numerics_revision": config.row.revision,
             **({"at_step": config.at_step} if config.at_step is not None else {}),
         }
 
@@ -124,6 +124,10 @@ class VariantRecord:
     commit: str
     dirty: bool
     content: dict[str, Any]
+
+    @property
+    def method(self) -> str:
+        return str(self.config["method"])
 
     @property
     def seed(self) -> int:

@@ -274,6 +274,7 @@ def run_cell(
             "training": training_summary(training, trained),
             "selection": selection,
             "earlier_tests": earlier,
+            "numerics_revision": config.row.revision,
             **provenance(place.device, place.threads, command),
             "started_at": started.isoformat(timespec="seconds"),
             "wall_s": round(time.monotonic() - began, 3),

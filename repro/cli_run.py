@@ -24,6 +24,7 @@ from repro.cli_results import (
 from repro.cli_work import (
     at_step_option,
     k_shot_option,
+    kernels_option,
     method_option,
     numbers,
     rows_named,
@@ -128,6 +129,7 @@ def evaluate(
 @click.option("--data", "root", type=click.Path(path_type=Path), help="Folder of the images.")
 @click.option("--n", "n_episode", type=click.IntRange(min=1), help="A seeded sample of episodes.")
 @method_option
+@kernels_option
 def verify(
     record: Path | str, root: Path | None, n_episode: int | None, files: tuple[str, ...]
 ) -> None:  # fmt: skip

@@ -14,6 +14,7 @@ import click
 from repro.allocator import keep_large_buffers
 from repro.cli_options import runs_option, selection_options, with_options
 from repro.errors import from_os_error
+from repro.kernels import library
 
 if TYPE_CHECKING:
     from repro.cells import Place
@@ -69,6 +70,17 @@ method_option = click.option(
 )  # fmt: skip
 
 
+def _kernels(_ctx: click.Context, _param: click.Parameter, choice: str | None) -> None:
+    if choice is not None:
+        library.choose(choice)  # workers inherit it
+
+
+kernels_option = click.option(
+    "--kernels", type=click.Choice(library.CHOICES), expose_value=False, callback=_kernels,
+    help="What computes between convolutions; auto is native where it can be.  [default: auto]",
+)  # fmt: skip
+
+
 def run_options(function: F, recipe: str = "--recipe", files: bool = True, one: bool = False) -> F:
     """The options of every command that trains or tests.
 
@@ -98,6 +110,7 @@ def run_options(function: F, recipe: str = "--recipe", files: bool = True, one: 
         *([] if one else [
             click.option("--jobs", default="auto", show_default=True, help="Cells side by side.")
         ]),
+        kernels_option,
         *([method_option] if files else []),
         click.option("--debug", is_flag=True, expose_value=False, callback=_debug,
                      help="Show tracebacks of methods of your own."),
@@ -204,6 +217,8 @@ def run_cells(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     elif device == "cuda" and ray is None and not torch.cuda.is_available():
         raise click.UsageError("--device cuda: torch finds no GPU here; use --device cpu or auto")
+    if ray is None and device == "cpu":
+        library.settle()
     with ConsoleReporter() as reporter, stop_requests() as stop:
         pack = prepare(
             dataset, root,

@@ -9,14 +9,11 @@ from typing import Any
 from repro import paper, references, storage
 from repro.errors import UsageError
 from repro.presets import BUDGETS, RECIPES, Budget, Recipe, budget, recipe
-from repro.rows import PRETRAIN, TRAIN_SHOTS, Row, built_in
-
-# Raised when a change of the code moves numbers; records of another revision are not mixed.
-NUMERICS_REVISION = 1
+from repro.rows import PRETRAIN, PRETRAIN_REVISION, TRAIN_SHOTS, Row, built_in
 
 __all__ = [
-    "BUDGETS", "NUMERICS_REVISION", "RECIPES", "Budget", "EpisodeSpec", "Recipe", "RunConfig",
-    "TrainingConfig", "budget", "recipe",
+    "BUDGETS", "RECIPES", "Budget", "EpisodeSpec", "Recipe", "RunConfig", "TrainingConfig",
+    "budget", "recipe",
 ]  # fmt: skip
 
 
@@ -54,6 +51,7 @@ class TrainingConfig:
     budget_name: str
     switches: tuple[str, ...] | None = None  # of the recipe that it depends on; None: all
     source: str = ""  # digest of the code, where that does not come with this package
+    numerics_revision: int = 1
 
     def content(self) -> dict[str, Any]:
         """What the digest is taken of: names of presets are labels and stay out."""
@@ -63,7 +61,6 @@ class TrainingConfig:
             del content["source"]
         content["recipe"] = self._concerning(self.recipe)
         content["validation_shots"] = list(self.validation_shots)
-        content["numerics_revision"] = NUMERICS_REVISION
         settings = references.settings(self.training, self.k_shot)
         return {**content, "settings": settings} if settings else content
 
@@ -153,6 +150,7 @@ class RunConfig:
             budget_name=self.budget.name,
             switches=row.switches,
             source=self._source if row.training != PRETRAIN else "",
+            numerics_revision=PRETRAIN_REVISION if row.training == PRETRAIN else row.revision,
         )
 
     @property
@@ -185,7 +183,7 @@ class RunConfig:
             "episode_seed": self.episode_seed,
             "precision": self.precision,
             "train_k_shot": self.train_k_shot,
-            "numerics_revision": NUMERICS_REVISION,
+            "numerics_revision": self.row.revision,
         }
 
     @property

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from repro import ablation_records, checkpoints, milestones, records, storage
-from repro.config import NUMERICS_REVISION, TrainingConfig
+from repro.config import TrainingConfig
 from repro.errors import RecordError
 
 # What is copied of a cell when it is there.
@@ -30,11 +30,7 @@ def publish(root: Path, results: Path, dataset: str, allow_dirty: bool = False) 
             f"no finished runs of {dataset} under {root}; run `repro reproduce` first"
         )
     for record in found:
-        if record.numerics_revision != NUMERICS_REVISION:
-            raise RecordError(
-                f"{record.path} is of numerics revision {record.numerics_revision}, this code is "
-                f"{NUMERICS_REVISION}; run the cell again before publishing"
-            )
+        records.check_revision(record)
         if record.dirty and not allow_dirty:
             raise RecordError(
                 f"{record.path} was run from a working tree with uncommitted changes; commit and "
@@ -112,11 +108,7 @@ def publish_ablation(folder: Path, root: Path, results: Path) -> Path:
     if not found or not (folder / ablation_records.SUMMARY).exists():
         raise RecordError(f"no finished ablation in {folder}; run `repro ablate` first")
     for record in found:
-        if record.numerics_revision != NUMERICS_REVISION:
-            raise RecordError(
-                f"{record.path} is of numerics revision {record.numerics_revision}, this code is "
-                f"{NUMERICS_REVISION}; run the ablation again before publishing"
-            )
+        records.check_revision(record)
         if record.dirty:
             raise RecordError(
                 f"{record.path} was run from a working tree with uncommitted changes; commit and "

@@ -13,7 +13,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ import numpy.typing as npt
 from repro import paper, storage
 from repro.config import Budget, EpisodeSpec, Recipe, RunConfig, TrainingConfig
 from repro.errors import RecordError, UsageError
-from repro.rows import BUILT_IN, check_name, from_record
+from repro.rows import BUILT_IN, check_name, from_record, numerics_revision
 
 SCHEMA = 2
 _OUTCOME = ("config", "accuracy", "selection", "numerics_revision")
@@ -56,7 +56,8 @@ class Record:
     @property
     def place(self) -> tuple[dict[str, str], str, int]:
         """Software, device and threads: bits are promised only where all three are the same."""
-        return self.versions, self.device, self.threads
+        # Records from before there were native kernels do not name them.
+        return {"kernels": "torch", **self.versions}, self.device, self.threads
 
     @property
     def unfinished(self) -> bool:
@@ -288,6 +289,39 @@ def fractions(accuracy: Any) -> npt.NDArray[np.float64]:
     if found.ndim != 1 or not len(found) or not ((found >= 0) & (found <= 1)).all():
         raise ValueError("accuracy is not a list of fractions")
     return found
+
+
+class Revised(Protocol):
+    """A record of a cell or of an ablation."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def numerics_revision(self) -> int: ...
+
+
+def other_revision(record: Revised) -> str:
+    """Why a record's numbers are not this code's, as a sentence; empty where they are."""
+    current = numerics_revision(record.method)
+    if record.numerics_revision == current:
+        return ""
+    return (
+        f"{record.path} is of numerics revision {record.numerics_revision}, this code's "
+        f"{record.method} is of {current}; run it again"
+    )
+
+
+def check_revision(record: Revised) -> None:
+    """Refuse a record whose row has other arithmetic now.
+
+    Raises:
+        RecordError: it is of another numerics revision than its row in this code.
+    """
+    reason = other_revision(record)
+    if reason:
+        raise RecordError(reason)
 
 
 def finished(folder: Path, config: RunConfig) -> Record | None:

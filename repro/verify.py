@@ -70,6 +70,7 @@ def verify(
         MethodError: a method of someone's own is not here, or has another source.
     """
     record = records.read_record(path)
+    records.check_revision(record)
     config = records.config_of(record)
     if config.digest != record.digests.get("config"):
         raise RecordError(f"{path}: the config does not have the digest that the record names")

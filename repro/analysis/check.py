@@ -13,6 +13,7 @@ from repro.analysis.notes import covering, known
 from repro.analysis.selection import select_apart
 from repro.analysis.stats import paired_interval
 from repro.analysis.verdicts import MARGIN, NOT_COMPARABLE, Verdict
+from repro.records import other_revision
 
 if TYPE_CHECKING:
     from repro.records import Record
@@ -116,11 +117,9 @@ def _name(record: Record) -> str:
 
 def _mismatch(run: Record, pinned: Record) -> str:
     """Why two records of one name cannot be compared; empty when they can."""
-    if run.numerics_revision != pinned.numerics_revision:
-        return (
-            f"numerics revision {run.numerics_revision}, published {pinned.numerics_revision}; "
-            "publish records of this revision"
-        )
+    reason = other_revision(run) or other_revision(pinned)
+    if reason:
+        return reason
     for name, what in (("data", "images"), ("episodes", "episodes"), ("config", "configuration")):
         ours, theirs = run.digests.get(name), pinned.digests.get(name)
         if ours != theirs:

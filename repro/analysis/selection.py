@@ -11,7 +11,7 @@ import numpy.typing as npt
 from repro import paper, storage
 from repro.errors import RecordError
 from repro.presets import RECIPES, Recipe
-from repro.rows import order
+from repro.rows import numerics_revision, order
 
 if TYPE_CHECKING:
     from repro.records import Record
@@ -39,9 +39,8 @@ def select_records(
     Of those of the recipe (None: any), budget and seed asked for, the one of the largest budget
     (paper, quick, smoke, then others by training steps), then of the lowest seed, then the newest.
     Milestones and models tested at another shot than they were trained for are left out, and so
-    are records of
-    an older numerics revision than the newest found, or of other images than the newest record's
-    (another folder, another split): their numbers are not mixed.
+    are records of another numerics revision than their row has in this code, or of other images
+    than the newest record's (another folder, another split): their numbers are not mixed.
     """
     found = [
         record
@@ -52,8 +51,7 @@ def select_records(
         and record.config.get("train_k_shot") is None
         and record.at_step is None
     ]
-    revision = max((record.numerics_revision for record in found), default=0)
-    found = [record for record in found if record.numerics_revision == revision]
+    found = [r for r in found if r.numerics_revision == numerics_revision(r.method)]
     newest = max(found, key=lambda record: record.started_at, default=None)
     best: dict[tuple[tuple[int, str], int], Record] = {}
     for record in found:
@@ -104,6 +102,7 @@ def select_apart(
         and record.path not in shown
         and record.config.get("train_k_shot") is None
         and record.digests.get("data") in images
+        and record.numerics_revision == numerics_revision(record.method)
         and (recipe is None or recipe in (record.recipe_name, _trained_by(record)))
         and (budget is None or record.budget_name == budget)
         and (seed is None or record.seed == seed)
