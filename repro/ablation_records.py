@@ -68,7 +68,7 @@ class Variant:
             "n_way": config.spec.n_way,
             "k_shot": config.spec.k_shot,
             "n_query": config.spec.n_query,
-            "recipe": {k: v for k, v in dataclasses.asdict(config.recipe).items() if k != "name"},
+            "recipe": config.recipe.switches(),
             "training": training.digest if training else None,
             "seed": config.seed,
             "precision": config.precision,
@@ -80,6 +80,7 @@ class Variant:
             # All variants see the same episodes, whatever they were trained on.
             "episode_classes": self.base.recipe.episode_classes,
             "numerics_revision": config.row.revision,
+            **({"at_step": config.at_step} if config.at_step is not None else {}),
         }
 
     @property

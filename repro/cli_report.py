@@ -8,7 +8,13 @@ import click
 
 from repro import storage
 from repro.cli_data import episodes
-from repro.cli_results import RESULTS, chosen_records, figure_folder, source_options
+from repro.cli_results import (
+    RESULTS,
+    chosen_records,
+    figure_folder,
+    records_apart,
+    source_options,
+)
 from repro.errors import UsageError
 
 
@@ -49,7 +55,8 @@ def report(
     there = summaries(runs if name == "runs" else RESULTS, chosen[0].dataset)
     data = chosen[0].digests.get("data")
     tested = [found for found in there if found.digests["data"] == data]
-    page = render(chosen, dataset, split, tested)
+    apart = records_apart(dataset, name, runs, chosen, recipe, budget, seed)
+    page = render(chosen, dataset, split, tested, apart)
     storage.write_text(target, page)
     click.echo(f"{target}: {len(page.encode()):,} bytes")
 

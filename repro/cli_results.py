@@ -6,7 +6,7 @@ The figures import seaborn when they are drawn, so that every other command star
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ import click
 from repro import publishing, records
 from repro.analysis import check as checks
 from repro.analysis import table1
+from repro.analysis.selection import select_apart
 from repro.analysis.verdicts import MARGIN
 from repro.cli_options import RUNS, reads_mirror, runs_option, with_options
 from repro.errors import RecordError
@@ -85,6 +86,15 @@ def chosen_records(
     return chosen, name
 
 
+def records_apart(
+    dataset: str, name: str, runs: Path, chosen: Sequence[records.Record], recipe: str,
+    budget: str | None, seed: int | None,
+) -> list[records.Record]:  # fmt: skip
+    """Milestones and transductive tests that are shown beside the chosen records."""
+    found, _ = read_source(dataset, name, runs)
+    return select_apart(found, chosen, recipe, budget, seed)
+
+
 def figure_folder(output: Path | None, runs: Path, dataset: str, source: str) -> Path:
     """Where figures of the records go that are from ``runs`` or ``results``."""
     if output is not None:
@@ -114,8 +124,9 @@ def table(
 
     Example: repro table --dataset mini-imagenet --from results --format markdown
     """
-    chosen, _ = chosen_records(dataset, source, runs, recipe, budget, seed, all_seeds=True)
-    click.echo(table1.build(chosen, dataset, margin / 100).format(style))
+    chosen, name = chosen_records(dataset, source, runs, recipe, budget, seed, all_seeds=True)
+    apart = records_apart(dataset, name, runs, chosen, recipe, budget, seed)
+    click.echo(table1.build(chosen, dataset, margin / 100, apart).format(style))
 
 
 @click.command()

@@ -28,8 +28,8 @@ _COMMON = ("gamma_init", "pixels", "augmentation", "eval_resize", "parameters_te
 _MATCHING = ("episode_classes", "matching_scores", "matching_train_shot", "matching_double_step")
 _FCE = ("fce_read", "fce_backward", "fce_init", "fce_clip")
 _META = (
-    *("episode_classes", "gradient_over_batch", "gate_recurrence", "passes_5shot", "lstm_init"),
-    *("forget_bias_high", "meta_gradient", "theta_0", "gates"),
+    *("episode_classes", "gradient_over_batch", "gate_recurrence", "passes_1shot", "passes_5shot"),
+    *("hidden_size", "lstm_init", "forget_bias_high", "meta_gradient", "theta_0", "gates"),
 )
 
 

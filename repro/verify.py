@@ -40,7 +40,7 @@ class Verdict:
     same_place: bool
     ok: bool
 
-    def sentence(self, path: Path) -> str:
+    def sentence(self, path: Path | str) -> str:
         """For people."""
         where = (
             "the same software and hardware" if self.same_place else "other software or hardware"

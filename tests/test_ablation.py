@@ -124,6 +124,7 @@ def test_under_one_seed_all_variants_start_and_train_on_the_same(tiny_pack: Path
         "gamma_init": {"theta_0"},  # the same words but for the scales
         "lstm_init": {"lstm_weight", "lstm_bias"},  # the same words, scaled
         "forget_bias_high": {"forget_bias"},
+        "hidden_size": start.keys() - {"theta_0"},
     }
     for switch in parse("all", "authors-code", built_in("meta_lstm"), 5):
         other, other_images = built(f"authors-code,{switch.text}")

@@ -26,6 +26,7 @@ LAYERS = [
     {"units"},
     {"switches"},
     {"data", "episodes", "records", "ablation_records", "checkpoints"},
+    {"milestones"},
     {"publishing"},
     {"remote"},
     {"kernels"},

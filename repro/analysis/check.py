@@ -9,7 +9,8 @@ import numpy as np
 
 from repro.analysis import table1
 from repro.analysis.formats import NOT_IN_PAPER, NOT_RUN, p_text, percent, percent_interval, points
-from repro.analysis.notes import covering
+from repro.analysis.notes import covering, known
+from repro.analysis.selection import select_apart
 from repro.analysis.stats import paired_interval
 from repro.analysis.verdicts import MARGIN, NOT_COMPARABLE, Verdict
 from repro.records import other_revision
@@ -43,10 +44,12 @@ def reported(
         from the paper's number (or is equivalent within the margin).
     """
     chosen = table1.select_seeds(records, recipe, budget, seed)
-    table = table1.build(chosen, dataset, margin)
+    apart = select_apart(records, chosen, recipe, budget, seed)
+    table = table1.build(chosen, dataset, margin, apart)
     lines = [table.title]
     for cell in table.cells:
         head = f"{cell.title:25} {cell.k_shot}-shot"
+        head += f" ({cell.apart})" if cell.apart else ""
         told = f"reported {percent_interval(cell.reported)}" if cell.reported else NOT_IN_PAPER
         if cell.reported and not cell.in_paper:
             told += f" by {cell.reported.source}"
@@ -65,6 +68,14 @@ def reported(
             f"    re-run ({rerun.published.source}) {percent_interval(rerun.published)}, "
             f"{sentence(rerun.judged)}"
             for rerun in cell.reruns
+        ]
+        told_of = known(cell, chosen)
+        lines += [f"    {told_of}"] if told_of else []
+        lines += [
+            f"    apart ({line.apart}, {line.steps} steps) measured "
+            f"{percent_interval(line.measured)}, {sentence(line.judged)}"
+            for line in cell.further
+            if line.measured and line.judged
         ]
     lines += covering([cell for cell in table.cells if cell.measured is not None])
     reproduced = (table1.SAME, table1.EQUIVALENT)
@@ -91,13 +102,16 @@ def _key(record: Record) -> tuple[Any, ...]:
         record.seed,
         record.config.get("precision"),
         record.config.get("train_k_shot"),
+        record.at_step,
+        record.transductive,
     )
 
 
 def _name(record: Record) -> str:
     return (
         f"{record.dataset} {record.title} {record.k_shot}-shot "
-        f"({record.recipe_name}, {record.budget_name}, seed {record.seed})"
+        f"({record.recipe_name}, {record.budget_name}, seed {record.seed}"
+        + (f"; {record.apart}, {record.steps} steps)" if record.apart else ")")
     )
 
 

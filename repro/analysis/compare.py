@@ -259,6 +259,7 @@ def gather(
             if selector.folder is not None:
                 record = folders[selector.text]
                 label = f"{record.method} {record.path.name}"
+                label += f" ({record.apart})" if record.apart else ""
                 found.append([Side(label, (record,))])
             else:
                 name = selector.fields.get("dataset", dataset)

@@ -90,6 +90,18 @@ def notes(pairs: Sequence[Comparison]) -> list[str]:
                 )
         if any(2 in (len(p.first.seeds), len(p.second.seeds)) for p in seeded):
             told.append("With two seeds the interval may cover as little as 87% instead of 95%.")
+    apart = {
+        f"{side.label} {r.k_shot}-shot seed {r.seed} ({r.apart}, {r.steps} steps)"
+        for pair in pairs
+        for side in (pair.first, pair.second)
+        for r in side.records
+        if r.apart
+    }
+    if apart:
+        told.append(
+            "Apart from their rows' own numbers (transductive: queries normalised by their own "
+            f"batch, another protocol): {', '.join(sorted(apart))}."
+        )
     unfinished = {
         f"{r.method} {r.k_shot}-shot seed {r.seed} ({r.n_step:,} of {r.training['n_step']:,})"
         for pair in pairs

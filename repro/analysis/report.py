@@ -80,6 +80,7 @@ def render(
     dataset: str,
     split: ImageSplit | None = None,
     ablations: Sequence[Ablation] = (),
+    apart: Sequence[Record] = (),
 ) -> str:
     """The page, from records already selected (one per cell); the same records, the same bytes.
 
@@ -87,6 +88,7 @@ def render(
         split: meta-test images; without it no picture of an episode is embedded. Its digest has
             to be the records' own.
         ablations: shown in a section of their own, when there are any.
+        apart: milestones and transductive tests, in lines of their own.
     Raises:
         RecordError: nothing was run, a curve or file of gates is damaged, the images are others
             than the records', or the page would be larger than :data:`MAX_BYTES`.
@@ -100,7 +102,7 @@ def render(
                 f"{str(record.digests.get('data'))[:8]}, those at hand have {split.digest[:8]}; "
                 "report with --no-images or bring the same images"
             )
-    table = table1.build(records, dataset)
+    table = table1.build(records, dataset, apart=apart)
     shots = sorted({record.k_shot for record in records})
     confusions, absent = sections.confusions(records)
     page = _environment().get_template("report.html.j2").render(

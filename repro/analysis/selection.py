@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from repro import paper, storage
 from repro.errors import RecordError
+from repro.presets import RECIPES, Recipe
 from repro.rows import numerics_revision, order
 
 if TYPE_CHECKING:
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 _BUDGET_RANK = {"smoke": 1, "quick": 2, "paper": 3}
 
 
-def _rank(record: Record) -> tuple[int, int, int]:
+def _rank(record: Record) -> tuple[bool, int, int, int]:
     return (
+        not record.transductive,  # where any recipe may be shown, the row's own number is
         _BUDGET_RANK.get(record.budget_name, 0),
         int(record.training.get("n_step", 0)),
         -record.seed,
@@ -36,9 +38,9 @@ def select_records(
 
     Of those of the recipe (None: any), budget and seed asked for, the one of the largest budget
     (paper, quick, smoke, then others by training steps), then of the lowest seed, then the newest.
-    Models tested at another shot than they were trained for are left out, and so are records of
-    another numerics revision than their row has in this code, or of other images than the newest
-    record's (another folder, another split): their numbers are not mixed.
+    Milestones and models tested at another shot than they were trained for are left out, and so
+    are records of another numerics revision than their row has in this code, or of other images
+    than the newest record's (another folder, another split): their numbers are not mixed.
     """
     found = [
         record
@@ -47,6 +49,7 @@ def select_records(
         and (budget is None or record.budget_name == budget)
         and (seed is None or record.seed == seed)
         and record.config.get("train_k_shot") is None
+        and record.at_step is None
     ]
     found = [r for r in found if r.numerics_revision == numerics_revision(r.method)]
     newest = max(found, key=lambda record: record.started_at, default=None)
@@ -78,6 +81,43 @@ def select_seeds(
     if seed is not None:
         return chosen
     return [sibling for record in chosen for sibling in siblings(record, records)]
+
+
+def select_apart(
+    records: Iterable[Record],
+    chosen: Sequence[Record],
+    recipe: str | None,
+    budget: str | None = None,
+    seed: int | None = None,
+) -> list[Record]:
+    """What is shown beside the chosen records and never as them: milestones and transductive
+    tests of the recipe's trainings, on the same images.
+    """
+    images = {record.digests.get("data") for record in chosen}
+    shown = {record.path for record in chosen}
+    found = [
+        record
+        for record in records
+        if record.apart
+        and record.path not in shown
+        and record.config.get("train_k_shot") is None
+        and record.digests.get("data") in images
+        and record.numerics_revision == numerics_revision(record.method)
+        and (recipe is None or recipe in (record.recipe_name, _trained_by(record)))
+        and (budget is None or record.budget_name == budget)
+        and (seed is None or record.seed == seed)
+    ]
+    return sorted(found, key=lambda r: (r.apart, r.at_step or 0, r.budget_name, r.seed))
+
+
+def _trained_by(record: Record) -> str:
+    """The preset that a record's recipe is but for the batch norm of its queries; else empty."""
+    name = record.recipe_name.removesuffix("-custom")
+    if name not in RECIPES:
+        return ""
+    kept = {**dict(record.config["recipe"]), "name": name}
+    kept["query_batch_norm"] = RECIPES[name].query_batch_norm
+    return name if Recipe(**kept) == RECIPES[name] else ""
 
 
 def siblings(record: Record, records: Iterable[Record]) -> list[Record]:

@@ -91,6 +91,9 @@ class Cell:
     reruns: tuple[Rerun, ...] = ()
     episode_sd: float | None = None  # between episodes of one seed, as the paper's interval has it
     label: str = ""  # the row's name where the paper has none
+    apart: str = ""  # transductive, milestone: why it is not the row's own number
+    steps: str = ""  # n_step for people, of a milestone with those of the whole training
+    further: tuple[Cell, ...] = ()  # tests of the cell's training that are apart from it
 
     @property
     def title(self) -> str:
@@ -140,6 +143,8 @@ class Cell:
             "n_episode": self.n_episode,
             "n_step": self.n_step,
             "budget": self.budget,
+            "apart": self.apart,
+            "further": [cell.content() for cell in self.further],
             "seed": min(self.seeds) if self.seeds else None,
             "verdict": self.verdict,
             "reason": self.reason,
@@ -180,6 +185,11 @@ class Table:
     notes: tuple[str, ...]
 
     @property
+    def lines(self) -> tuple[Cell, ...]:
+        """Each cell, and after it the tests that are apart from it."""
+        return tuple(line for cell in self.cells for line in (cell, *cell.further))
+
+    @property
     def methods(self) -> tuple[str, ...]:
         """The rows, each once."""
         return tuple(dict.fromkeys(cell.method for cell in self.cells))
@@ -210,6 +220,8 @@ def not_comparable(record: Record, dataset: str) -> str:
         reasons.append(f"budget {record.budget_name} is not the paper's")
     if record.unfinished:
         reasons.append(f"trained for {record.n_step:,} of {record.training['n_step']:,} steps")
+    if record.at_step is not None:
+        reasons.append(f"a milestone of a training, at {record.steps.partition(' (')[0]} steps")
     n_way, n_query = record.config.get("n_way"), record.config.get("n_query")
     if not record.in_paper:
         if n_way != paper.N_WAY:
@@ -224,7 +236,8 @@ def not_comparable(record: Record, dataset: str) -> str:
         )
     batch_norm = dict(record.config.get("recipe") or {}).get("query_batch_norm")
     if batch_norm != "running":
-        reasons.append(f"query batch norm is {batch_norm}, not running")
+        told = "transductive: " if record.transductive else ""
+        reasons.append(f"{told}query batch norm is {batch_norm}, not running")
     return "; ".join(reasons)
 
 
@@ -257,13 +270,36 @@ def _cell(
         reruns,
         float(accuracy.std(axis=1, ddof=1).mean()) if first.n_episode > 1 else None,
         label,
+        first.apart,
+        first.steps,
     )
 
 
-def build(records: Sequence[Record], dataset: str, margin: float = MARGIN) -> Table:
+def _further(cell: Cell, apart: Sequence[Record], dataset: str, margin: float) -> tuple[Cell, ...]:
+    """The tests that are apart from a cell, all seeds of one config together."""
+    groups: dict[str, list[Record]] = {}
+    for record in apart:
+        if (record.method, record.k_shot) == (cell.method, cell.k_shot):
+            group = groups.setdefault(but_seed(record), [])
+            if record.seed not in [other.seed for other in group]:
+                group.append(record)
+    return tuple(
+        replace(_cell(cell.method, cell.label, cell.k_shot, group, dataset, margin), reruns=())
+        for group in groups.values()
+    )
+
+
+def build(
+    records: Sequence[Record],
+    dataset: str,
+    margin: float = MARGIN,
+    apart: Sequence[Record] = (),
+) -> Table:
     """The table of records already selected: one per cell (:func:`select_records`), or all seeds
     of one config per cell (:func:`select_seeds`).
 
+    Args:
+        apart: what stands beside the cells (:func:`repro.analysis.selection.select_apart`).
     Raises:
         RecordError: two records for one cell that differ in more than the seed.
     """
@@ -292,5 +328,12 @@ def build(records: Sequence[Record], dataset: str, margin: float = MARGIN) -> Ta
         for k_shot in paper.SHOTS
     ]
     with_holm = iter(adjusted([cell.judged for cell in cells if cell.judged]))
-    shown = tuple(replace(c, judged=next(with_holm)) if c.judged else c for c in cells)
+    shown = tuple(
+        replace(
+            c,
+            judged=next(with_holm) if c.judged else None,
+            further=_further(c, apart, dataset, margin),
+        )
+        for c in cells
+    )
     return Table(title(shown, records, dataset), shown, notes(shown, records, margin))

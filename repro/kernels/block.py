@@ -44,9 +44,7 @@ def batch_norm_pool_relu(
     if not _fits(x, mean, variance, scale, shift, training):
         return reference(x, mean, variance, scale, shift, training, momentum, eps)
     if torch.is_grad_enabled() and (x.requires_grad or scale.requires_grad or shift.requires_grad):
-        found: Tensor = _Block.apply(
-            x, scale, shift, mean, variance, momentum, eps
-        )
+        found: Tensor = _Block.apply(x, scale, shift, mean, variance, momentum, eps)
         return found
     return _forward(x, scale, shift, mean, variance, training, momentum, eps, keep=False)[0]
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from repro import paper
-from repro.augmentation import augment, resize_and_crop
+from repro.augmentation import AUGMENTATIONS, resize_and_crop
 from repro.config import Recipe
 from repro.data.images import ImageSplit
 from repro.episodes import Episode
@@ -85,7 +85,7 @@ class SplitImages:
         if self.setting.recipe.eval_resize != "none" and self.split.split != "train":
             batch = resize_and_crop(batch)
         if augmentation is not None:
-            batch = augment(batch, augmentation)
+            batch = AUGMENTATIONS[self.setting.recipe.augmentation](batch, augmentation)
         if self.setting.recipe.pixels == "imagenet":
             batch = (batch - self._shift) / self._scale
         return batch

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from repro import paper
-from repro.config import EpisodeSpec
+from repro.config import EpisodeSpec, Recipe
 from repro.episodes import Episode, EpisodeSampler
 from repro.fused_cell import BLOCK, Tape
 from repro.inner_loop import LossAndGradient, Trajectory, on_support
@@ -28,17 +28,17 @@ _META_NAMES = (
 )
 
 
-def inner_schedule(trained_k: int, k_shot: int, n_way: int, passes_5shot: int) -> list[slice]:
+def inner_schedule(trained_k: int, k_shot: int, n_way: int, recipe: Recipe) -> list[slice]:
     """Support batches of the inner loop, as slices of the support sequence.
 
-    A model at its own shot makes full-batch passes: 12 at 1-shot, ``passes_5shot`` at 5-shot.
+    A model at its own shot makes full-batch passes: ``passes_1shot`` or ``passes_5shot``.
     Tested at the other shot, either model makes 5 passes in batches of 5 images.
     """
     n_support = n_way * k_shot
     if trained_k != k_shot:
         passes, size = paper.CROSS_SHOT_PASSES, paper.CROSS_SHOT_BATCH
     else:
-        passes, size = (paper.INNER_PASSES_1SHOT if k_shot == 1 else passes_5shot), n_support
+        passes, size = (recipe.passes_1shot if k_shot == 1 else recipe.passes_5shot), n_support
     one_pass = [slice(i, min(i + size, n_support)) for i in range(0, n_support, size)]
     return one_pass * passes
 
@@ -116,7 +116,7 @@ class MetaLSTM:
             setting.k_shot,
             n_support // setting.n_way,
             setting.n_way,
-            setting.recipe.passes_5shot,
+            setting.recipe,
         )
 
     def adapt(

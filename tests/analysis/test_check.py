@@ -41,14 +41,14 @@ def test_reported_is_strict_only_when_every_cell_is_there_and_indistinguishable(
     records = [record(method, k) for method in check.table1.paper.METHODS for k in (1, 5)]
     lines, ok = check.reported(records, "mini-imagenet")
     assert ok
-    assert sum("reported" in line for line in lines) == 10
+    assert sum(", reported " in line for line in lines) == 10
     records[-1] = record("meta_lstm", 5, accuracy=np.asarray(spread(0.57)))
     lines, ok = check.reported(records, "mini-imagenet")
     assert not ok
     (last,) = [
         line
         for line in lines
-        if "Meta-Learner LSTM" in line and "5-shot" in line and "reported" in line
+        if "Meta-Learner LSTM" in line and "5-shot" in line and ", reported " in line
     ]
     assert "lower" in last
     assert not check.reported(records[:3], "mini-imagenet")[1]
