@@ -35,7 +35,7 @@ from repro.progress import Named, Reporter
 from repro.provenance import provenance
 from repro.records import training_folder
 from repro.switches import Switch
-from repro.training import METRICS, Trained, so_far
+from repro.training import METRICS, Trained, at_milestone, so_far
 
 
 def planned(
@@ -132,7 +132,8 @@ def _done(variant: Variant, place: Place) -> VariantRecord | None:
         return record if same and record.reached_step == (trained.reached if trained else 0) else (
             None
         )  # fmt: skip
-    return record if record.reached_step >= record.n_step else None
+    ended = variant.config.at_step is not None or record.reached_step >= record.n_step
+    return record if ended else None
 
 
 def _parameters(variant: Variant, place: Place) -> Trained | None:
@@ -140,6 +141,9 @@ def _parameters(variant: Variant, place: Place) -> Trained | None:
     training = variant.owner.training()
     if training is None:
         return None
+    if variant.config.at_step is not None:
+        folder = training_folder(place.runs, training)
+        return at_milestone(training, folder, variant.config.at_step)
     wanted = variant.config.recipe.parameters_tested
     return so_far(training, training_folder(place.runs, training), wanted)
 
@@ -195,6 +199,7 @@ def run_variant(
                     "retrained": variant.retrained,
                 },
                 "selection": selection,
+                "numerics_revision": variant.config.row.revision,
                 **provenance(place.device, place.threads, command),
                 "started_at": started.isoformat(timespec="seconds"),
                 "wall_s": round(time.monotonic() - began, 3),
@@ -208,7 +213,7 @@ def _described(variant: Variant, n_class: int) -> dict[str, Any]:
     independent = variant.base.recipe.episode_classes == "independent"
     return {
         **variant.content(),
-        "base_recipe": dataclasses.asdict(variant.base.recipe),
+        "base_recipe": variant.base.recipe.described(),
         "base_name": variant.base.recipe.name,
         "budget": dataclasses.asdict(variant.base.budget),
         "budget_name": variant.base.budget.name,
@@ -242,7 +247,7 @@ def run_final(
         variant = Variant(cell, other, final.text)
         with locked(variant.final_path(place.runs).parent, variant.title, reporter, stop):
             _claim(variant, place)
-        if not place.unfinished:
+        if not place.unfinished and cell.at_step is None:
             _share_training(variant, place, reporter, stop)
     return chosen, run_cells([*bases, *chosen], place, jobs, reporter, stop, command)
 

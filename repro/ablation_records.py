@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from repro import paper, storage
-from repro.config import NUMERICS_REVISION, RunConfig
+from repro.config import RunConfig
 from repro.errors import RecordError
 from repro.records import fractions, outcome_digest
 from repro.switches import trained_as
@@ -68,7 +68,7 @@ class Variant:
             "n_way": config.spec.n_way,
             "k_shot": config.spec.k_shot,
             "n_query": config.spec.n_query,
-            "recipe": {k: v for k, v in dataclasses.asdict(config.recipe).items() if k != "name"},
+            "recipe": config.recipe.switches(),
             "training": training.digest if training else None,
             "seed": config.seed,
             "precision": config.precision,
@@ -79,7 +79,8 @@ class Variant:
             "episode_seed": EPISODE_SEED,
             # All variants see the same episodes, whatever they were trained on.
             "episode_classes": self.base.recipe.episode_classes,
-            "numerics_revision": NUMERICS_REVISION,
+            "numerics_revision": config.row.revision,
+            **({"at_step": config.at_step} if config.at_step is not None else {}),
         }
 
     @property
@@ -123,6 +124,10 @@ class VariantRecord:
     commit: str
     dirty: bool
     content: dict[str, Any]
+
+    @property
+    def method(self) -> str:
+        return str(self.config["method"])
 
     @property
     def seed(self) -> int:

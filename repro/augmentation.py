@@ -1,4 +1,4 @@
-"""The public port's pipeline: random resized crop, flip and colour jitter; resize and centre crop.
+"""Flips alone, and the public port's pipeline: random resized crop, flip, jitter; resize, crop.
 
 The operations are torchvision's; the draws are ours, so that a step's images depend on seed and
 step only.
@@ -56,6 +56,15 @@ def augment(batch: Tensor, words: Words) -> Tensor:
                 drawn = transforms.adjust_hue(drawn, hue)
         images.append(drawn)
     return torch.stack(images)
+
+
+def flip(batch: Tensor, words: Words) -> Tensor:
+    """Each image of ``[n, 3, size, size]`` mirrored left to right with probability a half."""
+    flipped = torch.tensor([bool(words.below(2)) for _ in batch], device=batch.device)
+    return torch.where(flipped[:, None, None, None], batch.flip(3), batch)
+
+
+AUGMENTATIONS = {"flip": flip, "port": augment}
 
 
 def resize_and_crop(batch: Tensor) -> Tensor:

@@ -82,7 +82,7 @@ def _meta_train(request: Request, setting: Setting, images: SplitImages, _: Epis
 
 def _schedule(setting: Setting) -> list[slice]:
     k = setting.k_shot
-    return inner_schedule(k, k, setting.n_way, setting.recipe.passes_5shot)
+    return inner_schedule(k, k, setting.n_way, setting.recipe)
 
 
 def _predictions(

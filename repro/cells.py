@@ -30,7 +30,7 @@ from repro.methods.registry import build, build_training
 from repro.progress import Quiet, Reporter
 from repro.provenance import provenance
 from repro.rows import Row, built_in
-from repro.training import METRICS, Trained, so_far, train
+from repro.training import METRICS, Trained, at_milestone, so_far, train
 
 PRECISIONS = ("auto", "fp32", "bf16")
 TEST_PARTIAL = "test.partial"
@@ -47,6 +47,7 @@ class Place:
     device: str
     force: bool = False
     unfinished: bool = False  # test trainings as far as they got
+    milestones: tuple[int, ...] = ()  # steps whose checkpoints trainings keep
 
 
 def resolve_precision(requested: str, image_size: int, device: str) -> str:
@@ -75,20 +76,24 @@ def plan(
     precision: str,
     device: str,
     train_k_shot: int | None = None,
+    at_step: int | None = None,
 ) -> list[RunConfig]:
     """The cells of a table, in its order.
 
     Args:
         methods: rows, or names of those that come with this package.
+        at_step: of a milestone that is tested in place of the training's end.
     Raises:
         UsageError: a method is unknown or the recipe does not concern it.
     """
     split = open_pack(pack, "test")
     rows = [built_in(row) if isinstance(row, str) else row for row in methods]
     for row in rows:
-        if recipe.name.startswith("port") and row.name != "meta_lstm":
+        preset = recipe.name.removesuffix("-custom")
+        if preset in ("authors-2016-11", "port") and row.name != "meta_lstm":
             raise UsageError(
-                f"the port recipe concerns meta_lstm only, not {row.name}; add --methods meta_lstm"
+                f"the {preset} recipe concerns meta_lstm only, not {row.name}; add --methods "
+                "meta_lstm"
             )
     return [
         RunConfig(
@@ -101,6 +106,7 @@ def plan(
             seed=seed,
             precision=resolve_precision(precision, split.image_size, device),
             train_k_shot=None if train_k_shot == k_shot else train_k_shot,
+            at_step=at_step,
             own=row if row.source else None,
         )
         for seed in seeds
@@ -162,6 +168,8 @@ def run_training(
         return None
     torch.set_num_threads(place.threads)
     folder = records.training_folder(place.runs, training)
+    if config.at_step is not None:
+        return at_milestone(training, folder, config.at_step)
     if place.unfinished:
         return so_far(training, folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -187,7 +195,9 @@ def run_training(
 
     with locked(folder, task, reporter, stop):
         images = SplitImages(open_pack(place.pack, "train"), setting)
-        return train(method, training, folder, images, validate, reporter, task, stop)
+        return train(
+            method, training, folder, images, validate, reporter, task, stop, place.milestones
+        )
 
 
 def select(
@@ -264,6 +274,7 @@ def run_cell(
             "training": training_summary(training, trained),
             "selection": selection,
             "earlier_tests": earlier,
+            "numerics_revision": config.row.revision,
             **provenance(place.device, place.threads, command),
             "started_at": started.isoformat(timespec="seconds"),
             "wall_s": round(time.monotonic() - began, 3),
@@ -284,6 +295,7 @@ def training_summary(training: TrainingConfig | None, trained: Trained | None) -
         "n_step": training.n_step,
         "reached_step": trained.reached,
         "tested_step": trained.step,
+        **({} if trained.decided_at is None else {"milestone_decided_at": trained.decided_at}),
         "digest": training.digest,
         "wall_s": round(trained.wall_s, 3),
         "checkpoint_s": round(trained.checkpoint_s, 3),

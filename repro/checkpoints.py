@@ -37,12 +37,13 @@ def write(
     extra: dict[str, Any],
     config_digest: str,
     stem: str = "checkpoint",
+    keep_all: bool = False,
 ) -> str:
     """Write a checkpoint atomically, keep the last two; returns the tensor file's digest."""
     path = folder / f"{stem}-{step:07d}.safetensors"
     write_tensors(path, tensors)
     digest = _put_header(path, step, extra, config_digest)
-    for old in sorted(folder.glob(f"{stem}-*.json"))[:-KEPT]:
+    for old in () if keep_all else sorted(folder.glob(f"{stem}-*.json"))[:-KEPT]:
         old.unlink(missing_ok=True)
         old.with_suffix(".safetensors").unlink(missing_ok=True)
     return digest

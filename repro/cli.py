@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import sys
+import unicodedata
 from typing import Any
 
 import click
@@ -107,7 +108,13 @@ def _plain(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     lost = error.object[error.start : error.end]
-    return "".join(_PLAIN.get(character, "?") for character in lost), error.end
+    return "".join(_PLAIN.get(character) or _letter(character) for character in lost), error.end
+
+
+def _letter(character: str) -> str:
+    """A letter without its accent, else a question mark."""
+    plain = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+    return plain or "?"
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import click
 from repro import ablation_records, paper, publishing, records
 from repro.analysis.ablation_formats import FORMATS
 from repro.cli_results import FIGURES, RESULTS
-from repro.cli_work import k_shot_option, rows_named, run_cells, run_options
+from repro.cli_work import at_step_option, k_shot_option, rows_named, run_cells, run_options
 from repro.errors import RecordError, UsageError
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 @click.option("--threads", type=click.IntRange(min=1),
               help="Threads of a job.")  # fmt: skip
 @click.option("--unfinished", is_flag=True, help="Test trainings as far as they got.")
+@at_step_option
 @click.option("--final", metavar="SWITCH=VALUE",
               help="Then test base and choice on meta-test.")  # fmt: skip
 @click.option("--show", is_flag=True, help="Run nothing; show what is there.")
@@ -69,13 +70,13 @@ def ablate(
         for folder in folders:
             _tell(folder, source, runs, options["dataset"], style, publish)
         return
-    wanted = switching.parse(switches, base, row, k_shot)
+    wanted = switching.parse(switches, base, row, k_shot, budget)
     only_shared = switches == switching.NO_TRAINING
     chosen = None
     if final:
         if "=" not in final:
             raise UsageError(f"--final is one SWITCH=VALUE, not {final!r}")
-        (chosen, *more) = switching.parse(final, base, row, k_shot)
+        (chosen, *more) = switching.parse(final, base, row, k_shot, budget)
         if more:
             raise UsageError(f"--final is one choice, not {1 + len(more)}: {final!r}")
         wanted += [chosen] if chosen not in wanted else []

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
+from repro.cli_work import kernels_option
 from repro.errors import unknown
+from repro.kernels import library
 
 
 @click.command()
@@ -25,6 +27,7 @@ from repro.errors import unknown
 )
 @click.option("--dataset", help="Images of this data set instead of random ones.")
 @click.option("--data", "root", type=click.Path(path_type=Path), help="Its folder.")
+@kernels_option
 def bench(
     quick: bool, as_list: bool, precision: str, threads: int | None, chosen: str | None,
     image_size: int, dataset: str | None, root: Path | None,
@@ -56,6 +59,7 @@ def bench(
         if precision == "both"
         else (resolve_precision(precision, image_size, "cpu"),)
     )
+    library.settle()
     rows = []
     with ConsoleReporter() as reporter, benchmark.Bench() as measuring:
         machine = measuring.machine(threads or os.cpu_count() or 1)

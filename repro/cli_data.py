@@ -178,6 +178,7 @@ def doctor() -> None:
     from repro.cells import resolve_precision
     from repro.data import names
     from repro.data.images import cache_folder, packs_of, verify_pack
+    from repro.kernels.library import used
 
     click.echo(f"python {platform.python_version()} on {platform.platform()}")
     for name in ("repro", "torch", "torchvision", "numpy", "scipy", "pandas", "matplotlib"):
@@ -189,6 +190,7 @@ def doctor() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     click.echo(f"accelerator: {torch.cuda.get_device_name() if device == 'cuda' else 'none'}")
     click.echo(f"precision auto at 84 px: {resolve_precision('auto', 84, device)}")
+    click.echo(f"kernels: {used(device)}")
     click.echo(f"cache: {cache_folder()}")
     for name in names():
         packs = packs_of(name)

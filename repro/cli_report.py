@@ -60,7 +60,7 @@ def report(
     there = summaries(runs if name == "runs" else RESULTS, first.dataset)
     data = first.digests.get("data")
     tested = [found for found in there if found.digests["data"] == data]
-    page = render(chosen.records, dataset, split, tested, chosen.left_out)
+    page = render(chosen.records, dataset, split, tested, chosen.left_out, chosen.apart)
     storage.write_text(target, page)
     click.echo(f"{target}: {len(page.encode()):,} bytes")
 

@@ -116,7 +116,7 @@ def table(
     Example: repro table --dataset mini-imagenet --from results --format markdown
     """
     chosen, _ = chosen_records(dataset, source, runs, recipe, budget, seed)
-    built = table1.build(chosen.records, dataset, margin / 100, chosen.left_out)
+    built = table1.build(chosen.records, dataset, margin / 100, chosen.left_out, chosen.apart)
     click.echo(built.format(style))
 
 

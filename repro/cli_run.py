@@ -22,7 +22,9 @@ from repro.cli_results import (
     table,
 )
 from repro.cli_work import (
+    at_step_option,
     k_shot_option,
+    kernels_option,
     method_option,
     numbers,
     rows_named,
@@ -104,10 +106,11 @@ def train(
 @click.option(
     "--unfinished", is_flag=True, help="Test the training as far as it got; not comparable."
 )
+@at_step_option
 @functools.partial(run_options, one=True)
 def evaluate(
     method: str, k_shot: int, trained_k_shot: int | None, threads: int | None, unfinished: bool,
-    files: tuple[str, ...], **options: Any,
+    at_step: int | None, files: tuple[str, ...], **options: Any,
 ) -> None:  # fmt: skip
     """Test METHOD (a row, or FILE.py:CLASS) on the fixed meta-test episodes.
 
@@ -117,7 +120,7 @@ def evaluate(
     """
     run_cells(
         rows_named([method], files, only=True), [k_shot], **options, jobs="1", threads=threads,
-        train_k_shot=trained_k_shot, unfinished=unfinished,
+        train_k_shot=trained_k_shot, unfinished=unfinished, at_step=at_step,
     )  # fmt: skip
 
 
@@ -126,6 +129,7 @@ def evaluate(
 @click.option("--data", "root", type=click.Path(path_type=Path), help="Folder of the images.")
 @click.option("--n", "n_episode", type=click.IntRange(min=1), help="A seeded sample of episodes.")
 @method_option
+@kernels_option
 def verify(
     record: Path | str, root: Path | None, n_episode: int | None, files: tuple[str, ...]
 ) -> None:  # fmt: skip
@@ -161,6 +165,7 @@ def verify(
             same = pack_of(named.dataset, str(named.config.get("data_digest")))
             pack = same if same and root is None else prepare(named.dataset, root)
             verdict = run_verify(path, pack, reporter, stop, n_episode, files)
-            click.echo(verdict.sentence(path))
+            named_apart = f"{path} ({named.apart})" if named.apart else path
+            click.echo(verdict.sentence(named_apart))
             failed |= not verdict.ok
     sys.exit(1 if failed else 0)

@@ -14,6 +14,7 @@ import click
 from repro.allocator import keep_large_buffers
 from repro.cli_options import runs_option, selection_options, with_options
 from repro.errors import from_os_error
+from repro.kernels import library
 
 if TYPE_CHECKING:
     from repro.cells import Place
@@ -60,9 +61,23 @@ k_shot_option = click.option(
 threads_option = click.option(
     "--threads", type=click.IntRange(min=1), help="Threads of the processor; all by default."
 )
+at_step_option = click.option(
+    "--at-step", type=click.IntRange(min=1), help="Test this milestone of the training."
+)
 method_option = click.option(
     "--method", "files", multiple=True, metavar="FILE.py:CLASS",
     help="A method of your own; repeatable.",
+)  # fmt: skip
+
+
+def _kernels(_ctx: click.Context, _param: click.Parameter, choice: str | None) -> None:
+    if choice is not None:
+        library.choose(choice)  # workers inherit it
+
+
+kernels_option = click.option(
+    "--kernels", type=click.Choice(library.CHOICES), expose_value=False, callback=_kernels,
+    help="What computes between convolutions; auto is native where it can be.  [default: auto]",
 )  # fmt: skip
 
 
@@ -83,7 +98,7 @@ def run_options(function: F, recipe: str = "--recipe", files: bool = True, one: 
         click.option(
             recipe, "recipe", default="authors-code", show_default=True,
             metavar="NAME[,switch=value]",
-            help="authors-code, paper or port, with switches changed if need be.",
+            help="authors-code, authors-2016-11, paper or port, with switches changed if need be.",
         ),
         click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
                      help="First training seed."),
@@ -95,9 +110,12 @@ def run_options(function: F, recipe: str = "--recipe", files: bool = True, one: 
         *([] if one else [
             click.option("--jobs", default="auto", show_default=True, help="Cells side by side.")
         ]),
+        kernels_option,
         *([method_option] if files else []),
         click.option("--debug", is_flag=True, expose_value=False, callback=_debug,
                      help="Show tracebacks of methods of your own."),
+        click.option("--milestones", metavar="STEP[,STEP]",
+                     help="Steps whose checkpoints trainings keep, to test with --at-step."),
         click.option("--force", is_flag=True, help="Run finished cells again."),
         click.option("--log-file", type=click.Path(path_type=Path, dir_okay=False),
                      is_eager=True, expose_value=False, callback=_log_to,
@@ -132,6 +150,19 @@ def rows_named(words: list[str], files: tuple[str, ...], only: bool = False) -> 
     return resolve(words, files)
 
 
+def _check_milestones(cells: list[RunConfig], marks: tuple[int, ...], at_step: int | None) -> None:
+    """Refuse what no training of the cells can have, before anything runs."""
+    from repro.milestones import check
+
+    for cell in cells:
+        training = cell.training()
+        asked = (*marks, *(() if at_step is None else (at_step,)))
+        if training is not None:
+            check(asked, training.n_step, training.training)
+        elif asked:
+            raise click.UsageError(f"{cell.method} has no training, so no milestones")
+
+
 def run_cells(
     rows: list[Row],
     shots: list[int],
@@ -146,9 +177,11 @@ def run_cells(
     device: str,
     jobs: str,
     runs: Path,
+    milestones: str | None,
     force: bool,
     selection: Selection,
     train_k_shot: int | None = None,
+    at_step: int | None = None,
     threads: int | None = None,
     only_training: bool = False,
     unfinished: bool = False,
@@ -176,12 +209,16 @@ def run_cells(
     from repro.provenance import command_line
     from repro.remote.session import active
 
+    if ray is not None and milestones:
+        raise click.UsageError("--milestones are kept by --engine local only")
     if ray is not None and device == "auto":
         device = "cuda" if ray.gpus_per_cell else "cpu"  # of the nodes, not of this machine
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     elif device == "cuda" and ray is None and not torch.cuda.is_available():
         raise click.UsageError("--device cuda: torch finds no GPU here; use --device cpu or auto")
+    if ray is None and device == "cpu":
+        library.settle()
     with ConsoleReporter() as reporter, stop_requests() as stop:
         pack = prepare(
             dataset, root,
@@ -189,8 +226,10 @@ def run_cells(
         )  # fmt: skip
         cells = plan(
             dataset, pack, rows, shots, range(seed, seed + seeds), wanted_recipe,
-            wanted_budget, precision, device, train_k_shot,
+            wanted_budget, precision, device, train_k_shot, at_step,
         )  # fmt: skip
+        marks = tuple(numbers(milestones, "--milestones")) if milestones else ()
+        _check_milestones(cells, marks, at_step)
         if (shared := active()) is not None:
             shared.stops(stop)
             shared.need(needed(cells, runs, force or only_training))
@@ -199,7 +238,7 @@ def run_cells(
         n_thread = threads or max(1, (os.cpu_count() or 1) // n_job)
         if ray is not None:
             n_thread = ray.threads
-        place = Place(runs, pack, n_thread, device, force, unfinished)
+        place = Place(runs, pack, n_thread, device, force, unfinished, marks)
         if only_training:
             for cell in cells:
                 run_training(cell, place, reporter, stop)

@@ -9,14 +9,11 @@ from typing import Any
 from repro import paper, references, storage
 from repro.errors import UsageError
 from repro.presets import BUDGETS, RECIPES, Budget, Recipe, budget, recipe
-from repro.rows import PRETRAIN, TRAIN_SHOTS, Row, built_in
-
-# Raised when a change of the code moves numbers; records of another revision are not mixed.
-NUMERICS_REVISION = 1
+from repro.rows import PRETRAIN, PRETRAIN_REVISION, TRAIN_SHOTS, Row, built_in
 
 __all__ = [
-    "BUDGETS", "NUMERICS_REVISION", "RECIPES", "Budget", "EpisodeSpec", "Recipe", "RunConfig",
-    "TrainingConfig", "budget", "recipe",
+    "BUDGETS", "RECIPES", "Budget", "EpisodeSpec", "Recipe", "RunConfig", "TrainingConfig",
+    "budget", "recipe",
 ]  # fmt: skip
 
 
@@ -54,6 +51,7 @@ class TrainingConfig:
     budget_name: str
     switches: tuple[str, ...] | None = None  # of the recipe that it depends on; None: all
     source: str = ""  # digest of the code, where that does not come with this package
+    numerics_revision: int = 1
 
     def content(self) -> dict[str, Any]:
         """What the digest is taken of: names of presets are labels and stay out."""
@@ -61,16 +59,31 @@ class TrainingConfig:
         del content["budget_name"], content["switches"]
         if not self.source:
             del content["source"]
-        switches = self.switches
-        content["recipe"] = {
-            field.name: getattr(self.recipe, field.name)
-            for field in dataclasses.fields(Recipe)
-            if field.name != "name" and (switches is None or field.name in switches)
-        }
+        content["recipe"] = self._concerning(self.recipe)
         content["validation_shots"] = list(self.validation_shots)
-        content["numerics_revision"] = NUMERICS_REVISION
         settings = references.settings(self.training, self.k_shot)
         return {**content, "settings": settings} if settings else content
+
+    def _concerning(self, recipe: Recipe) -> dict[str, Any]:
+        """The switches of a recipe that the training depends on."""
+        # The episodes asked for are in n_step; passes at 1-shot are of trainings at 1-shot only.
+        idle = {"meta_episodes_1shot", "meta_episodes_5shot"}
+        idle |= {"passes_1shot"} if self.k_shot != 1 else set()
+        return {
+            name: value
+            for name, value in recipe.switches().items()
+            if name not in idle and (self.switches is None or name in self.switches)
+        }
+
+    @property
+    def recipe_name(self) -> str:
+        """The first preset that trains in the same way, else the recipe's own name.
+
+        So recipes that differ in tests only find one training in one folder.
+        """
+        mine = self._concerning(self.recipe)
+        same = (name for name, preset in RECIPES.items() if self._concerning(preset) == mine)
+        return next(same, self.recipe.name)
 
     @property
     def digest(self) -> str:
@@ -92,6 +105,7 @@ class RunConfig:
     precision: str
     train_k_shot: int | None = None  # another shot than the test's, else None
     episode_seed: int = 0
+    at_step: int | None = None  # of a milestone of its training, which is tested; None: the end
     own: Row | None = None  # the row of a method that does not come with this package
 
     @property
@@ -127,7 +141,7 @@ class RunConfig:
             training=row.training,
             k_shot=shot,
             recipe=self.recipe,
-            n_step=self.budget.n_step(row, shot),
+            n_step=self.budget.n_step(row, shot, self.recipe),
             validate_every=self.budget.validate_every,
             n_validation_episode=self.budget.n_validation_episode,
             validation_shots=(shot,) if rule == "task" else paper.SHOTS,
@@ -136,6 +150,7 @@ class RunConfig:
             budget_name=self.budget.name,
             switches=row.switches,
             source=self._source if row.training != PRETRAIN else "",
+            numerics_revision=PRETRAIN_REVISION if row.training == PRETRAIN else row.revision,
         )
 
     @property
@@ -152,13 +167,14 @@ class RunConfig:
         return {
             **source,
             **({"settings": settings} if settings else {}),
+            **({"at_step": self.at_step} if self.at_step is not None else {}),
             "dataset": self.dataset,
             "data_digest": self.data_digest,
             "method": self.method,
             "n_way": self.spec.n_way,
             "k_shot": self.spec.k_shot,
             "n_query": self.spec.n_query,
-            "recipe": {k: v for k, v in dataclasses.asdict(self.recipe).items() if k != "name"},
+            "recipe": self.recipe.switches(),
             "n_test_episode": self.budget.n_test_episode,
             "n_grid_episode": self.budget.n_grid_episode,
             "finetune_grid": self.budget.finetune_grid,
@@ -167,7 +183,7 @@ class RunConfig:
             "episode_seed": self.episode_seed,
             "precision": self.precision,
             "train_k_shot": self.train_k_shot,
-            "numerics_revision": NUMERICS_REVISION,
+            "numerics_revision": self.row.revision,
         }
 
     @property
@@ -181,7 +197,7 @@ class RunConfig:
         return {
             **self.content(),
             **row,
-            "recipe": dataclasses.asdict(self.recipe),
+            "recipe": self.recipe.described(),
             "recipe_name": self.recipe.name,
             "budget": self.budget.described(),
             "budget_name": self.budget.name,

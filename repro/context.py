@@ -16,7 +16,12 @@ from repro.seeding import Words
 
 
 class FullContext(nn.Module):
-    """A bidirectional LSTM over the support sequence and an attention LSTM for the queries."""
+    """A bidirectional LSTM over the support sequence and an attention LSTM for the queries.
+
+    Each LSTM has one bias vector, as in the authors' code; Vinyals et al. do not say how many.
+    torch's have two that are added: trained both, a bias would learn at twice the rate and count
+    twice in a gradient's norm. So the second is held at zero.
+    """
 
     def __init__(self, n_feature: int, recipe: Recipe, words: Words) -> None:
         super().__init__()
@@ -24,8 +29,10 @@ class FullContext(nn.Module):
         self.bidirectional = nn.LSTM(n_feature, n_feature, bidirectional=True)
         self.attention = nn.LSTMCell(2 * n_feature, n_feature)
         with torch.no_grad():
-            for parameter in self.parameters():
-                if recipe.fce_init == "zero":
+            for name, parameter in self.named_parameters():
+                second_bias = "bias_hh" in name
+                parameter.requires_grad_(not second_bias)
+                if recipe.fce_init == "zero" or second_bias:
                     parameter.zero_()
                 else:
                     bound = n_feature**-0.5
@@ -52,7 +59,7 @@ class FullContext(nn.Module):
         # a read that all queries share as one row. A third of the arithmetic of nn.LSTMCell.
         lstm = self.attention
         of_features, of_read = lstm.weight_ih.chunk(2, 1)
-        fixed = F.linear(features, of_features, lstm.bias_ih + lstm.bias_hh)
+        fixed = F.linear(features, of_features, lstm.bias_ih)
         reads = F.linear(torch.stack([support.mean(0), support.sum(0)]), of_read)
         hidden = cell = torch.zeros_like(features)
         for step in range(paper.FCE_READ_STEPS):

@@ -41,6 +41,10 @@ class StorageError(ReproError):
     """The disk is full, read-only or otherwise refuses a write."""
 
 
+class KernelError(ReproError):
+    """The native kernels cannot be compiled or loaded here."""
+
+
 class Interrupted(ReproError):
     """The user or the system asked the run to stop; its state has been saved."""
 

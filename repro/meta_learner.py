@@ -59,8 +59,9 @@ class MetaParams:
         return iter(getattr(self, field.name) for field in fields(self))
 
     @classmethod
-    def initial(cls, words: Words, recipe: Recipe, n_hidden: int = paper.N_HIDDEN) -> MetaParams:
+    def initial(cls, words: Words, recipe: Recipe) -> MetaParams:
         """Initial values: all uniform in +-0.01, except b_F in [4, 5] and b_I in [-5, -4]."""
+        n_hidden = recipe.hidden_size
 
         def uniform(shape: tuple[int, ...], low: float, high: float) -> Tensor:
             n = torch.Size(shape).numel()

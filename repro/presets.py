@@ -15,6 +15,14 @@ from repro.rows import BUILT_IN, Row
 T = TypeVar("T", "Recipe", "Budget")
 
 
+_LEAST = {
+    **{"passes_1shot": 1, "passes_5shot": 1, "hidden_size": 1},
+    **{"meta_episodes_1shot": 0, "meta_episodes_5shot": 0},
+}
+# Switches that came after the first published records.
+_YOUNGER = frozenset({"passes_1shot", "meta_episodes_1shot", "meta_episodes_5shot", "hidden_size"})
+
+
 @dataclass(frozen=True)
 class Recipe:
     """The switches by which the paper, the authors' code and the public port differ.
@@ -26,7 +34,7 @@ class Recipe:
     # Every network
     gamma_init: Literal["uniform", "one"] = "uniform"
     pixels: Literal["unit", "imagenet"] = "unit"
-    augmentation: Literal["none", "port"] = "none"
+    augmentation: Literal["none", "flip", "port"] = "none"
     eval_resize: Literal["none", "96-crop-84"] = "none"
     episode_classes: Literal["permutation", "independent"] = "permutation"
     parameters_tested: Literal["last", "best"] = "last"
@@ -35,7 +43,12 @@ class Recipe:
     # Meta-LSTM
     gradient_over_batch: bool = True
     gate_recurrence: Literal["logit", "gate"] = "logit"
+    passes_1shot: int = paper.INNER_PASSES_1SHOT
     passes_5shot: int = 8
+    # Training episodes where the budget trains at the paper's full length; 0: the budget's.
+    meta_episodes_1shot: int = 0
+    meta_episodes_5shot: int = 0
+    hidden_size: int = paper.N_HIDDEN  # of layer 1
     lstm_init: Literal["0.01", "inv-sqrt-hidden"] = "0.01"
     forget_bias_high: float = 5.0  # b_F uniform in [4, forget_bias_high]
     query_batch_norm: Literal["running", "query", "support"] = "running"
@@ -58,12 +71,33 @@ class Recipe:
                 raise unknown(f"value of switch {name}", str(value), map(str, get_args(hint)))
             if hint is bool and not isinstance(value, bool):
                 raise UsageError(f"switch {name} is true or false, not {value!r}")
-        if self.passes_5shot < 1:
-            raise UsageError(f"switch passes_5shot is at least 1, not {self.passes_5shot}")
+        for name, least in _LEAST.items():
+            if getattr(self, name) < least:
+                raise UsageError(f"switch {name} is at least {least}, not {getattr(self, name)}")
         if not 4 <= self.forget_bias_high < math.inf:
             raise UsageError(
                 f"switch forget_bias_high is a number from 4, not {self.forget_bias_high}"
             )
+
+    def described(self) -> dict[str, Any]:
+        """As records show it: switches younger than the first records only where they say more.
+
+        So a record from before such a switch has the digest of one from after it.
+        """
+        fields = dataclasses.fields(Recipe)
+        return {
+            field.name: getattr(self, field.name)
+            for field in fields
+            if field.name not in _YOUNGER or getattr(self, field.name) != field.default
+        }
+
+    def switches(self) -> dict[str, Any]:
+        """:meth:`described` without the name, which is a label: what digests are taken of."""
+        return {name: value for name, value in self.described().items() if name != "name"}
+
+    def meta_episodes(self, k_shot: int) -> int:
+        """Training episodes of the meta-LSTM asked for; 0: as many as the budget has."""
+        return self.meta_episodes_1shot if k_shot < paper.MAX_SHOT else self.meta_episodes_5shot
 
 
 RECIPES = {
@@ -82,7 +116,15 @@ RECIPES = {
         fce_init="inv-sqrt-hidden",
         fce_clip="both",
     ),
-    # Concerns the meta-LSTM only.
+    # Concern the meta-LSTM only. The authors' code five days after the paper's deadline: evaluation
+    # mode is never set, so queries are normalised by their own batch (transductive).
+    "authors-2016-11": Recipe(
+        name="authors-2016-11",
+        query_batch_norm="query",
+        passes_1shot=10,
+        meta_episodes_1shot=70_000,
+        meta_episodes_5shot=40_000,
+    ),
     "port": Recipe(
         name="port",
         pixels="imagenet",
@@ -134,9 +176,12 @@ class Budget:
         if self.finetune_grid not in ("full", "middle", "small"):
             raise unknown("finetune_grid", self.finetune_grid, ("full", "middle", "small"))
 
-    def n_step(self, row: Row, k_shot: int) -> int:
+    def n_step(self, row: Row, k_shot: int, recipe: Recipe | None = None) -> int:
         """Training steps of a row's training, for training episodes of this shot.
 
+        Args:
+            recipe: its count of meta-training episodes replaces the paper's full length; other
+                lengths (smoke, quick, a field of the budget that was changed) stay.
         Raises:
             UsageError: the row says nothing about this budget.
         """
@@ -154,7 +199,14 @@ class Budget:
         field = str(row.training)
         if field == "meta_lstm":
             field += "_1shot" if k_shot < paper.MAX_SHOT else "_5shot"
+            if recipe is not None and self.takes_meta_episodes(k_shot):
+                return recipe.meta_episodes(k_shot) or int(getattr(self, field))
         return int(getattr(self, field))
+
+    def takes_meta_episodes(self, k_shot: int) -> bool:
+        """Whether it trains the meta-LSTM at full length, which a recipe may say otherwise."""
+        field = f"meta_lstm_{1 if k_shot < paper.MAX_SHOT else 5}shot"
+        return bool(getattr(self, field) == getattr(BUDGETS["paper"], field))
 
     def described(self) -> dict[str, Any]:
         """As records show it; ``own`` is there where it says something."""

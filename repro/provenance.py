@@ -14,19 +14,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from repro.config import NUMERICS_REVISION
+from repro.kernels.library import used
 
 
 def provenance(device: str, threads: int, command: str) -> dict[str, Any]:
-    """Versions, device, threads, commit and command of a run."""
+    """Versions (the kernels' too), device, threads, commit and command of a run."""
     commit, dirty = git_state()
     name = torch.cuda.get_device_name() if device != "cpu" else processor()
     return {
-        "numerics_revision": NUMERICS_REVISION,
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
             "numpy": np.__version__,
+            "kernels": used(device),
         },
         "device": name,
         "threads": threads,

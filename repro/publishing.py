@@ -6,8 +6,8 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from repro import ablation_records, checkpoints, records, storage
-from repro.config import NUMERICS_REVISION
+from repro import ablation_records, checkpoints, milestones, records, storage
+from repro.config import TrainingConfig
 from repro.errors import RecordError
 
 # What is copied of a cell when it is there.
@@ -30,11 +30,7 @@ def publish(root: Path, results: Path, dataset: str, allow_dirty: bool = False) 
             f"no finished runs of {dataset} under {root}; run `repro reproduce` first"
         )
     for record in found:
-        if record.numerics_revision != NUMERICS_REVISION:
-            raise RecordError(
-                f"{record.path} is of numerics revision {record.numerics_revision}, this code is "
-                f"{NUMERICS_REVISION}; run the cell again before publishing"
-            )
+        records.check_revision(record)
         if record.dirty and not allow_dirty:
             raise RecordError(
                 f"{record.path} was run from a working tree with uncommitted changes; commit and "
@@ -80,6 +76,8 @@ def _publish_training(root: Path, results: Path, record: records.Record) -> list
         records.training_folder(root, training),
         records.training_folder(results, training),
     )
+    if record.at_step is not None:
+        return []  # the training it is of may have a record of its own; the parameters are in here
     if not record.unfinished:
         shutil.rmtree(target, ignore_errors=True)  # its end is in the record's own parameters
         return []
@@ -87,6 +85,7 @@ def _publish_training(root: Path, results: Path, record: records.Record) -> list
     if newest is None:
         return []
     headers = [path for path in (checkpoints.newest(source, "best"), newest) if path is not None]
+    headers = [*sorted(source.glob(f"{milestones.STEM}-*.json")), *headers]
     tensors = [path.with_suffix(".safetensors") for path in headers]
     if max(path.stat().st_size for path in tensors) > MAX_PUBLISHED_CHECKPOINT:
         return []
@@ -109,11 +108,7 @@ def publish_ablation(folder: Path, root: Path, results: Path) -> Path:
     if not found or not (folder / ablation_records.SUMMARY).exists():
         raise RecordError(f"no finished ablation in {folder}; run `repro ablate` first")
     for record in found:
-        if record.numerics_revision != NUMERICS_REVISION:
-            raise RecordError(
-                f"{record.path} is of numerics revision {record.numerics_revision}, this code is "
-                f"{NUMERICS_REVISION}; run the ablation again before publishing"
-            )
+        records.check_revision(record)
         if record.dirty:
             raise RecordError(
                 f"{record.path} was run from a working tree with uncommitted changes; commit and "
@@ -167,16 +162,13 @@ def _restore_finished(record: records.Record, root: Path) -> list[Path]:
     if training is None or told.get("digest") != training.digest:
         return []
     target = records.training_folder(root, training)
+    if record.at_step is not None:
+        return _restore_milestone(record, training, target)
     newest = checkpoints.newest(target)
     if newest is not None and newest.name >= f"checkpoint-{training.n_step:07d}.json":
         return []
-    model = (record.path / records.MODEL).read_bytes()
-    if hashlib.sha256(model).hexdigest() != record.digests.get("model"):
-        raise RecordError(
-            f"{record.path / records.MODEL} does not have the digest in its record; restore or "
-            "delete it"
-        )
-    storage.write_json(target / "training.json", training.content())
+    model = _model(record)
+    milestones.note(target, training.content(), milestones.kept(target))
     curve = record.path / "metrics.jsonl"
     storage.write_bytes(target / curve.name, curve.read_bytes())
     extra = {"seed": record.seed, "best": -1.0, "wall_s": told["wall_s"]}
@@ -187,3 +179,32 @@ def _restore_finished(record: records.Record, root: Path) -> list[Path]:
     for stem, step in ends.items():
         checkpoints.put(target, step, model, extra, training.digest, stem)
     return [target]
+
+
+def _restore_milestone(
+    record: records.Record, training: TrainingConfig, target: Path
+) -> list[Path]:
+    """A record's milestone, without the optimizer; the training's other files stay."""
+    step, told = int(record.at_step or 0), record.training
+    if (target / f"{milestones.STEM}-{step:07d}.json").exists():
+        return []
+    decided = int(told.get("milestone_decided_at", 0))
+    content = _model(record)
+    milestones.note(target, training.content(), milestones.kept(target) | {step: decided})
+    extra = {"seed": record.seed, "wall_s": told["wall_s"], "decided_at": decided}
+    extra["checkpoint_s"] = told.get("checkpoint_s", 0.0)
+    checkpoints.put(target, step, content, extra, training.digest, milestones.STEM)
+    return [target]
+
+
+def _model(record: records.Record) -> bytes:
+    """A record's parameters, as the file that was published.
+
+    Raises:
+        RecordError: they are not what the record says.
+    """
+    path = record.path / records.MODEL
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != record.digests.get("model"):
+        raise RecordError(f"{path} does not have the digest in its record; restore or delete it")
+    return content

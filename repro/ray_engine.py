@@ -22,6 +22,7 @@ from repro.config import RunConfig
 from repro.engine import Failure, stopped, unfinished
 from repro.errors import ReproError
 from repro.interrupts import StopRequest
+from repro.kernels.library import wanted
 from repro.locks import try_lock
 from repro.parts import PART_EPISODES, Divided, Part, kinds
 from repro.progress import Reporter
@@ -227,7 +228,7 @@ class _Driver:
         job = Job(
             unit.name, kind, unit.config, part, task.attempt, str(runs), self.place.pack.name,
             self.place.threads, self.place.device, self.place.force, self.command, self.code,
-            self.commit, self.settings,
+            self.commit, self.settings, wanted(),
         )  # fmt: skip
         if unit.kind == "training":
             files, shared = ship.training_files(runs, task.folder), {}

@@ -26,6 +26,7 @@ from repro.config import RunConfig
 from repro.data.images import SPLITS, cache_folder, verify_pack
 from repro.errors import Interrupted, ReproError, from_os_error
 from repro.interrupts import StopRequest
+from repro.kernels import library
 from repro.parts import Part, run_part
 from repro.progress import Tally
 from repro.ship import Changes, Watched, apply
@@ -45,6 +46,7 @@ class Job:
         name: of the training or cell. attempt: counts up; what earlier ones still say is dropped.
         files: what it goes on from (plain, and what several jobs share).
         code: digest of the package's source on the driver. commit: see provenance.git_state.
+        kernels: what is wanted, auto, torch or native.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Job:
     code: str
     commit: tuple[str, bool]
     settings: tuple[float, ...]
+    kernels: str
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,8 @@ class Outcome:
 
 @functools.cache
 def source_digest() -> str:
-    """Of the package's Python files: the same code has to run everywhere."""
-    return storage.code_digest(Path(provenance.__file__).parent)
+    """Of the package's source files: the same code has to run everywhere."""
+    return storage.code_digest(Path(provenance.__file__).parent, (".py", ".c", ".h"))
 
 
 class _Remote:
@@ -141,6 +144,7 @@ def work(job: Job, files: dict[str, bytes], shared: dict[str, bytes], hub: Any) 
             1,
         )
     keep_large_buffers()
+    library.choose(job.kernels)
     provenance.assume(job.commit)
     stop = StopRequest()
     remote = _Remote(hub, job, stop)

@@ -13,7 +13,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ import numpy.typing as npt
 from repro import paper, storage
 from repro.config import Budget, EpisodeSpec, Recipe, RunConfig, TrainingConfig
 from repro.errors import RecordError, UsageError
-from repro.rows import BUILT_IN, check_name, from_record
+from repro.rows import BUILT_IN, check_name, from_record, numerics_revision
 
 SCHEMA = 2
 _OUTCOME = ("config", "accuracy", "selection", "numerics_revision")
@@ -56,11 +56,14 @@ class Record:
     @property
     def place(self) -> tuple[dict[str, str], str, int]:
         """Software, device and threads: bits are promised only where all three are the same."""
-        return self.versions, self.device, self.threads
+        # Records from before there were native kernels do not name them.
+        return {"kernels": "torch", **self.versions}, self.device, self.threads
 
     @property
     def unfinished(self) -> bool:
-        """Whether it tests a training that had not come to its end."""
+        """Whether it tests a training that had not come to its end, and no milestone of it."""
+        if self.at_step is not None:
+            return False
         n_step = int(self.training.get("n_step", 0))
         return int(self.training.get("reached_step", n_step)) < n_step
 
@@ -68,6 +71,31 @@ class Record:
     def n_step(self) -> int:
         """Training steps made."""
         return int(self.training.get("reached_step", self.training.get("n_step", 0)))
+
+    @property
+    def at_step(self) -> int | None:
+        """Step of the milestone that it tests; None: the end of the training."""
+        step = self.config.get("at_step")
+        return None if step is None else int(step)
+
+    @property
+    def transductive(self) -> bool:
+        """Whether a row that is inductive otherwise normalised queries by their own batch."""
+        recipe = dict(self.config.get("recipe") or {})
+        return self.method == "meta_lstm" and recipe.get("query_batch_norm") == "query"
+
+    @property
+    def apart(self) -> str:
+        """Why it is never shown as its row's own number, for people; else empty."""
+        told = ["transductive"] if self.transductive else []
+        return ", ".join([*told, *(["milestone"] if self.at_step is not None else [])])
+
+    @property
+    def steps(self) -> str:
+        """Training steps made, for people; of a milestone those of the whole training, too."""
+        if self.at_step is None:
+            return f"{self.n_step:,}"
+        return f"{self.n_step:,} of {int(self.training['n_step']):,} (milestone)"
 
     @property
     def dataset(self) -> str:
@@ -132,7 +160,7 @@ def training_folder(root: Path, config: TrainingConfig) -> Path:
         / "trainings"
         / name
         / f"seed-{config.seed}"
-        / f"{config.recipe.name}-{config.budget_name}-{config.digest[:8]}"
+        / f"{config.recipe_name}-{config.budget_name}-{config.digest[:8]}"
     )
 
 
@@ -160,6 +188,7 @@ def config_of(record: Record) -> RunConfig:
             seed=record.seed,
             precision=str(kept["precision"]),
             train_k_shot=None if other is None else int(other),
+            at_step=record.at_step,
             episode_seed=int(kept["episode_seed"]),
             own=row,
         )
@@ -176,7 +205,7 @@ def write_order(name: str) -> int:
     last = name.rpartition("/")[2]
     if last == "record.json":
         return 3
-    if last.startswith(("checkpoint-", "best-")) and last.endswith(".json"):
+    if last.startswith(("checkpoint-", "best-", "milestone-")) and last.endswith(".json"):
         return 2
     return 1 if last.endswith((".json", ".jsonl")) else 0
 
@@ -223,6 +252,7 @@ def read_record(folder: Path) -> Record:
             config[key]
         for key in ("n_step", "reached_step"):
             int(content["training"].get(key, 0))
+        int(config.get("at_step") or 0)
         told = config.get("row")
         check_name(str(config["method"]), str(told["title"]) if told else "-")
         return Record(
@@ -259,6 +289,39 @@ def fractions(accuracy: Any) -> npt.NDArray[np.float64]:
     if found.ndim != 1 or not len(found) or not ((found >= 0) & (found <= 1)).all():
         raise ValueError("accuracy is not a list of fractions")
     return found
+
+
+class Revised(Protocol):
+    """A record of a cell or of an ablation."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def numerics_revision(self) -> int: ...
+
+
+def other_revision(record: Revised) -> str:
+    """Why a record's numbers are not this code's, as a sentence; empty where they are."""
+    current = numerics_revision(record.method)
+    if record.numerics_revision == current:
+        return ""
+    return (
+        f"{record.path} is of numerics revision {record.numerics_revision}, this code's "
+        f"{record.method} is of {current}; run it again"
+    )
+
+
+def check_revision(record: Revised) -> None:
+    """Refuse a record whose row has other arithmetic now.
+
+    Raises:
+        RecordError: it is of another numerics revision than its row in this code.
+    """
+    reason = other_revision(record)
+    if reason:
+        raise RecordError(reason)
 
 
 def finished(folder: Path, config: RunConfig) -> Record | None:

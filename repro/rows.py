@@ -16,6 +16,7 @@ from repro import paper
 from repro.errors import UsageError, unknown
 
 PRETRAIN = "pretrain"  # the training that several rows share
+PRETRAIN_REVISION = 1  # as Row.revision, of that training
 PRETRAIN_TARGET = "repro.methods.nearest_neighbor:NearestNeighbor"
 TRAIN_SHOTS = ("task", "five", "none")
 MAX_TITLE = 40  # characters
@@ -27,8 +28,8 @@ _COMMON = ("gamma_init", "pixels", "augmentation", "eval_resize", "parameters_te
 _MATCHING = ("episode_classes", "matching_scores", "matching_train_shot", "matching_double_step")
 _FCE = ("fce_read", "fce_backward", "fce_init", "fce_clip")
 _META = (
-    *("episode_classes", "gradient_over_batch", "gate_recurrence", "passes_5shot", "lstm_init"),
-    *("forget_bias_high", "meta_gradient", "theta_0", "gates"),
+    *("episode_classes", "gradient_over_batch", "gate_recurrence", "passes_1shot", "passes_5shot"),
+    *("hidden_size", "lstm_init", "forget_bias_high", "meta_gradient", "theta_0", "gates"),
 )
 
 
@@ -78,6 +79,9 @@ class Row:
         cost: of a training step against the others, roughly; the dearest are started first.
         transductive: whether its predictions read all queries of an episode together.
         source: None for what comes with this package.
+        revision: the numerics revision: raised when a change of the code moves the row's numbers
+            or its training's. Records of another revision than the code's are not used. 1 for a
+            method of a user's own: the digest of its source is in its configs.
     """
 
     name: str
@@ -92,6 +96,7 @@ class Row:
     cost: int = 1
     transductive: bool = False
     source: Source | None = None
+    revision: int = 1
 
     def __post_init__(self) -> None:
         check_name(self.name, self.title)
@@ -179,12 +184,12 @@ _PAPER = (
     Row(
         "matching_net", paper.ROW_TITLES["matching_net"],
         "repro.methods.matching_net:MatchingNet", "matching_net", in_paper=True,
-        train_shot="matching_train_shot", switches=_COMMON + _MATCHING, cost=2,
+        train_shot="matching_train_shot", switches=_COMMON + _MATCHING, cost=2, revision=2,
     ),
     Row(
         "matching_net_fce", paper.ROW_TITLES["matching_net_fce"],
         "repro.methods.matching_net:MatchingNetFCE", "matching_net_fce", in_paper=True,
-        train_shot="matching_train_shot", switches=_COMMON + _MATCHING + _FCE, cost=2,
+        train_shot="matching_train_shot", switches=_COMMON + _MATCHING + _FCE, cost=2, revision=2,
     ),
     Row(
         "meta_lstm", paper.ROW_TITLES["meta_lstm"], "repro.methods.meta_lstm:MetaLSTM",
@@ -237,6 +242,11 @@ def built_in(name: str) -> Row:
     if name not in BUILT_IN:
         raise unknown("method", name, BUILT_IN)
     return BUILT_IN[name]
+
+
+def numerics_revision(name: str) -> int:
+    """The revision that records of a method have to be of; see :class:`Row`."""
+    return BUILT_IN[name].revision if name in BUILT_IN else 1
 
 
 def order(name: str) -> tuple[int, str]:

@@ -24,10 +24,10 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
-def code_digest(folder: Path) -> str:
-    """SHA-256 over all Python files below a folder: their names and contents."""
+def code_digest(folder: Path, suffixes: tuple[str, ...] = (".py",)) -> str:
+    """SHA-256 over all files of code below a folder: their names and contents."""
     summed = hashlib.sha256()
-    for file in sorted(folder.rglob("*.py")):
+    for file in sorted(path for path in folder.rglob("*") if path.suffix in suffixes):
         name, content = file.relative_to(folder).as_posix().encode(), file.read_bytes()
         summed.update(b"%d %s %d " % (len(name), name, len(content)) + content)
     return summed.hexdigest()

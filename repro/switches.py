@@ -7,12 +7,17 @@ from dataclasses import dataclass
 from typing import Any, get_args, get_type_hints
 
 from repro import config, paper
-from repro.config import RECIPES, Recipe, RunConfig
+from repro.config import RECIPES, Budget, Recipe, RunConfig
 from repro.errors import UsageError, unknown
 from repro.rows import Row
 
-# Switches that only tests read; a training's own are in Row.switches.
-TEST_SWITCHES = {"nearest_neighbor": ("neighbor_features",), "meta_lstm": ("query_batch_norm",)}
+# Switches that only tests read, or that are a training's length; others are in Row.switches.
+OTHER_SWITCHES = {
+    "nearest_neighbor": ("neighbor_features",),
+    "meta_lstm": ("query_batch_norm", "meta_episodes_1shot", "meta_episodes_5shot"),
+}
+# Numbers that no preset has, but a public re-run: Furrer et al. 2020.
+MORE_VALUES = {"hidden_size": (1,)}
 ALL, NO_TRAINING = "all", "no-training"
 
 
@@ -38,9 +43,10 @@ def concerning(row: Row, k_shot: int) -> tuple[str, ...]:
     known = row.switches
     if known is None:
         known = tuple(field.name for field in dataclasses.fields(Recipe) if field.name != "name")
-    names = (*TEST_SWITCHES.get(row.name, ()), *known)
-    # The updates of a 5-shot model; support images per class, which are five here anyway.
-    idle = {"passes_5shot"} if k_shot == 1 else set()
+    names = dict.fromkeys((*OTHER_SWITCHES.get(row.name, ()), *known))
+    # Updates and episodes of other shots; support images per class, which are five here anyway.
+    idle = {"passes_5shot"} if k_shot == 1 else {"passes_1shot"}
+    idle |= {"meta_episodes_5shot" if k_shot < paper.MAX_SHOT else "meta_episodes_1shot"}
     idle |= {"matching_train_shot"} if k_shot == paper.MAX_SHOT else set()
     return tuple(name for name in names if name not in idle)
 
@@ -51,19 +57,28 @@ def other_values(base: Recipe, name: str) -> tuple[Switch, ...]:
     if hint is bool:
         values: tuple[Any, ...] = (not own,)
     else:
-        values = get_args(hint) or tuple(sorted({getattr(r, name) for r in RECIPES.values()}))
+        values = get_args(hint) or tuple(
+            sorted({*MORE_VALUES.get(name, ()), *(getattr(r, name) for r in RECIPES.values())})
+        )
     return tuple(Switch(name, value) for value in values if value != own)
 
 
-def parse(text: str, base: str, row: Row, k_shot: int) -> list[Switch]:
+def parse(
+    text: str, base: str, row: Row, k_shot: int, budget: Budget | None = None
+) -> list[Switch]:
     """Switches from ``all``, ``no-training`` or ``gates,theta_0=random``.
 
     Args:
         base: the recipe that they change, as text.
+        budget: where a recipe's count of episodes may change nothing.
     Raises:
         UsageError: a switch or value is unknown, does not concern the method or is the base's.
     """
     recipe, names = config.recipe(base), concerning(row, k_shot)
+    where = f"{row.name} at {k_shot}-shot"
+    if budget is not None and not budget.takes_meta_episodes(k_shot):
+        names = tuple(name for name in names if not name.startswith("meta_episodes"))
+        where += f" in the budget {budget.name}"
     if text in (ALL, NO_TRAINING):
         return [switch for name in names for switch in other_values(recipe, name)]
     found: dict[str, Switch] = {}
@@ -72,8 +87,7 @@ def parse(text: str, base: str, row: Row, k_shot: int) -> list[Switch]:
         if name not in names:
             if name in {field.name for field in dataclasses.fields(Recipe)} - {"name"}:
                 raise UsageError(
-                    f"switch {name} changes nothing for {row.name} at {k_shot}-shot; those that "
-                    f"do: {', '.join(names)}"
+                    f"switch {name} changes nothing for {where}; those that do: {', '.join(names)}"
                 )
             raise unknown("switch", name, (*names, ALL, NO_TRAINING))
         switches = other_values(recipe, name)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from repro import checkpoints, storage
+from repro import checkpoints, milestones, storage
 from repro.config import TrainingConfig
-from repro.errors import Interrupted, RecordError, TrainingError
+from repro.errors import Interrupted, RecordError, TrainingError, UsageError
 from repro.interrupts import StopRequest
 from repro.methods.base import SplitImages, Trainable
 from repro.progress import Reporter
@@ -34,6 +34,7 @@ class Trained:
     Attributes:
         step: of these parameters. reached: training steps made in all, of those of the config.
         wall_s, checkpoint_s: time of the training, and of it what writing checkpoints took.
+        decided_at: of a milestone, the step at which it was decided.
     """
 
     state: dict[str, Tensor]
@@ -42,6 +43,7 @@ class Trained:
     wall_s: float
     checkpoint_s: float
     reached: int
+    decided_at: int | None = None
 
 
 class _Metrics:
@@ -96,11 +98,15 @@ def train(
     reporter: Reporter,
     task: str,
     stop: StopRequest,
+    marks: Sequence[int] = (),
 ) -> Trained:
     """Train to the config's length, going on from the folder's newest whole checkpoint.
 
+    Args:
+        marks: steps whose checkpoints are kept as milestones, beside those decided before.
     Raises:
-        TrainingError: the loss is not finite; the last good checkpoint stays.
+        TrainingError: the loss is not finite, or it is too late for a milestone; the last good
+            checkpoint stays.
         Interrupted: a stop was asked for; the state is saved.
         RecordError: checkpoints are there but none is whole or they belong to another config.
     """
@@ -111,7 +117,6 @@ def train(
         reporter.say(sentence)
     step, best, spent = 0, -1.0, 0.0
     if found is None:
-        storage.write_json(folder / "training.json", config.content())
         metrics.rewind(0, metrics.window)
     else:
         method.load_state(found.tensors)
@@ -124,6 +129,7 @@ def train(
         if step < n_step:
             metrics.rewind(step, found.extra["window"])
             reporter.say(f"{task}: going on from step {step:,} of {n_step:,}")
+    decided = milestones.decide(folder, config.content(), marks, step)
     began = last_write = time.monotonic()
     cost, writing = 0.0, found.extra.get("checkpoint_s", 0.0) if found else 0.0
 
@@ -165,6 +171,12 @@ def train(
             if score > best:
                 best = score
                 checkpoints.write(folder, step, method.state(), {}, digest, stem="best")
+        if step in decided:
+            extra = {"seed": config.seed, "wall_s": spent + time.monotonic() - began}
+            extra |= {"checkpoint_s": writing, "decided_at": decided[step]}
+            checkpoints.write(
+                folder, step, method.state(), extra, digest, milestones.STEM, keep_all=True
+            )
         reporter.report(task, step, n_step, ", ".join(filter(None, (metrics.shown, note))))
         due = max(CHECKPOINT_INTERVAL_S, CHECKPOINT_COST * cost)
         if step == n_step or stop or time.monotonic() - last_write > due:
@@ -211,6 +223,27 @@ def so_far(config: TrainingConfig, folder: Path, tested: str | None = None) -> T
         raise TrainingError(f"no checkpoint in {folder} yet; `repro train` makes the first one")
     wall_s, writing = last.extra["wall_s"], last.extra.get("checkpoint_s", 0.0)
     return Trained(chosen.tensors, chosen.step, chosen.digest, wall_s, writing, last.step)
+
+
+def at_milestone(config: TrainingConfig, folder: Path, step: int) -> Trained:
+    """The parameters of a milestone; the training may go on meanwhile.
+
+    Raises:
+        UsageError: the recipe tests the best parameters.
+        TrainingError, RecordError: as :func:`repro.milestones.read`.
+    """
+    if config.recipe.parameters_tested == "best":
+        raise UsageError(
+            "a milestone has the parameters of its step, not the best until then; add "
+            "parameters_tested=last to the recipe"
+        )
+    found = milestones.read(folder, config.digest, step)
+    try:
+        wall_s, writing = float(found.extra["wall_s"]), float(found.extra["checkpoint_s"])
+        decided_at = int(found.extra["decided_at"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise RecordError(f"{folder}: damaged milestone {step:,} (field {error})") from error
+    return Trained(found.tensors, step, found.digest, wall_s, writing, step, decided_at)
 
 
 def ended(config: TrainingConfig, folder: Path) -> bool:

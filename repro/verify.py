@@ -40,7 +40,7 @@ class Verdict:
     same_place: bool
     ok: bool
 
-    def sentence(self, path: Path) -> str:
+    def sentence(self, path: Path | str) -> str:
         """For people."""
         where = (
             "the same software and hardware" if self.same_place else "other software or hardware"
@@ -70,6 +70,7 @@ def verify(
         MethodError: a method of someone's own is not here, or has another source.
     """
     record = records.read_record(path)
+    records.check_revision(record)
     config = records.config_of(record)
     if config.digest != record.digests.get("config"):
         raise RecordError(f"{path}: the config does not have the digest that the record names")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from repro import ablation, ablation_records, checkpoints, config, publishing, records
 from repro.ablation_records import BASE, Variant, VariantRecord
@@ -25,6 +26,7 @@ from repro.progress import Silent
 from repro.rows import built_in
 from repro.switches import parse
 from tests.conftest import TINY
+from tests.methods.random_images import decided
 from tests.test_cells import StopAfter
 
 N = 4  # meta-validation episodes
@@ -86,9 +88,11 @@ def test_variants_share_episodes_and_what_needs_no_training_shares_the_bases(
     method = MetaLSTM(setting)
     method.load_state(last.tensors)
     images = SplitImages(val, setting)
-    labels = [method.predict(episode, images).argmax(1).numpy() for episode in episodes]
-    expected = accuracies(np.stack(labels).astype(np.uint8), episodes)
-    np.testing.assert_array_equal(base.accuracy, expected)
+    scores = torch.stack([method.predict(episode, images) for episode in episodes])
+    expected = accuracies(scores.argmax(2).numpy().astype(np.uint8), episodes)
+    # It was computed in another process, so near ties may have fallen otherwise.
+    near = 1 - decided(scores.flatten(0, 1), 1e-4).view(scores.shape[:2]).double().mean(1)
+    assert (np.abs(base.accuracy - expected) <= near.numpy() + 1e-9).all()
     assert not list(tmp_path.rglob("record.json")), "meta-test was opened"
 
 
@@ -120,6 +124,7 @@ def test_under_one_seed_all_variants_start_and_train_on_the_same(tiny_pack: Path
         "gamma_init": {"theta_0"},  # the same words but for the scales
         "lstm_init": {"lstm_weight", "lstm_bias"},  # the same words, scaled
         "forget_bias_high": {"forget_bias"},
+        "hidden_size": start.keys() - {"theta_0"},
     }
     for switch in parse("all", "authors-code", built_in("meta_lstm"), 5):
         other, other_images = built(f"authors-code,{switch.text}")

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from repro.augmentation import _crop_box, augment, resize_and_crop
+from repro.augmentation import _crop_box, augment, flip, resize_and_crop
 from repro.seeding import Stream, words
 
 
@@ -31,6 +31,16 @@ def test_crops_cover_8_to_100_percent_with_aspects_between_3_4_and_4_3() -> None
     assert 1.25 < aspect.max() < 1.4
     assert (boxes[:, 0] + boxes[:, 2] <= 84).all()
     assert (boxes[:, 1] + boxes[:, 3] <= 84).all()
+
+
+def test_a_flip_mirrors_half_of_the_images_and_changes_no_pixel() -> None:
+    many = batch()[:1].expand(400, 3, 28, 28)
+    flipped = flip(many, words(0, Stream.AUGMENTATION))
+    drawn = words(0, Stream.AUGMENTATION)
+    coins = [drawn.below(2) for _ in many]
+    for image, coin in zip(flipped, coins, strict=True):
+        assert torch.equal(image, many[0].flip(2) if coin else many[0])
+    assert 160 < sum(coins) < 240
 
 
 def test_the_evaluation_crop_keeps_the_centre() -> None:

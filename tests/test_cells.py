@@ -313,7 +313,7 @@ def test_a_published_training_serves_further_rows_without_being_made_again(
     assert training is not None and training.step == record.training["tested_step"]
     there = finish(elsewhere, tiny_pack, further)
     assert there.digests["model"] == expected.digests["model"] == record.digests["model"]
-    assert there.accuracy.tolist() == expected.accuracy.tolist() == record.accuracy.tolist()
+    assert there.accuracy.tolist() == expected.accuracy.tolist()
     assert publishing.restore(results, elsewhere, "tiny") == []
     (model,) = results.glob("tiny/nearest_neighbor/*/*/*/model.safetensors")
     model.write_bytes(model.read_bytes()[:-1] + b"x")

@@ -11,10 +11,12 @@ from tests.test_meta_learner import N, quadratic, random_meta, theta
 SIZES = [5] * 6
 
 
-@pytest.mark.parametrize("block", [8, 37, 64])
-@pytest.mark.parametrize("recurrence", ["logit", "gate"])
-def test_the_fused_cell_equals_the_plain_one(recurrence: str, block: int) -> None:
-    recipe = Recipe(gate_recurrence=recurrence)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("recurrence", "block", "hidden"),
+    [(r, b, 20) for r in ("logit", "gate") for b in (8, 37, 64)] + [("logit", 8, 1)],
+)
+def test_the_fused_cell_equals_the_plain_one(recurrence: str, block: int, hidden: int) -> None:
+    recipe = Recipe(gate_recurrence=recurrence, hidden_size=hidden)  # type: ignore[arg-type]
     meta = random_meta(recipe)
     upstream = torch.linspace(-1, 1, N, dtype=torch.float64)
     with torch.no_grad():

@@ -24,13 +24,18 @@ def texts(switches: str, method: str = "meta_lstm", k_shot: int = 5) -> list[str
 
 def test_all_switches_of_the_meta_lstm() -> None:
     assert texts("all") == [
-        *("query_batch_norm=query", "query_batch_norm=support", "gamma_init=one"),
-        *("pixels=imagenet", "augmentation=port", "eval_resize=96-crop-84"),
-        *("parameters_tested=best", "episode_classes=independent", "gradient_over_batch=false"),
-        *("gate_recurrence=gate", "passes_5shot=5", "lstm_init=inv-sqrt-hidden"),
-        *("forget_bias_high=6", "meta_gradient=second-order", "theta_0=random", "gates=constant"),
+        *("query_batch_norm=query", "query_batch_norm=support", "meta_episodes_5shot=40000"),
+        *("gamma_init=one", "pixels=imagenet", "augmentation=flip", "augmentation=port"),
+        *("eval_resize=96-crop-84", "parameters_tested=best", "episode_classes=independent"),
+        *("gradient_over_batch=false", "gate_recurrence=gate", "passes_5shot=5", "hidden_size=1"),
+        *("lstm_init=inv-sqrt-hidden", "forget_bias_high=6", "meta_gradient=second-order"),
+        *("theta_0=random", "gates=constant"),
     ]
-    assert "passes_5shot=5" not in texts("all", k_shot=1)
+    of_5 = {"passes_5shot=5", "meta_episodes_5shot=40000"}
+    of_1 = {"passes_1shot=10", "meta_episodes_1shot=70000"}
+    assert set(texts("all")) - set(texts("all", k_shot=1)) == of_5
+    assert set(texts("all", k_shot=1)) - set(texts("all")) == of_1
+    assert texts("hidden_size=7,passes_1shot=3", k_shot=1) == ["hidden_size=7", "passes_1shot=3"]
 
 
 def test_every_switch_concerns_a_method_and_the_others_are_left_alone() -> None:
@@ -40,7 +45,7 @@ def test_every_switch_concerns_a_method_and_the_others_are_left_alone() -> None:
     }
     assert concerned == {field.name for field in dataclasses.fields(Recipe)} - {"name"}
     assert texts("all", "finetune") == [
-        *("gamma_init=one", "pixels=imagenet", "augmentation=port"),
+        *("gamma_init=one", "pixels=imagenet", "augmentation=flip", "augmentation=port"),
         *("eval_resize=96-crop-84", "parameters_tested=best"),
     ]
     assert "fce_read=softmax" not in texts("all", "matching_net")
@@ -70,6 +75,7 @@ def test_a_switch_changes_the_base_and_nothing_else() -> None:
         ("gate", "did you mean 'gates'"),
         ("gates=constnt", "did you mean 'constant'"),
         ("gates=learned", "what the base authors-code has already"),
+        ("passes_1shot", "changes nothing for meta_lstm at 5-shot"),
         ("fce_read", "changes nothing for meta_lstm at 5-shot"),
         ("", "no switch in"),
     ],
@@ -79,11 +85,21 @@ def test_a_wrong_switch_is_refused_in_one_sentence(switches: str, said: str) -> 
         parse(switches, "authors-code", built_in("meta_lstm"), 5)
 
 
+def test_a_recipe_s_episodes_are_ablated_where_the_budget_trains_at_full_length() -> None:
+    row, name = built_in("meta_lstm"), "meta_episodes_5shot"
+    (switch,) = parse(name, "authors-code", row, 5, BUDGETS["paper"])
+    assert switch.text == f"{name}=40000"
+    with pytest.raises(UsageError, match="meta_lstm at 5-shot in the budget smoke"):
+        parse(name, "authors-code", row, 5, BUDGETS["smoke"])
+    names = {switch.name for switch in parse("all", "authors-code", row, 5, BUDGETS["smoke"])}
+    assert name not in names
+
+
 def test_only_what_moves_the_parameters_needs_a_training_of_its_own() -> None:
     base = cell()
     shared = {
         switch.text
-        for switch in parse("all", "authors-code", built_in("meta_lstm"), 5)
+        for switch in parse("all", "authors-code", built_in("meta_lstm"), 5, BUDGETS["smoke"])
         if trained_as(base, cell(recipe=f"authors-code,{switch.text}")) is base
     }
     assert shared == {

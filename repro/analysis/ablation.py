@@ -21,6 +21,7 @@ from repro.ablation_records import BASE
 from repro.analysis.paired import compare_paired, holm, quantile
 from repro.analysis.seeds import BOTH, EPISODES, difference_of_seeds
 from repro.errors import RecordError
+from repro.records import check_revision
 
 if TYPE_CHECKING:
     from repro.ablation_records import VariantRecord
@@ -149,11 +150,7 @@ def summarise(records: Sequence[VariantRecord]) -> Ablation:
                     f"{record.path} is of other {what} than {first.path} (digests); delete it and "
                     "run the ablation again"
                 )
-        if record.numerics_revision != first.numerics_revision:
-            raise RecordError(
-                f"{record.path} is of numerics revision {record.numerics_revision}, {first.path} "
-                f"of {first.numerics_revision}; run the ablation again with --force"
-            )
+        check_revision(record)
     block = int(first.config["block"])
     made = [_effect(label, base, tested, block) for label, tested in by_label.items()]
     effects = [effect for effect in made if effect is not None]

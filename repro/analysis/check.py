@@ -9,11 +9,12 @@ import numpy as np
 
 from repro.analysis import table1
 from repro.analysis.formats import NOT_IN_PAPER, NOT_RUN
-from repro.analysis.notes import covering, left_out_note, seed_notes
+from repro.analysis.notes import covering, known, left_out_note, seed_notes
 from repro.analysis.paired import compare_paired
 from repro.analysis.selection import block_size, select
 from repro.analysis.text import class_text, p_text, percent, percent_interval, points
 from repro.analysis.verdicts import FEWEST_SEEDS, MARGIN, NOT_COMPARABLE, Verdict
+from repro.records import other_revision
 
 if TYPE_CHECKING:
     from repro.analysis.table1 import Cell
@@ -45,10 +46,11 @@ def reported(
         comparable, or are higher or lower from three seeds on.
     """
     chosen = select(records, recipe, budget, seed)
-    table = table1.build(chosen.records, dataset, margin, chosen.left_out)
+    table = table1.build(chosen.records, dataset, margin, chosen.left_out, chosen.apart)
     lines = [table.title]
     for cell in table.cells:
         head = f"{cell.title:25} {cell.k_shot}-shot"
+        head += f" ({cell.apart})" if cell.apart else ""
         told = f"reported {percent_interval(cell.reported)}" if cell.reported else NOT_IN_PAPER
         if cell.reported and not cell.in_paper:
             told += f" by {cell.reported.source}"
@@ -69,6 +71,14 @@ def reported(
             f"    re-run ({rerun.published.source}) {percent_interval(rerun.published)}, "
             f"{sentence(rerun.judged)}"
             for rerun in cell.reruns
+        ]
+        told_of = known(cell, chosen.records)
+        lines += [f"    {told_of}"] if told_of else []
+        lines += [
+            f"    apart ({line.apart}, {line.steps} steps) measured "
+            f"{percent_interval(line.measured)}, {sentence(line.judged)}"
+            for line in cell.further
+            if line.measured and line.judged
         ]
     lines += covering([cell for cell in table.cells if cell.measured is not None])
     lines += [*seed_notes(table.cells), *left_out_note(chosen.left_out)]
@@ -115,23 +125,24 @@ def _key(record: Record) -> tuple[Any, ...]:
         record.seed,
         record.config.get("precision"),
         record.config.get("train_k_shot"),
+        record.at_step,
+        record.transductive,
     )
 
 
 def _name(record: Record) -> str:
     return (
         f"{record.dataset} {record.title} {record.k_shot}-shot "
-        f"({record.recipe_name}, {record.budget_name}, seed {record.seed})"
+        f"({record.recipe_name}, {record.budget_name}, seed {record.seed}"
+        + (f"; {record.apart}, {record.steps} steps)" if record.apart else ")")
     )
 
 
 def _mismatch(run: Record, pinned: Record) -> str:
     """Why two records of one name cannot be compared; empty when they can."""
-    if run.numerics_revision != pinned.numerics_revision:
-        return (
-            f"numerics revision {run.numerics_revision}, published {pinned.numerics_revision}; "
-            "publish records of this revision"
-        )
+    reason = other_revision(run) or other_revision(pinned)
+    if reason:
+        return reason
     for name, what in (("data", "images"), ("episodes", "episodes"), ("config", "configuration")):
         ours, theirs = run.digests.get(name), pinned.digests.get(name)
         if ours != theirs:

@@ -17,6 +17,7 @@ from repro.analysis.selection import LeftOut, block_size, select, stacked
 from repro.analysis.stats import Interval
 from repro.analysis.verdicts import holds_to_seed_sd
 from repro.errors import RecordError, UsageError, unknown
+from repro.records import check_revision
 from repro.rows import BUILT_IN, order
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ def sides(
     All seeds of a config are one side unless a seed is asked for.
 
     Raises:
-        RecordError: there is none.
+        RecordError: there is none, or it is of another numerics revision.
     """
     fields = selector.fields
     wanted_seed = int(fields["seed"]) if "seed" in fields else None
@@ -191,6 +192,9 @@ def sides(
         if fields.get("k_shot") in (None, str(record.k_shot)):
             groups.setdefault(record.k_shot, []).append(record)
     if not groups:
+        for record in records:
+            if record.method == selector.method:
+                check_revision(record)
         raise RecordError(
             f"no record is {selector.text!r} (recipe {fields.get('recipe', recipe)}"
             + (f", budget {fields.get('budget', budget)}" if fields.get("budget", budget) else "")
@@ -225,11 +229,7 @@ def compare(first: Side, second: Side) -> Comparison:
                 f"{b.path}; only records of the same {what} are compared"
             )
     for record in (*first.records, *second.records):
-        if record.numerics_revision != a.numerics_revision:
-            raise RecordError(
-                f"{record.path} is of numerics revision {record.numerics_revision}, {a.path} of "
-                f"{a.numerics_revision}; run the older cells again with --force"
-            )
+        check_revision(record)
     ours, theirs = stacked(first.records), stacked(second.records)
     if ours.shape[1] != theirs.shape[1]:
         raise RecordError(
@@ -283,6 +283,7 @@ def gather(
             if selector.folder is not None:
                 record = folders[selector.text]
                 label = f"{record.method} {record.path.name}"
+                label += f" ({record.apart})" if record.apart else ""
                 found.append([Side(label, (record,))])
             else:
                 name = selector.fields.get("dataset", dataset)

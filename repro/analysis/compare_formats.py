@@ -108,6 +108,18 @@ def notes(pairs: Sequence[Comparison]) -> list[str]:
         told += stray_note(f"{side.label} {side.k_shot}-shot", side.seeds, means)
     left_out = {str(x): x for p in pairs for s in (p.first, p.second) for x in s.left_out}
     told += left_out_note(list(left_out.values()))
+    apart = {
+        f"{side.label} {r.k_shot}-shot seed {r.seed} ({r.apart}, {r.steps} steps)"
+        for pair in pairs
+        for side in (pair.first, pair.second)
+        for r in side.records
+        if r.apart
+    }
+    if apart:
+        told.append(
+            "Apart from their rows' own numbers (transductive: queries normalised by their own "
+            f"batch, another protocol): {', '.join(sorted(apart))}."
+        )
     unfinished = {
         f"{r.method} {r.k_shot}-shot seed {r.seed} ({r.n_step:,} of {r.training['n_step']:,})"
         for pair in pairs

@@ -79,14 +79,14 @@ def _columns(cell: Cell, brief: bool = False) -> list[str]:
         return [f"{cell.k_shot}-shot", reported, NOT_RUN, *[""] * 7]
     judged = cell.judged
     return [
-        f"{cell.k_shot}-shot",
+        f"{cell.k_shot}-shot {cell.apart}".strip(),
         reported,
         percent_interval(cell.measured),
         class_text(cell.class_half_width),
         percent_interval(judged.difference, signed=True) if judged else "",
         points(judged.smallest_margin) if judged else "",
         f"{cell.n_episode:,}",
-        f"{cell.n_step:,}",
+        cell.steps or f"{cell.n_step:,}",
         cell.budget or "",
         cell.verdict if brief else cell.told,
     ]
@@ -108,10 +108,10 @@ def _unit(table: Table) -> str:
 
 
 def _as_text(table: Table) -> str:
-    lines = aligned([_HEADER, *(_columns(cell, brief=True) for cell in table.cells)], _LEFT)
+    lines = aligned([_HEADER, *(_columns(cell, brief=True) for cell in table.lines)], _LEFT)
     found = [*textwrap.wrap(table.title, WIDTH), _unit(table), "", lines[0]]
     method = ""
-    for cell, line in zip(table.cells, lines[1:], strict=True):
+    for cell, line in zip(table.lines, lines[1:], strict=True):
         if cell.method != method:
             found.append(_titled(cell))
             method = cell.method
@@ -121,7 +121,7 @@ def _as_text(table: Table) -> str:
 
 def _as_markdown(table: Table) -> str:
     rows: list[Sequence[str]] = [("Model", "Shot", *_HEADER[1:])]
-    rows += [[_titled(cell), *_columns(cell)] for cell in table.cells]
+    rows += [[_titled(cell), *_columns(cell)] for cell in table.lines]
     lines = [f"**{table.title}** {_unit(table)}", "", *markdown_table(rows, (0, 9, 10))]
     for note in table.notes:
         lines += ["", note]
@@ -129,14 +129,17 @@ def _as_markdown(table: Table) -> str:
 
 
 def _as_csv(table: Table) -> str:
-    """Cells as rows; fractions as in JSON, without the lists: seeds are apart by spaces."""
+    """Cells as rows; fractions as in JSON, without the lists: seeds are apart by spaces.
+
+    Tests apart from a cell are left out, so that each row stays one method at one shot.
+    """
     buffer = io.StringIO()
     rows = []
     for cell in table.cells:
         content = cell.content()
         for name in ("seeds", "seed_means", "stray_seeds"):
             content[name] = " ".join(map(str, content[name]))
-        for name in ("bootstrap", "reruns"):
+        for name in ("bootstrap", "reruns", "further"):
             del content[name]
         rows.append(content)
     writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
@@ -185,6 +188,11 @@ def _as_latex(table: Table) -> str:
             cell = of[method, k_shot]
             values += [number(cell.reported, ""), number(cell.measured)]
         lines.append(rf"{' & '.join(values)} \\")
+        for line in (line for k_shot in shots for line in of[method, k_shot].further):
+            values = [rf"\quad {latex_escape(line.apart)}"]
+            for k_shot in shots:
+                values += ["", number(line.measured) if k_shot == line.k_shot else ""]
+            lines.append(rf"{' & '.join(values)} \\")
     lines += [r"\hline", r"\end{tabular}", r"\end{table}"]
     return "\n".join(lines) + "\n"
 

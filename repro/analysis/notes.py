@@ -157,6 +157,31 @@ def left_out_note(left_out: Sequence[LeftOut]) -> list[str]:
     return [f"Left out: {'; '.join(map(str, left_out))}."] if left_out else []
 
 
+def known(cell: Cell, records: Sequence[Record]) -> str:
+    """What is known of a cell whose re-runs differ by how queries are normalised; else empty."""
+    transductive = [rerun.published for rerun in cell.reruns if rerun.published.transductive]
+    if cell.reported is None or not transductive:
+        return ""
+    told = [f"reported {percent(cell.reported.mean)}"]
+    here = [] if cell.reason else [r for r in records if r.method == cell.method and
+                                   r.k_shot == cell.k_shot]  # fmt: skip
+    ours = [float(r.accuracy.mean()) for r in here]
+    earlier = [float(test["accuracy"]) for r in here for test in r.earlier_tests]
+    theirs = [r.published.mean for r in cell.reruns if not r.published.transductive]
+    inductive = [*ours, *earlier, *theirs]
+    if inductive:
+        sources = ["measured here"] if ours else []
+        sources += ["earlier steps of that training"] if earlier else []
+        sources += ["public re-runs"] if theirs else []
+        span = " to ".join(dict.fromkeys(map(percent, (min(inductive), max(inductive)))))
+        told.append(f"inductive {span} ({', '.join(sources)})")
+    told += [
+        f"transductive {percent(published.mean)} ({published.source}: {published.other_protocol})"
+        for published in transductive
+    ]
+    return f"Known of {cell.title} {cell.k_shot}-shot: {'; '.join(told)}."
+
+
 def notes(
     cells: Sequence[Cell],
     records: Sequence[Record],
@@ -197,6 +222,13 @@ def notes(
     for reason, found in by_reason.items():
         which = "" if len(by_reason) == 1 else f" ({_named(found)})"
         told.append(f"Not comparable{which}: {reason}.")
+    apart = [line for cell in cells for line in (cell, *cell.further) if line.apart]
+    told += [
+        f"Apart, never the row's own number: {c.title} {c.k_shot}-shot, {c.apart}, {c.steps} steps "
+        f"({c.reason})."
+        for c in apart
+    ]
+    told += [sentence for cell in cells if (sentence := known(cell, records))]
     told += _others(records)
     recipes = {json.dumps(r.config.get("recipe"), sort_keys=True) for r in records}
     if len(recipes) > len({record.recipe_name for record in records}):

@@ -204,7 +204,7 @@ def _noises(pair: Comparison, assumed: float) -> _Noises:
     """
     paired, block = pair.paired, pair.paired.block
     per_block = paired.standard_error**2 * paired.n_unit  # variance of a block's mean
-    if not math.isfinite(per_block):
+    if paired.n_episode < 2 * block:
         raise RecordError(
             f"{pair.first.label} and {pair.second.label} have {paired.n_episode} episodes, fewer "
             f"than two blocks of {block}: their noise is unknown; test more episodes"

@@ -85,6 +85,7 @@ def render(
     split: ImageSplit | None = None,
     ablations: Sequence[Ablation] = (),
     left_out: Sequence[LeftOut] = (),
+    apart: Sequence[Record] = (),
 ) -> str:
     """The page, from records already selected (all seeds of a cell); the same records, the same
     bytes. What shows single models shows the lowest seed of each cell.
@@ -94,6 +95,7 @@ def render(
             to be the records' own.
         ablations: shown in a section of their own, when there are any.
         left_out: records of these cells that are not shown; they are named.
+        apart: milestones and transductive tests, in lines of their own.
     Raises:
         RecordError: nothing was run, a curve or file of gates is damaged, the images are others
             than the records', or the page would be larger than :data:`MAX_BYTES`.
@@ -107,7 +109,7 @@ def render(
                 f"{str(record.digests.get('data'))[:8]}, those at hand have {split.digest[:8]}; "
                 "report with --no-images or bring the same images"
             )
-    table = table1.build(records, dataset, left_out=left_out)
+    table = table1.build(records, dataset, left_out=left_out, apart=apart)
     models = one_each(records)
     shots = sorted({record.k_shot for record in records})
     confusions, absent = sections.confusions(models)

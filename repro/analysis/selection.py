@@ -12,7 +12,8 @@ import numpy.typing as npt
 from repro import paper, storage
 from repro.analysis.classes import n_class
 from repro.errors import RecordError
-from repro.rows import order
+from repro.presets import RECIPES, Recipe
+from repro.rows import numerics_revision, order
 
 if TYPE_CHECKING:
     from repro.records import Record
@@ -38,6 +39,7 @@ class Selection:
 
     records: tuple[Record, ...]
     left_out: tuple[LeftOut, ...] = ()
+    apart: tuple[Record, ...] = ()  # milestones and transductive tests, in lines of their own
 
     @property
     def one_each(self) -> list[Record]:
@@ -53,8 +55,9 @@ def one_each(records: Iterable[Record]) -> list[Record]:
     return list(first.values())
 
 
-def _rank(record: Record) -> tuple[int, bool, int, int, str]:
+def _rank(record: Record) -> tuple[bool, int, bool, int, int, str]:
     return (
+        not record.transductive,  # where any recipe may be shown, the row's own number is
         _BUDGET_RANK.get(record.budget_name, 0),
         not record.unfinished,
         record.n_step,
@@ -64,7 +67,7 @@ def _rank(record: Record) -> tuple[int, bool, int, int, str]:
 
 
 def select(
-    records: Iterable[Record],
+    records: Sequence[Record],
     recipe: str | None,
     budget: str | None = None,
     seed: int | None = None,
@@ -72,12 +75,13 @@ def select(
     """All seeds of one configuration for each method and shot, in the table's order.
 
     Of the records of the recipe (None: any), budget and seed asked for, those count that have the
-    newest numerics revision among them and the images of the newest record (another folder or
-    split is not mixed in). A cell shows the largest budget (paper, quick, smoke, then others);
+    numerics revision of their row in this code and the images of the newest of them (another folder
+    or split is not mixed in). A cell shows the largest budget (paper, quick, smoke, then others);
     in it finished trainings come before unfinished ones, then more steps, then the lowest seed,
     then the newest record; and with it all seeds of the same configuration, finished like it or
-    unfinished at the same step. Models tested at another shot than they were trained for are no
-    part of the table. Every other record of a cell's recipe and budget is named with the reason.
+    unfinished at the same step. Milestones and models tested at another shot than they were trained
+    for are no part of the table. Every other record of a cell's recipe and budget is named with the
+    reason.
     """
     found = [
         record
@@ -86,10 +90,10 @@ def select(
         and (budget is None or record.budget_name == budget)
         and (seed is None or record.seed == seed)
         and record.config.get("train_k_shot") is None
+        and record.at_step is None
     ]
-    revision = max((record.numerics_revision for record in found), default=0)
     newest = max(
-        (record for record in found if record.numerics_revision == revision),
+        (record for record in found if not _outdated(record)),
         key=lambda record: record.started_at,
         default=None,
     )
@@ -99,26 +103,28 @@ def select(
     shown: list[Record] = []
     left_out: list[LeftOut] = []
     for key in sorted(cells):
-        able = [r for r in cells[key] if not _outdated(r, revision, newest)]
+        able = [r for r in cells[key] if not _outdated(r, newest)]
         best = max(able, key=_rank, default=None)
         chosen = siblings(best, able) if best else []
         shown += chosen
         left_out += [
-            LeftOut(record, _outdated(record, revision, newest) or _why(record, chosen))
+            LeftOut(record, _outdated(record, newest) or _why(record, chosen))
             for record in cells[key]
             if not any(record is other for other in chosen)
             and (best is None or _group(record) == _group(best))
         ]
-    return Selection(tuple(shown), tuple(left_out))
+    apart = select_apart(records, shown, recipe, budget, seed)
+    return Selection(tuple(shown), tuple(left_out), tuple(apart))
 
 
 def _group(record: Record) -> tuple[str, str]:
     return record.recipe_name, record.budget_name
 
 
-def _outdated(record: Record, revision: int, newest: Record | None) -> str:
-    if record.numerics_revision != revision:
-        return f"of numerics revision {record.numerics_revision}, not {revision}"
+def _outdated(record: Record, newest: Record | None = None) -> str:
+    expected = numerics_revision(record.method)
+    if record.numerics_revision != expected:
+        return f"of numerics revision {record.numerics_revision}, not {expected}"
     if newest is not None and record.digests.get("data") != newest.digests.get("data"):
         return f"of other images (data digest {str(record.digests.get('data'))[:8]})"
     return ""
@@ -140,13 +146,50 @@ def _why(record: Record, chosen: Sequence[Record]) -> str:
 
 
 def select_records(
-    records: Iterable[Record],
+    records: Sequence[Record],
     recipe: str | None,
     budget: str | None = None,
     seed: int | None = None,
 ) -> list[Record]:
     """One record for each method and shot: the lowest seed of :func:`select`."""
     return select(records, recipe, budget, seed).one_each
+
+
+def select_apart(
+    records: Sequence[Record],
+    chosen: Sequence[Record],
+    recipe: str | None,
+    budget: str | None = None,
+    seed: int | None = None,
+) -> list[Record]:
+    """What is shown beside the chosen records and never as them: milestones and transductive
+    tests of the recipe's trainings, on the same images.
+    """
+    images = {record.digests.get("data") for record in chosen}
+    shown = {record.path for record in chosen}
+    found = [
+        record
+        for record in records
+        if record.apart
+        and record.path not in shown
+        and record.config.get("train_k_shot") is None
+        and record.digests.get("data") in images
+        and record.numerics_revision == numerics_revision(record.method)
+        and (recipe is None or recipe in (record.recipe_name, _trained_by(record)))
+        and (budget is None or record.budget_name == budget)
+        and (seed is None or record.seed == seed)
+    ]
+    return sorted(found, key=lambda r: (r.apart, r.at_step or 0, r.budget_name, r.seed))
+
+
+def _trained_by(record: Record) -> str:
+    """The preset that a record's recipe is but for the batch norm of its queries; else empty."""
+    name = record.recipe_name.removesuffix("-custom")
+    if name not in RECIPES:
+        return ""
+    kept = {**dict(record.config["recipe"]), "name": name}
+    kept["query_batch_norm"] = RECIPES[name].query_batch_norm
+    return name if Recipe(**kept) == RECIPES[name] else ""
 
 
 def siblings(record: Record, records: Iterable[Record]) -> list[Record]:

@@ -87,6 +87,9 @@ class Cell:
     class_half_width: float | None = None  # of the 95% interval over the choice of test classes
     seed_means: tuple[float, ...] = ()  # mean accuracy of each of the seeds
     label: str = ""  # the row's name where the paper has none
+    apart: str = ""  # transductive, milestone: why it is not the row's own number
+    steps: str = ""  # n_step for people, of a milestone with those of the whole training
+    further: tuple[Cell, ...] = ()  # tests of the cell's training that are apart from it
 
     @property
     def title(self) -> str:
@@ -143,6 +146,8 @@ class Cell:
             "n_episode": self.n_episode,
             "n_step": self.n_step,
             "budget": self.budget,
+            "apart": self.apart,
+            "further": [cell.content() for cell in self.further],
             "seed": min(self.seeds) if self.seeds else None,
             "verdict": self.verdict,
             "reason": self.reason,
@@ -187,6 +192,11 @@ class Table:
     notes: tuple[str, ...]
 
     @property
+    def lines(self) -> tuple[Cell, ...]:
+        """Each cell, and after it the tests that are apart from it."""
+        return tuple(line for cell in self.cells for line in (cell, *cell.further))
+
+    @property
     def methods(self) -> tuple[str, ...]:
         """The rows, each once."""
         return tuple(dict.fromkeys(cell.method for cell in self.cells))
@@ -217,6 +227,8 @@ def not_comparable(record: Record, dataset: str) -> str:
         reasons.append(f"budget {record.budget_name} is not the paper's")
     if record.unfinished:
         reasons.append(f"trained for {record.n_step:,} of {record.training['n_step']:,} steps")
+    if record.at_step is not None:
+        reasons.append(f"a milestone of a training, at {record.steps.partition(' (')[0]} steps")
     n_way, n_query = record.config.get("n_way"), record.config.get("n_query")
     if not record.in_paper:
         if n_way != paper.N_WAY:
@@ -231,7 +243,8 @@ def not_comparable(record: Record, dataset: str) -> str:
         )
     batch_norm = dict(record.config.get("recipe") or {}).get("query_batch_norm")
     if batch_norm != "running":
-        reasons.append(f"query batch norm is {batch_norm}, not running")
+        told = "transductive: " if record.transductive else ""
+        reasons.append(f"{told}query batch norm is {batch_norm}, not running")
     return "; ".join(reasons)
 
 
@@ -266,6 +279,22 @@ def _cell(
         class_half_width(accuracy, episode_classes(first)),
         tuple(accuracy.mean(1).tolist()),
         label,
+        first.apart,
+        first.steps,
+    )
+
+
+def _further(cell: Cell, apart: Sequence[Record], dataset: str, margin: float) -> tuple[Cell, ...]:
+    """The tests that are apart from a cell, all seeds of one config together."""
+    groups: dict[str, list[Record]] = {}
+    for record in apart:
+        if (record.method, record.k_shot) == (cell.method, cell.k_shot):
+            group = groups.setdefault(but_seed(record), [])
+            if record.seed not in [other.seed for other in group]:
+                group.append(record)
+    return tuple(
+        replace(_cell(cell.method, cell.label, cell.k_shot, group, dataset, margin), reruns=())
+        for group in groups.values()
     )
 
 
@@ -274,11 +303,13 @@ def build(
     dataset: str,
     margin: float = MARGIN,
     left_out: Sequence[LeftOut] = (),
+    apart: Sequence[Record] = (),
 ) -> Table:
     """The table of records already selected (:func:`repro.analysis.selection.select`).
 
     Args:
         left_out: records of its cells that are not shown; they are named below it.
+        apart: what stands beside the cells, in lines of its own.
     Raises:
         RecordError: two records for one cell that differ in more than the seed.
     """
@@ -307,5 +338,12 @@ def build(
         for k_shot in paper.SHOTS
     ]
     with_holm = iter(adjusted([cell.judged for cell in cells if cell.judged]))
-    shown = tuple(replace(c, judged=next(with_holm)) if c.judged else c for c in cells)
+    shown = tuple(
+        replace(
+            c,
+            judged=next(with_holm) if c.judged else None,
+            further=_further(c, apart, dataset, margin),
+        )
+        for c in cells
+    )
     return Table(title(shown, records, dataset), shown, notes(shown, records, margin, left_out))

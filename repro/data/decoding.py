@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from repro.data.images import Pixels, release
+from repro.data.resizing import resize
 from repro.data.sources import html_error, is_html
 from repro.errors import DataError
 
@@ -30,7 +31,7 @@ T = TypeVar("T")
 
 
 def decode(content: bytes, name: str, size: int) -> Pixels:
-    """An image file as uint8 ``[size, size, 3]``, upright, stretched bilinearly if need be.
+    """An image file as uint8 ``[size, size, 3]``, upright, resized as in Torch7 if need be.
 
     Grey becomes three equal channels (16 bits lose the lower 8); what is transparent becomes
     white; of an animation the first frame counts.
@@ -56,9 +57,7 @@ def decode_sized(
     try:
         if isinstance(content, np.ndarray):
             height, width = content.shape[:2]
-            if (height, width) == (size, size):
-                return content, (width, height)
-            return _stretched(Image.fromarray(content), size), (width, height)
+            return resize(content, size), (width, height)
         with Image.open(io.BytesIO(content)) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise DataError(
@@ -75,9 +74,7 @@ def decode_sized(
 
 
 def _stretched(rgb: Image.Image, size: int) -> Pixels:
-    if rgb.size != (size, size):
-        rgb = rgb.resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(rgb, dtype=np.uint8)
+    return resize(np.asarray(rgb, dtype=np.uint8), size)
 
 
 def _rgb(image: Image.Image) -> Image.Image:

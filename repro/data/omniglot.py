@@ -146,7 +146,7 @@ def _parts(root: Path, opened: ExitStack) -> list[tuple[str, _Drawings]]:
 
 
 def prepare(root: Path | None, selection: Selection, progress: ImageProgress) -> Path:
-    """The pack: white ink on black, shrunk bilinearly from 105 x 105.
+    """The pack: white ink on black, shrunk from 105 x 105 by the mean of areas.
 
     Raises:
         DataError: parts or characters are missing, or a drawing cannot be read.

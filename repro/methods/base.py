@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from repro import paper
-from repro.augmentation import augment, resize_and_crop
+from repro.augmentation import AUGMENTATIONS, resize_and_crop
 from repro.config import Recipe
 from repro.data.images import ImageSplit
 from repro.episodes import Episode
@@ -85,7 +85,7 @@ class SplitImages:
         if self.setting.recipe.eval_resize != "none" and self.split.split != "train":
             batch = resize_and_crop(batch)
         if augmentation is not None:
-            batch = augment(batch, augmentation)
+            batch = AUGMENTATIONS[self.setting.recipe.augmentation](batch, augmentation)
         if self.setting.recipe.pixels == "imagenet":
             batch = (batch - self._shift) / self._scale
         return batch
@@ -200,11 +200,24 @@ class Trainable(Method, Protocol):
 
 
 class Adam:
-    """torch's Adam over named tensors, with a state that is tensors only."""
+    """torch's Adam over named tensors, with a state that is tensors only.
 
-    def __init__(self, params: dict[str, Tensor], lr: float, fused: bool = False) -> None:
-        """``fused`` reads and writes each tensor once a step: for many parameters, other bits."""
-        self.params = params
+    It adds ε to the root of the corrected second moment; Torch7's adds it to the root of the
+    uncorrected one, so its ε is 1/√(1 - 0.999^t) times as large: 32 times at t = 1. It moves those
+    coordinates whose gradient is not far above that ε. In a training of a Matching Network
+    on mini-ImageNet 13% of the updates differ by more than 1% of the learning rate in the first
+    step, 1% in the tenth and 0.07% in the hundredth; so it is left as torch has it.
+    """
+
+    def __init__(
+        self, params: dict[str, Tensor], lr: float, fused: bool = False, prefix: str = "adam"
+    ) -> None:
+        """
+        Args:
+            fused: read and write each tensor once a step: for many parameters, other bits.
+            prefix: of the names of the moments in the state; it begins with ``adam``.
+        """
+        self.params, self.prefix = params, prefix
         for param in params.values():
             param.requires_grad_()
         on_gpu = next(iter(params.values())).device.type == "cuda"
@@ -224,11 +237,11 @@ class Adam:
         self._adam.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Tensor]:
-        """Parameters and, as ``adam.<name>.<entry>``, the optimizer's moments and step."""
+        """Parameters and, as ``<prefix>.<name>.<entry>``, the optimizer's moments and step."""
         found = {name: param.detach() for name, param in self.params.items()}
         for name, param in self.params.items():
             for entry, value in self._adam.state[param].items():
-                found[f"adam.{name}.{entry}"] = value.detach()
+                found[f"{self.prefix}.{name}.{entry}"] = value.detach()
         return found
 
     def load_state(self, state: dict[str, Tensor]) -> None:
@@ -236,7 +249,7 @@ class Adam:
         for name, param in self.params.items():
             with torch.no_grad():
                 param.copy_(state[name])
-            prefix = f"adam.{name}."
+            prefix = f"{self.prefix}.{name}."
             self._adam.state[param] = {
                 key.removeprefix(prefix): value.to(param.device, copy=True)
                 for key, value in state.items()

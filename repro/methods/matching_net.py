@@ -51,23 +51,33 @@ class MatchingNet:
         self.setting = setting
         recipe = setting.recipe
         self.learner = Conv4(paper.BASELINE_FILTERS, 0, setting.image_size)
-        self.params = self.learner.initial(
+        params = self.learner.initial(
             words(setting.seed, Stream.LEARNER_INIT), recipe.gamma_init
         ).to(setting.device)
         self.statistics = {
-            name: BatchNormStatistics(self.learner.n_filter, self.params) for name in "fg"
+            name: BatchNormStatistics(self.learner.n_filter, params) for name in "fg"
         }
-        # The authors' optimiser holds f and g as two entries of the same tensors. Both see the
-        # same gradient, so their moments are equal and the second step repeats the first.
-        n_step = 2 if recipe.matching_double_step else 1
-        self.adam = Adam({"params": self.params}, n_step * paper.MATCHING_LR)
+        # The authors' table of parameters holds f and g as two entries of the same tensors. Their
+        # automatic differentiation makes a start node of each entry, and their optimiser goes
+        # entry by entry with moments of its own for each. So a step is two updates of the same
+        # weights, by the gradient of the queries' path and by that of the support's, both taken
+        # before either update. Here too f and g are leaves of the graph on one storage.
+        double = recipe.matching_double_step
+        self.params = {"f": params, "g": params.detach() if double else params}
+        self.adams = [Adam({"params": params}, paper.MATCHING_LR)]
+        if double:
+            g = {"params": self.params["g"]}
+            self.adams.append(Adam(g, paper.MATCHING_LR, prefix="adam.g"))
         self.context: FullContext | None = None
-        self.context_adam: Adam | None = None
         if full_context:
             stream = words(setting.seed, Stream.CONTEXT_INIT)
             self.context = FullContext(self.learner.n_feature, recipe, stream).to(setting.device)
-            named = {f"context.{k}": v for k, v in self.context.named_parameters()}
-            self.context_adam = Adam(named, paper.MATCHING_LR, fused=True)  # type: ignore[arg-type]
+            named: dict[str, Tensor] = {
+                f"context.{name}": value
+                for name, value in self.context.named_parameters()
+                if value.requires_grad
+            }
+            self.adams.append(Adam(named, paper.MATCHING_LR, fused=True))
 
     def _features(self, name: str, batch: Tensor, stream: Words | None) -> Tensor:
         def dropout(x: Tensor, block: int) -> Tensor:
@@ -76,13 +86,13 @@ class MatchingNet:
 
         with self.setting.autocast():
             features = self.learner.features(
-                self.params,
+                self.params[name],
                 batch,
                 self.statistics[name],
                 training=stream is not None,
                 dropout=dropout if stream else None,
             )
-        return features.float()
+        return features.float() if features.dtype == torch.bfloat16 else features
 
     def _scores(self, support: Tensor, query: Tensor, labels: Tensor, n_way: int) -> Tensor:
         if self.context is not None:
@@ -107,14 +117,14 @@ class MatchingNet:
         scores = self._scores(support, query, labels, setting.n_way)
         loss = F.cross_entropy(scores, target)
         loss.backward()  # type: ignore[no-untyped-call]
-        if self.context is not None and self.context_adam is not None:
+        if self.context is not None:
             clipped: list[Any] = [list(self.context.attention.parameters())]
             if recipe.fce_clip == "both":
                 clipped.append(list(self.context.bidirectional.parameters()))
             for parameters in clipped:
                 torch.nn.utils.clip_grad_norm_(parameters, paper.FCE_CLIP_NORM)
-            self.context_adam.step()
-        self.adam.step()
+        for adam in self.adams:
+            adam.step()
         return StepResult(loss.item(), accuracy(scores.detach(), target))
 
     def predict(self, episode: Episode, images: SplitImages) -> Tensor:
@@ -132,18 +142,17 @@ class MatchingNet:
 
     def state(self) -> dict[str, Tensor]:
         """Parameters, both running statistics, optimizers."""
-        found = self.adam.state()
-        if self.context_adam is not None:
-            found |= self.context_adam.state()
+        found: dict[str, Tensor] = {}
+        for adam in self.adams:
+            found |= adam.state()
         for name, statistics in self.statistics.items():
             found |= statistics.state(name)
         return found
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Take over a state of training."""
-        self.adam.load_state(state)
-        if self.context_adam is not None:
-            self.context_adam.load_state(state)
+        for adam in self.adams:
+            adam.load_state(state)
         for name, statistics in self.statistics.items():
             statistics.load_state(state, name)
 

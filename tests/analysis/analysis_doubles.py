@@ -16,6 +16,7 @@ from repro import paper
 from repro.config import BUDGETS, RECIPES, EpisodeSpec
 from repro.episodes import EpisodeSampler, episodes_digest
 from repro.records import Record
+from repro.rows import numerics_revision
 
 N_PREDICTED = 40  # episodes of :func:`with_predictions`
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "linear")
@@ -63,7 +64,7 @@ def record(
             **(config or {}),
         },
         "digests": {"config": "c" * 64, "data": "d" * 64, "episodes": "e" * 64, "checkpoint": ""},
-        "numerics_revision": 1,
+        "numerics_revision": numerics_revision(method),
         "accuracy": spread(paper.TABLE_1[method, k_shot].mean) if accuracy is None else accuracy,
         "training": {"n_step": 50_000 if n_step is None else n_step},
         "selection": None,

@@ -41,7 +41,7 @@ def test_reported_is_strict_only_when_every_cell_is_there_and_indistinguishable(
     records = [record(method, k) for method in check.table1.paper.METHODS for k in (1, 5)]
     lines, failures = check.reported(records, "mini-imagenet")
     assert not failures
-    assert sum("reported" in line for line in lines) == 10
+    assert sum(", reported " in line for line in lines) == 10
     records[-1] = record("meta_lstm", 5, accuracy=np.asarray(spread(0.57)))
     lines, failures = check.reported(records, "mini-imagenet")
     assert not failures  # one seed says too little
@@ -49,7 +49,7 @@ def test_reported_is_strict_only_when_every_cell_is_there_and_indistinguishable(
     (last,) = [
         line
         for line in lines
-        if "Meta-Learner LSTM" in line and "5-shot" in line and "reported" in line
+        if "Meta-Learner LSTM" in line and "5-shot" in line and ", reported " in line
     ]
     assert "lower (one seed each; holds while seeds spread less than" in last
     assert "is not run" in check.reported(records[:3], "mini-imagenet")[1][0]

@@ -52,6 +52,18 @@ def mixed(drawn: Episode, other: Episode) -> Episode:
     )
 
 
+def decided(scores: Tensor, margin: float) -> Tensor:
+    """Which rows of ``scores`` ``[n, n_way]`` have a largest entry by more than ``margin``.
+
+    Two ways to compute the same scores agree on the labels of these rows; on the others rounding
+    decides, and it differs between processors.
+    """
+    first, second = scores.topk(2).values.T
+    found = first - second > margin
+    assert float(found.float().mean()) > 0.5, "most rows are near ties: labels would say nothing"
+    return found
+
+
 def conv4_layers() -> list[torch.nn.Module]:
     """The four blocks of 64 filters as ordinary layers."""
     layers: list[torch.nn.Module] = []

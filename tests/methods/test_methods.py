@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from repro.config import Recipe
+from repro.config import RECIPES, Recipe
 from repro.episodes import Episode
 from repro.methods.base import SplitImages, Trainable
 from repro.methods.finetune import Finetune, grid
@@ -30,23 +30,27 @@ def test_nearest_neighbor_equals_brute_force() -> None:
     flat = images.split.images.reshape(random_images.N_CLASS * random_images.PER_CLASS, -1).astype(
         np.float64
     )
+    scores = torch.full((len(drawn.query), 5), -1.0, dtype=torch.float64)
     for place, row in enumerate(drawn.query):
-        similarity = [
-            flat[row] @ flat[s] / np.linalg.norm(flat[row]) / np.linalg.norm(flat[s])
-            for s in drawn.support
-        ]
-        assert int(predicted[place]) == drawn.support_labels[int(np.argmax(similarity))]
+        for s, label in zip(drawn.support, drawn.support_labels, strict=True):
+            cosine = flat[row] @ flat[s] / np.linalg.norm(flat[row]) / np.linalg.norm(flat[s])
+            scores[place, label] = max(float(scores[place, label]), cosine)
+    clear = random_images.decided(scores, 1e-6)
+    assert torch.equal(predicted[clear], scores.argmax(1)[clear])
 
 
 def test_inner_schedules_are_the_published_ones() -> None:
-    def sizes(*args: int) -> list[int]:
-        return [part.stop - part.start for part in inner_schedule(*args)]
+    def sizes(trained_k: int, k_shot: int, recipe: str) -> list[int]:
+        parts = inner_schedule(trained_k, k_shot, 5, RECIPES[recipe])
+        return [part.stop - part.start for part in parts]
 
-    assert sizes(1, 1, 5, 8) == [5] * 12
-    assert sizes(5, 5, 5, 8) == [25] * 8
-    assert sizes(5, 5, 5, 5) == [25] * 5
-    assert sizes(5, 1, 5, 8) == [5] * 5
-    assert sizes(1, 5, 5, 8) == [5] * 25
+    assert sizes(1, 1, "authors-code") == [5] * 12
+    assert sizes(1, 1, "authors-2016-11") == [5] * 10
+    assert sizes(5, 5, "authors-code") == sizes(5, 5, "authors-2016-11") == [25] * 8
+    assert sizes(5, 5, "paper") == [25] * 5
+    for recipe in RECIPES:  # at the other shot no recipe's passes matter
+        assert sizes(5, 1, recipe) == [5] * 5
+        assert sizes(1, 5, recipe) == [5] * 25
 
 
 @pytest.mark.parametrize("name", TRAINABLE)
