@@ -49,11 +49,11 @@ from repro.errors import RecordError
 def reproduce(
     ctx: click.Context, /, methods: str, shots: str, files: tuple[str, ...], **options: Any
 ) -> None:  # fmt: skip
-    """Train and test every cell, then show the table, the figures and the verdicts.
+    """Train and test every cell, then show table, figures and verdicts.
 
     Finished cells are not run again; interrupted ones go on.
 
-    Example: repro reproduce --dataset mini-imagenet --data ~/mini-imagenet --budget smoke
+    Example: repro reproduce --dataset mini-imagenet --data PATH --budget smoke
     """
     from repro import config
 
