@@ -21,6 +21,7 @@ from typing import Any
 from repro import paper
 from repro.allocator import keep_large_buffers
 from repro.errors import ReproError
+from repro.kernels import library
 
 # Name and what it says to people; in the order of the table.
 WORK = {
@@ -165,6 +166,7 @@ def _serve(path: str, channel: Any) -> None:
     """Load torch once, then fork for every request, so that each has memory of its own."""
     if path == "plain":
         os.environ.pop("THP_MEM_ALLOC_ENABLE", None)
+        library.choose("torch")
     else:
         keep_large_buffers()
     import torch  # noqa: F401

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from repro.kernels.library import library
+from repro.kernels.library import at, library
 
 LANES = 16  # channels come in vectors
 # Of images: the suffix of the kernels, and the type of the batch norm's own tensors.
@@ -88,10 +88,6 @@ def _fits(
     return library() is not None
 
 
-def _at(tensor: Tensor | None) -> ctypes.c_void_p:
-    return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
-
-
 def _longs(*values: int) -> list[ctypes.c_long]:
     return [ctypes.c_long(value) for value in values]
 
@@ -125,9 +121,9 @@ def _forward(
     terms = torch.empty((8, c), dtype=scale.dtype)
     sums = torch.empty((threads, 2, c), dtype=torch.float64)
     _kernel("block_forward", x.dtype)(
-        _at(x), _at(scale), _at(shift), _at(mean), _at(variance),
-        ctypes.c_double(momentum), ctypes.c_double(eps), ctypes.c_int(training), _at(out),
-        _at(index), _at(chosen), _at(terms), _at(sums), *_longs(n, h, w, c), ctypes.c_int(threads),
+        at(x), at(scale), at(shift), at(mean), at(variance),
+        ctypes.c_double(momentum), ctypes.c_double(eps), ctypes.c_int(training), at(out),
+        at(index), at(chosen), at(terms), at(sums), *_longs(n, h, w, c), ctypes.c_int(threads),
     )  # fmt: skip
     return out, index, chosen, terms
 
@@ -171,7 +167,7 @@ class _Block(torch.autograd.Function):
         of_affine = torch.empty((2, c), dtype=scale.dtype)
         sums = torch.empty((threads, 2, c), dtype=torch.float64)
         _kernel("block_backward", x.dtype)(
-            _at(x), _at(of_out), _at(index), _at(chosen), _at(terms), _at(of_x), _at(of_affine),
-            _at(sums), *_longs(n, h, w, c), ctypes.c_int(threads),
+            at(x), at(of_out), at(index), at(chosen), at(terms), at(of_x), at(of_affine),
+            at(sums), *_longs(n, h, w, c), ctypes.c_int(threads),
         )  # fmt: skip
         return of_x, of_affine[0], of_affine[1], None, None, None, None

@@ -13,15 +13,19 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
 from repro import storage
 from repro.errors import KernelError, ReproError
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 CHOICES = ("auto", "torch", "native")
 VARIABLE = "REPRO_KERNELS"
-SOURCES = ("kernels.c", "block.h")
+SOURCES = ("kernels.c", "block.h", "cell.h")
 FLAGS = (
     *("-O3", "-march=native", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math"),
     *("-fPIC", "-shared", "-pthread"),
@@ -72,6 +76,11 @@ def used(device: str = "cpu") -> str:
     """
     native = library() if device == "cpu" else None
     return "torch" if native is None else f"native {Path(native._name).stem}"
+
+
+def at(tensor: Tensor | None) -> ctypes.c_void_p:
+    """Where a tensor's first element is in memory, for a kernel."""
+    return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
 
 
 @functools.cache

@@ -17,6 +17,7 @@ from repro.inner_loop import LossAndGradient, Trajectory, on_support
 from repro.learner import BatchNormStatistics, Conv4
 from repro.meta_learner import MetaParams, inner_loop, replay_backward, second_order_gradient
 from repro.methods.base import Adam, Setting, SplitImages, StepResult, accuracy
+from repro.native_cell import NativeTape, fits
 from repro.replay import Replay
 from repro.seeding import Stream, words
 from repro.stacked import StackedConv4
@@ -58,7 +59,7 @@ class MetaLSTM:
         }
         self.meta = MetaParams(**named)
         self.theta_0 = self._fresh_theta_0(0).to(setting.device)
-        self._tape: Tape | None = None
+        self._tape: Tape | NativeTape | None = None
         self._replay = Replay(self.learn, self.state)
         learned = {**named, "theta_0": self.theta_0}
         self.adam = Adam(learned, paper.META_LR)
@@ -132,15 +133,27 @@ class MetaLSTM:
         with torch.no_grad():
             return inner_loop(self.meta, theta_0, problem, sizes, self.setting.recipe, trace)
 
-    def _adapt_on_tape(self, support: Tensor, labels: Tensor, theta_0: Tensor) -> Tape:
+    def _adapt_on_tape(
+        self,
+        support: Tensor,
+        labels: Tensor,
+        theta_0: Tensor,
+        statistics: BatchNormStatistics | None = None,
+    ) -> Tape | NativeTape:
         """The inner loop of :meth:`adapt` on the fused cell, which keeps what backward needs."""
-        problem, sizes = self._problem(support, labels, None)
-        if self._tape is None or self._tape.n_step != len(sizes):
+        problem, sizes = self._problem(support, labels, statistics)
+        recipe, native = self.setting.recipe, fits(self.meta, self.setting.recipe)
+        tape = self._tape
+        if tape is None or tape.n_step != len(sizes) or isinstance(tape, NativeTape) != native:
             n = self.learner.n_param
             # Blocks serve a core's cache; a GPU wants all coordinates at once.
             block = BLOCK if self.setting.device.type == "cpu" else n
-            self._tape = Tape(n, len(sizes), self.meta, block)
-        tape, recipe = self._tape, self.setting.recipe
+            tape = (
+                NativeTape(n, len(sizes), self.meta)
+                if native
+                else Tape(n, len(sizes), self.meta, block)
+            )
+            self._tape = tape
         tape.start(theta_0)
         for index, size in enumerate(sizes):
             loss, gradient = problem(tape.learner_params(index), index)
@@ -148,6 +161,18 @@ class MetaLSTM:
                 gradient = gradient / size
             tape.step(self.meta, index, gradient, loss.reshape(1), recipe)
         return tape
+
+    def _adapted(
+        self, episode: Episode, images: SplitImages, statistics: BatchNormStatistics
+    ) -> Tensor:
+        """The learner's parameters after the inner loop of a test, ``[n_param]``."""
+        start = self._start(episode.index)
+        if not fits(self.meta, self.setting.recipe):
+            return self.adapt(episode, images, start, statistics).learner_params
+        support, labels = images.gather(episode.support), images.labels(episode.support_labels)
+        with torch.no_grad():
+            tape = self._adapt_on_tape(support, labels, start, statistics)
+        return tape.learner_params(tape.n_step)
 
     def training_episode(self, images: SplitImages, step: int) -> tuple[Tensor, ...]:
         """What a training step is a function of, besides the state; shapes never change.
@@ -231,8 +256,8 @@ class MetaLSTM:
     def predict(self, episode: Episode, images: SplitImages) -> Tensor:
         """Adapt to the support set, then classify the queries (by default inductively)."""
         statistics = BatchNormStatistics(self.learner.n_filter, self.theta_0.detach())
-        trajectory = self.adapt(episode, images, self._start(episode.index), statistics)
-        params, kind = trajectory.learner_params, self.setting.recipe.query_batch_norm
+        params = self._adapted(episode, images, statistics)
+        kind = self.setting.recipe.query_batch_norm
         with torch.no_grad(), self.setting.autocast():
             if kind == "support":  # recomputed at theta_T
                 support = images.gather(episode.support)
