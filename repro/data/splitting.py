@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from repro import paper
-from repro.data.dataset import Selection
+from repro.data.dataset import MAX_SPLIT_FILE, Selection
 from repro.data.decoding import first_few
 from repro.data.images import SPLITS
 from repro.errors import DataError, UsageError
+from repro.regular import read_file
 from repro.seeding import Stream, words
 
 DEFAULT_SHARES = "0.64/0.16/0.20"
@@ -99,7 +100,7 @@ def by_file(class_ids: Sequence[str], path: Path) -> Assigned:
 def _pairs(path: Path) -> list[tuple[str, str]]:
     wanted = 'expected JSON {"train": [...], "val": [...], "test": [...]} or csv lines class,split'
     try:
-        text = path.read_text("utf-8-sig")
+        text = read_file(path, MAX_SPLIT_FILE).decode("utf-8-sig")
         if path.suffix.lower() == ".json":
             content = json.loads(text)
             pairs = [(str(c), str(split)) for split, ids in content.items() for c in list(ids)]
