@@ -170,10 +170,10 @@ def _prepared(
         return _prepared_before(dataset, selection.chosen())
     place = shown_path(root)
     if not selection.chosen() and not afresh:
-        for entry in known_sources(name):
-            if entry.root == place:
-                selection = entry.selection
-                break
+        earlier = next((found for found in known_sources(name) if found.root == place), None)
+        if earlier is not None and earlier.chosen:
+            selection = earlier.selection
+            _log.warning("%s: with%s, as last time", place, _words(selection))
     chosen = selection.chosen()
     fingerprint = _fingerprint(root)
     known = source_file(name, root, chosen)
@@ -190,6 +190,10 @@ def _prepared(
     pack = _checked(dataset, dataset.prepare(root, selection, progress))
     write_source(known, PackSource(name, place, selection, chosen, pack.name, fingerprint))
     return pack
+
+
+def _words(selection: Selection) -> str:
+    return "".join(f" --{k.replace('_', '-')} {v}" for k, v in selection.told().items())
 
 
 def _named_pack(name: str, digest: str, root: Path | None, selection: Selection) -> Path:
@@ -212,7 +216,7 @@ def _prepared_before(dataset: Dataset, chosen: dict[str, str]) -> Path:
         if not chosen or entry.chosen == chosen:
             pack = packs / entry.pack
             if (pack / "pack.json").exists():
-                told = "".join(f", {k} {v}" for k, v in entry.selection.told().items())
+                told = _words(entry.selection)
                 _log.warning("%s: %s%s (asked for last)", pack.name, entry.root, told)
                 return check_pack(pack)
     # A pack that was copied here, without where it comes from.

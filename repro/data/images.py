@@ -127,14 +127,14 @@ def building(packs: Path, name: str) -> Iterator[Path]:
                 os.unlink(lock.lock_file)
 
 
-def _reserve(path: Path, shape: tuple[int, ...]) -> Pixels:
+def _reserve(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.uint8]]:
     """A mapped file of zeros whose space on disk is taken: writing to it cannot fail later.
 
     Raises:
         OSError: there is not enough space.
     """
     with path.open("wb") as file:
-        np.lib.format.write_array_header_1_0(  # type: ignore[no-untyped-call]
+        np.lib.format.write_array_header_1_0(
             file, {"descr": "|u1", "fortran_order": False, "shape": shape}
         )
         offset = file.tell()

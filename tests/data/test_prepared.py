@@ -1,4 +1,4 @@
-"""The images that are asked for are those that are used, and what was chosen need not be repeated."""
+"""The images asked for are the images used, and what was chosen need not be repeated."""
 
 import logging
 import os
@@ -13,6 +13,7 @@ from repro.cli import cli
 from repro.data import mini_imagenet, prepare
 from repro.data.dataset import Selection
 from repro.data.images import open_pack
+from repro.data.ravi import Target
 from repro.errors import DataError, UsageError
 from tests.data.layout_copies import SMALL, jpeg, small_files, split_folders
 
@@ -52,7 +53,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mini_imagenet, "ravi", lambda: SMALL)
 
 
-def test_images_rewritten_in_place_deep_inside_are_another_pack(small: None, tmp_path: Path) -> None:
+def test_images_rewritten_in_place_deep_inside_are_another_pack(
+    small: None, tmp_path: Path
+) -> None:
     copy = split_folders(tmp_path / "outer" / "copy", small_files(), SMALL).parent
     first = prepare("mini-imagenet", copy)
     assert prepare("mini-imagenet", copy) == first
@@ -80,18 +83,33 @@ def test_without_a_place_the_copy_asked_for_last_is_taken(
     assert f"{packs[0].name}: {a} (asked for last)" in caplog.text
 
 
-def test_a_run_shows_the_images_it_was_asked_for(tmp_path: Path, root: Path,
-                                                 monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_a_run_shows_the_images_it_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    other = write_folder(tmp_path / "other", 1)
-    words = ("evaluate", "nearest_neighbor", "--dataset", "folder", "--split", "5/5/5",
-             "--image-size", "16", "--k-shot", "1", "--budget", "smoke,n_test_episode=2",
-             "--recipe", "authors-code,neighbor_features=pixels", "--data")  # fmt: skip
-    for place in (root, other, root):
-        code, said = run(*words, str(place))
-        assert code == 0, said
-    # Nothing was left to run the third time, and without a place it is still the third's.
-    assert prepare("folder", None) == prepare("folder", root)
+    classes = {"train": 5, "val": 5, "test": 5}
+    ids = iter(f"n{i:08}" for i in range(15))
+    split = {name: tuple(next(ids) for _ in range(n)) for name, n in classes.items()}
+    target = Target(split, 20, {})
+    monkeypatch.setattr(mini_imagenet, "ravi", lambda: target)
+    shown = []
+    places = []
+    for copy in range(2):
+        files = {
+            c: {f"{c}{i:08}.jpg": jpeg(copy * 10**6 + 100 * int(c[1:]) + i) for i in range(20)}
+            for ids in split.values()
+            for c in ids
+        }
+        places.append(split_folders(tmp_path / f"copy{copy}", files, target))
+    words = ("reproduce", "--methods", "nearest_neighbor", "--dataset", "mini-imagenet", "--shots",
+             "1", "--budget", "smoke,n_test_episode=12", "--jobs", "1", "--recipe",
+             "authors-code,neighbor_features=pixels", "--data")  # fmt: skip
+    for place in (*places, places[0]):
+        _, said = run(*words, str(place))
+        lines = said[said.index("Table 1") :].splitlines()
+        shown.append(lines[lines.index("Baseline-nearest-neighbor") + 1])
+    assert "not run" not in shown[0]
+    assert shown[0] == shown[2] != shown[1]
 
 
 def test_choices_need_not_be_repeated_after_preparation(
@@ -101,7 +119,7 @@ def test_choices_need_not_be_repeated_after_preparation(
     caplog.set_level(logging.WARNING)
     caplog.clear()
     assert prepare("folder", root) == prepare("folder", None) == pack
-    assert "split 5/5/5, image_size 16" in caplog.text
+    assert "--split 5/5/5 --image-size 16" in caplog.text
     assert "a random split of 15 classes" in caplog.text
     with pytest.raises(DataError, match="the val split has"):
         prepare("folder", root, afresh=True)  # as `data prepare` does: the default split
@@ -114,7 +132,7 @@ def test_a_pack_is_known_by_the_name_that_tables_print(root: Path, tmp_path: Pat
     digest = open_pack(pack, "test").digest
     for n in (4, 8, 12, 64):
         assert prepare(f"folder@{digest[:n]}", None) == pack
-    with pytest.raises(UsageError, match="unknown pack 'folder@0000'.*known: folder@"):
+    with pytest.raises(UsageError, match=r"unknown pack 'folder@0000'.*known: folder@"):
         prepare("folder@0000", None)
     with pytest.raises(UsageError, match="a pack that is there already; leave out --data"):
         prepare(f"folder@{digest[:8]}", root)
