@@ -20,6 +20,7 @@ from repro.errors import DataError
 
 IMAGE_SIZE = 84  # px; the authors' loader stretches whatever size it finds
 _CHUNK = 256  # images read ahead of the decoders
+_AHEAD_BYTES = 2**25  # and what they may take
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -40,10 +41,20 @@ def in_threads(
     """``work(content, name)`` of every image, in the order in which they are cheap to read."""
     with ThreadPoolExecutor(2) as pool:  # decoding releases the interpreter's lock
         images = copy.images(names)
-        while part := list(islice(images, _CHUNK)):
+        while part := list(_ahead(images)):
             called = [name for name, _ in part]
             results = pool.map(work, (content for _, content in part), called)
             yield from zip(called, results, strict=True)
+
+
+def _ahead(images: Iterator[tuple[str, bytes | Pixels]]) -> Iterator[tuple[str, bytes | Pixels]]:
+    """The next images that are read ahead of the decoders: few where they are large."""
+    left = _AHEAD_BYTES
+    for name, content in islice(images, _CHUNK):
+        yield name, content
+        left -= len(content) if isinstance(content, bytes) else content.nbytes
+        if left <= 0:
+            return
 
 
 def prepare(
