@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from repro.data import decoding
+from repro.data import colours, decoding
 from repro.data.images import Pixels, SplitPlan, build_pack, release
 from repro.data.judging import judge
 from repro.data.layouts import LAYOUTS as LAYOUTS
@@ -61,16 +61,20 @@ def prepare(
     root: Path,
     progress: Callable[[int, int], None] = lambda done, total: None,
     target: Target | None = None,
+    references: Mapping[str, colours.Colour] | None = None,
 ) -> Path:
     """Look at a copy and build its pack; returns the pack's folder.
 
     Args:
         progress: called with images done and in all.
         target: what it should be; Ravi's split by default.
+        references: mean colours that its classes should have; the published ones by default.
     Raises:
         DataError: nothing or the wrong thing is there; named, with counts, and no pack is left.
     """
-    target = target or ravi()
+    if references is None:
+        references = colours.published()
+    target, means = target or ravi(), colours.Means()
     with open_source(root, target.classes) as source:
         copy = detect(source, target)
         judged = judge(copy, target)
@@ -82,12 +86,19 @@ def prepare(
             _log.warning("%s: %s", root, finding.text)
         done = 0
 
-        def filler(names: list[str]) -> Callable[[Pixels], None]:
+        def work(content: bytes | Pixels, name: str) -> tuple[Pixels, colours.Colour]:
+            image, _ = decode_sized(content, name)
+            return image, colours.mean(image)
+
+        def filler(classes: Mapping[str, list[str]]) -> Callable[[Pixels], None]:
             def fill(array: Pixels) -> None:
                 nonlocal done
-                rows = {name: row for row, name in enumerate(names)}
-                for name, (image, _) in in_threads(copy, names, decode_sized):
-                    array[rows[name]] = image
+                items = [(name, c) for c, names in classes.items() for name in names]
+                rows = {name: (row, c) for row, (name, c) in enumerate(items)}
+                for name, (image, colour) in in_threads(copy, list(rows), work):
+                    row, class_id = rows[name]
+                    array[row] = image
+                    means.add(class_id, colour)
                     done += 1
                     if done % 600 == 0 or done == target.n_image:
                         progress(done, target.n_image)
@@ -99,9 +110,14 @@ def prepare(
             split: SplitPlan(
                 tuple(classes),
                 tuple(map(len, classes.values())),
-                filler([name for names in classes.values() for name in names]),
+                filler(classes),
             )
             for split, classes in judged.plan.items()
         }
         origin = f"{root.resolve()} ({copy.layout}; its own split: {judged.split})"
-        return build_pack("mini-imagenet", IMAGE_SIZE, plans, origin)
+
+        def notes() -> list[str]:
+            colours.refuse_exchanged(means, references, root)
+            return []
+
+        return build_pack("mini-imagenet", IMAGE_SIZE, plans, origin, notes)

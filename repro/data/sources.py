@@ -48,7 +48,7 @@ _OTHERS = {
     b"\x1f\x9d": "compressed by compress", b"PK\x07\x08": "the first of several parts of a zip",
     b"PK00PK": "the first of several parts of a zip",
 }  # fmt: skip
-_PART = re.compile(r"\.(z\d\d|\d{2,3}|part\w{1,3}|[a-z]{2})$", re.IGNORECASE)
+_PART = re.compile(r"\.(z\d\d|\d{2,3}|part\w{1,3}|a[a-z])$", re.IGNORECASE)
 _WHOLE = re.compile(r"\.(zip|tar|tgz|gz|bz2|xz|7z|rar|z\d\d)$", re.IGNORECASE)
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ")
 
@@ -234,11 +234,7 @@ def _kind(file: IO[bytes], name: str) -> str:
     head = file.read(512)
     if is_html(head):
         raise html_error(name)
-    for beginning, what in _OTHERS.items():
-        if head.startswith(beginning):
-            raise _unread(name, what)
-    if _PART.search(name) and _WHOLE.search(_PART.sub("", name)):
-        raise _unread(name, "one of several parts of an archive")
+    refuse_other(head, name)
     if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
         return "zip"
     if head.startswith(_COMPRESSED) or head[257:262] == b"ustar":
@@ -248,6 +244,19 @@ def _kind(file: IO[bytes], name: str) -> str:
             f"{name} is not a readable archive (it begins with {head[:8]!r}); get it again"
         )
     return "file"
+
+
+def refuse_other(head: bytes, name: str) -> None:
+    """Refuse an archive of a kind that is not read, or a part of one, and say what it is.
+
+    Raises:
+        DataError: it is one.
+    """
+    for beginning, what in _OTHERS.items():
+        if head.startswith(beginning):
+            raise _unread(name, what)
+    if _PART.search(name) and _WHOLE.search(_PART.sub("", name)):
+        raise _unread(name, "one of several parts of an archive")
 
 
 def _unread(name: str, what: str) -> DataError:
