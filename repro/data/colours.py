@@ -44,8 +44,8 @@ class Means:
     def exchanged(self, references: Mapping[str, Colour]) -> bool:
         """Whether the classes look like the references with red and blue exchanged.
 
-        Their sum of absolute differences is then less than half of what it is as they are; on the
-        published images it is 1 as they are and 20 exchanged, in levels of 255.
+        Their sum of absolute differences is then less than half of what it is as they are. In the
+        published classes, red and blue are 23 levels of 255 apart on average.
         """
         classes: Iterable[str] = self._sums.keys() & references.keys()
         direct = other = 0.0

@@ -5,8 +5,9 @@ here every name it can call is one of the few below, none of which calls a thing
 numpy's own ``__setstate__`` of a dtype is not among them: it believes what it is told about memory.
 
 Memory: nothing longer than the rest of the file is read, what is made beside the file's own content
-may have twice the file's size and ``SPARE_BYTES``, and there are at most ``MAX_STEPS`` steps. Keys
-are text, bytes or small numbers, whose hashes nobody can make collide.
+may have twice the file's size and ``SPARE_BYTES``, and there are at most ``MAX_STEPS`` steps and
+one for each ``BYTES_PER_STEP`` bytes. Keys are text, bytes or small numbers, whose hashes nobody
+can make collide.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ import numpy.typing as npt
 from repro.errors import DataError
 
 SPARE_BYTES = 2**26
-MAX_STEPS = 8_000_000  # the largest published pickle takes 2 million
+# Each step may leave some 100 bytes; published pickles of images take one for 500 bytes.
+MAX_STEPS, BYTES_PER_STEP = 4_000_000, 100
 # Booleans, integers, floats and fixed-length bytes or text; never objects, fields or voids.
 _PLAIN = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|[SU][1-9][0-9]{0,6})")
 
@@ -156,13 +158,13 @@ for _core in ("numpy.core", "numpy._core"):
 class _Steps:
     """The reader's table of steps, counted as they are taken."""
 
-    def __init__(self, table: dict[int, Callable[..., None]]) -> None:
-        self._table, self._left = table, MAX_STEPS
+    def __init__(self, table: dict[int, Callable[..., None]], stream: _Bounded) -> None:
+        self._table, self._left, self._stream = table, MAX_STEPS, stream
 
     def __getitem__(self, code: int) -> Callable[..., None]:
         self._left -= 1
-        if self._left < 0:
-            raise ValueError(f"more than {MAX_STEPS:,} steps")
+        if self._left < -self._stream.taken // BYTES_PER_STEP:
+            raise ValueError(f"more than {MAX_STEPS:,} steps for its size")
         return self._table[code]
 
 
@@ -200,7 +202,7 @@ class _Unpickler(pickle._Unpickler):
 
     def __init__(self, stream: _Bounded, encoding: str) -> None:
         super().__init__(stream, fix_imports=False, encoding=encoding)
-        self.dispatch = _Steps(self.dispatch)  # type: ignore[misc, assignment]
+        self.dispatch = _Steps(self.dispatch, stream)  # type: ignore[misc, assignment]
         self._bounded, self._made = stream, 0
 
     def find_class(self, module: str, name: str) -> Any:
