@@ -166,6 +166,12 @@ def publish(dataset: str, runs: Path, output: Path) -> None:
 
     Example: repro publish --dataset mini-imagenet
     """
+    from repro.data import pack_of
+    from repro.data.images import verify_pack
+
+    for digest in {record.digests["data"] for record in records.read_records(runs, dataset)}:
+        if (pack := pack_of(dataset, digest)) is not None:
+            verify_pack(pack)  # not numbers of images that were changed
     for folder in publishing.publish(runs, output, dataset):
         click.echo(str(folder))
 

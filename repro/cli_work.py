@@ -225,7 +225,7 @@ def run_cells(
             lambda done, total: reporter.report(f"prepare {dataset}", done, total), selection,
         )  # fmt: skip
         cells = plan(
-            dataset, pack, rows, shots, range(seed, seed + seeds), wanted_recipe,
+            dataset.partition("@")[0], pack, rows, shots, range(seed, seed + seeds), wanted_recipe,
             wanted_budget, precision, device, train_k_shot, at_step,
         )  # fmt: skip
         marks = tuple(numbers(milestones, "--milestones")) if milestones else ()

@@ -86,9 +86,7 @@ def test_the_same_threads_give_the_same_bits(threads: int) -> None:
     recipe = Recipe()
     meta = random_meta(recipe, torch.float32)
     start = torch.linspace(-2, 2, 999)
-    first, second = (
-        loop(NativeTape(999, len(SIZES), meta), meta, start, recipe) for _ in range(2)
-    )
+    first, second = (loop(NativeTape(999, len(SIZES), meta), meta, start, recipe) for _ in range(2))
     assert torch.equal(first[0], second[0])
     assert all(torch.equal(a, b) for a, b in zip(first[1], second[1], strict=True))
 
