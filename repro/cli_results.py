@@ -58,14 +58,20 @@ def read_source(dataset: str, source: str | None, runs: Path) -> tuple[list[reco
             ]
             if found or source == name:
                 if not found:
-                    raise RecordError(
-                        f"no records of {dataset} under {root}; run `repro reproduce "
-                        f"--dataset {dataset}` first"
-                    )
+                    raise no_records(dataset, str(root))
                 return found, name
-    raise RecordError(
-        f"no records of {dataset} under {runs} or {RESULTS}; run `repro reproduce --dataset "
-        f"{dataset}` first"
+    raise no_records(dataset, f"{runs} or {RESULTS}")
+
+
+def no_records(dataset: str, where: str) -> RecordError:
+    """Says how records are made, and where the published ones are if this is no checkout."""
+    hint = "" if RESULTS.is_dir() else (
+        "; published records lie in the folder results of a checkout: run the command there or "
+        "name that folder with --runs"
+    )  # fmt: skip
+    return RecordError(
+        f"no records of {dataset} under {where}; run `repro reproduce --dataset {dataset}` first"
+        f"{hint}"
     )
 
 
@@ -146,6 +152,11 @@ def check(
     failed = False
     if pinned:
         mine = read_source(dataset, "runs", runs)[0]
+        if not RESULTS.is_dir():
+            raise RecordError(
+                f"--pinned needs published records under {RESULTS}, which is not here; published "
+                "records lie in the folder results of a checkout: run the command there"
+            )
         lines, ok = checks.pinned(mine, records.read_records(RESULTS, dataset))
         click.echo("\n".join(lines))
         failed |= not ok
