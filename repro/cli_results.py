@@ -5,6 +5,7 @@ The figures import seaborn when they are drawn, so that every other command star
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ import click
 from repro import publishing, records
 from repro.analysis import check as checks
 from repro.analysis import table1
+from repro.analysis.formats import WIDTH, as_text
 from repro.analysis.selection import select_apart
 from repro.analysis.verdicts import MARGIN
 from repro.cli_options import RUNS, reads_mirror, runs_option, with_options
@@ -132,7 +134,11 @@ def table(
     """
     chosen, name = chosen_records(dataset, source, runs, recipe, budget, seed, all_seeds=True)
     apart = records_apart(dataset, name, runs, chosen, recipe, budget, seed)
-    click.echo(table1.build(chosen, dataset, margin / 100, apart).format(style))
+    built = table1.build(chosen, dataset, margin / 100, apart)
+    if style == "text" and sys.stdout.isatty():
+        click.echo(as_text(built, min(WIDTH, shutil.get_terminal_size().columns)))
+    else:
+        click.echo(built.format(style))
 
 
 @click.command()
