@@ -184,7 +184,7 @@ def doctor() -> None:
     from repro.kernels.library import used
 
     click.echo(f"python {platform.python_version()} on {platform.platform()}")
-    for name in ("repro", "torch", "torchvision", "numpy", "scipy", "pandas", "matplotlib"):
+    for name in ("repro-fewshot", "torch", "torchvision", "numpy", "scipy", "pandas", "matplotlib"):
         try:
             click.echo(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:

@@ -336,7 +336,7 @@ def test_without_pyarrow_the_extra_is_named(
 ) -> None:
     root = parquet(tmp_path / "copy", small_files(), SMALL)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    refused(root, SMALL, "unreadable-copy", "pip install 'repro[parquet]'")
+    refused(root, SMALL, "unreadable-copy", "pip install 'repro-fewshot[parquet]'")
 
 
 def test_archives_that_name_files_outside_of_themselves_are_refused(tmp_path: Path) -> None:
