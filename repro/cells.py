@@ -95,7 +95,7 @@ def plan(
                 f"the {preset} recipe concerns meta_lstm only, not {row.name}; add --methods "
                 "meta_lstm"
             )
-    return [
+    cells = [
         RunConfig(
             dataset=dataset,
             data_digest=split.digest,
@@ -113,6 +113,36 @@ def plan(
         for row in rows
         for k_shot in shots
     ]
+    for cell in cells:
+        _check_shots(cell, pack)
+    return cells
+
+
+def _check_shots(config: RunConfig, pack: Path) -> None:
+    """Refuse a cell whose episodes take more images of a class than one has, before it trains.
+
+    Raises:
+        UsageError: the split, the class and what can be asked for are named.
+    """
+    training, n_query = config.training(), config.spec.n_query
+    taken = [("test", config.spec.k_shot)]
+    if training is not None:
+        taken += [("val", k) for k in training.validation_shots]
+        taken += [("train", training.k_shot)] if training.k_shot else []
+    for name, k_shot in taken:
+        split, needed = open_pack(pack, name), max(k_shot, paper.MAX_SHOT) + n_query
+        count, class_id = min(
+            (count, class_id)
+            for class_id, (_, count) in zip(split.class_ids, split.class_rows, strict=True)
+        )
+        if count < needed:
+            most = count - n_query
+            instead = f"ask for at most {most} shots" if most >= paper.MAX_SHOT else "add images"
+            raise UsageError(
+                f"{config.method} {config.spec.k_shot}-shot: an episode of the {name} split takes "
+                f"{needed} images of a class, but {class_id} has {count}; {instead}, or leave the "
+                "class out"
+            )
 
 
 def _sampler(split: ImageSplit, name: str, k_shot: int, config: RunConfig) -> EpisodeSampler:

@@ -58,6 +58,7 @@ def prepare_data(dataset: str, root: Path | None, selection: Selection) -> None:
         pack = prepare(
             dataset, root,
             lambda done, total: reporter.report(f"prepare {dataset}", done, total), selection,
+            afresh=True,
         )  # fmt: skip
     click.echo(str(pack))
 
@@ -127,7 +128,8 @@ def write_episodes(
     """
     from repro.episodes import manifest
 
-    content = manifest(_sampler(dataset, root, split, k_shot, seed), n, dataset)
+    sampler = _sampler(dataset, root, split, k_shot, seed)
+    content = manifest(sampler, n, dataset.partition("@")[0])
     storage.write_text(output, json.dumps(content))
     click.echo(f"{output}: {n} episodes, digest {content['digest']}")
 
@@ -155,9 +157,10 @@ def verify_episodes(dataset: str, manifest_path: Path | None, root: Path | None)
         click.echo(f"{manifest_path}: {content['n_episode']} episodes are the ones drawn now")
         return
     pinned = storage.read_json(PINNED_EPISODES)
-    if dataset not in pinned:
-        raise unknown("pinned dataset", dataset, pinned)
-    for k_shot, digest in pinned[dataset].items():
+    plain = dataset.partition("@")[0]
+    if plain not in pinned:
+        raise unknown("pinned dataset", plain, pinned)
+    for k_shot, digest in pinned[plain].items():
         drawn = _sampler(dataset, root, "test", int(k_shot), 0).first(paper.N_TEST_EPISODE)
         if episodes_digest(drawn) != digest:
             raise DataError(
@@ -181,7 +184,7 @@ def doctor() -> None:
     from repro.kernels.library import used
 
     click.echo(f"python {platform.python_version()} on {platform.platform()}")
-    for name in ("repro", "torch", "torchvision", "numpy", "scipy", "pandas", "matplotlib"):
+    for name in ("repro-fewshot", "torch", "torchvision", "numpy", "scipy", "pandas", "matplotlib"):
         try:
             click.echo(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:

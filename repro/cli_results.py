@@ -5,6 +5,7 @@ The figures import seaborn when they are drawn, so that every other command star
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ import click
 from repro import publishing, records
 from repro.analysis import check as checks
 from repro.analysis import table1
+from repro.analysis.formats import WIDTH, as_text
 from repro.analysis.selection import Selection, select
 from repro.analysis.verdicts import MARGIN
 from repro.cli_options import RUNS, reads_mirror, runs_option, with_options
@@ -58,14 +60,20 @@ def read_source(dataset: str, source: str | None, runs: Path) -> tuple[list[reco
             ]
             if found or source == name:
                 if not found:
-                    raise RecordError(
-                        f"no records of {dataset} under {root}; run `repro reproduce "
-                        f"--dataset {dataset}` first"
-                    )
+                    raise no_records(dataset, str(root))
                 return found, name
-    raise RecordError(
-        f"no records of {dataset} under {runs} or {RESULTS}; run `repro reproduce --dataset "
-        f"{dataset}` first"
+    raise no_records(dataset, f"{runs} or {RESULTS}")
+
+
+def no_records(dataset: str, where: str) -> RecordError:
+    """Says how records are made, and where the published ones are if this is no checkout."""
+    hint = "" if RESULTS.is_dir() else (
+        "; published records lie in the folder results of a checkout: run the command there or "
+        "name that folder with --runs"
+    )  # fmt: skip
+    return RecordError(
+        f"no records of {dataset} under {where}; run `repro reproduce --dataset {dataset}` first"
+        f"{hint}"
     )
 
 
@@ -117,7 +125,10 @@ def table(
     """
     chosen, _ = chosen_records(dataset, source, runs, recipe, budget, seed)
     built = table1.build(chosen.records, dataset, margin / 100, chosen.left_out, chosen.apart)
-    click.echo(built.format(style))
+    if style == "text" and sys.stdout.isatty():
+        click.echo(as_text(built, min(WIDTH, shutil.get_terminal_size().columns)))
+    else:
+        click.echo(built.format(style))
 
 
 @click.command()
@@ -140,6 +151,11 @@ def check(
     failed = False
     if pinned:
         mine = read_source(dataset, "runs", runs)[0]
+        if not RESULTS.is_dir():
+            raise RecordError(
+                f"--pinned needs published records under {RESULTS}, which is not here; published "
+                "records lie in the folder results of a checkout: run the command there"
+            )
         lines, ok = checks.pinned(mine, records.read_records(RESULTS, dataset))
         click.echo("\n".join(lines))
         failed |= not ok
@@ -165,6 +181,12 @@ def publish(dataset: str, runs: Path, output: Path) -> None:
 
     Example: repro publish --dataset mini-imagenet
     """
+    from repro.data import pack_of
+    from repro.data.images import verify_pack
+
+    for digest in {record.digests["data"] for record in records.read_records(runs, dataset)}:
+        if (pack := pack_of(dataset, digest)) is not None:
+            verify_pack(pack)  # not numbers of images that were changed
     for folder in publishing.publish(runs, output, dataset):
         click.echo(str(folder))
 

@@ -49,20 +49,19 @@ from repro.errors import RecordError
 def reproduce(
     ctx: click.Context, /, methods: str, shots: str, files: tuple[str, ...], **options: Any
 ) -> None:  # fmt: skip
-    """Train and test every cell, then show the table, the figures and the verdicts.
+    """Train and test every cell, then show table, figures and verdicts.
 
     Finished cells are not run again; interrupted ones go on.
 
-    Example: repro reproduce --dataset mini-imagenet --data ~/mini-imagenet --budget smoke
+    Example: repro reproduce --dataset mini-imagenet --data PATH --budget smoke
     """
     from repro import config
 
     rows = rows_named([word.strip() for word in methods.split(",")], files)
     pack = run_cells(rows, numbers(shots, "--shots"), **options)
     dataset, runs = options["dataset"], options["runs"]
-    from repro.data import find
-
-    if find(dataset).accepts:  # there may be records of other images under this name
+    dataset = dataset.partition("@")[0]
+    if dataset != "glyphs":  # there may be records of other images under this name
         dataset = f"{dataset}@{pack.name.rpartition('-')[2]}"
     recipe = config.recipe(options["recipe"]).name
     budget = config.budget(options["budget"], rows).name
@@ -142,6 +141,7 @@ def verify(
     """
     keep_large_buffers()
     from repro.data import pack_of, prepare
+    from repro.data.images import verify_pack
     from repro.interrupts import stop_requests
     from repro.progress import ConsoleReporter
     from repro.records import MODEL, read_record
@@ -158,12 +158,15 @@ def verify(
         raise RecordError(f"no record.json in or under {record}; give the folder of a cell")
     if len(found) > 1:
         found = [path for path in found if (path / MODEL).exists()]
-    failed = False
+    failed, verified = False, set[Path]()
     with ConsoleReporter() as reporter, stop_requests() as stop:
         for path in found:
             named = read_record(path)
             same = pack_of(named.dataset, str(named.config.get("data_digest")))
             pack = same if same and root is None else prepare(named.dataset, root)
+            if pack not in verified:
+                verify_pack(pack)
+                verified.add(pack)
             verdict = run_verify(path, pack, reporter, stop, n_episode, files)
             named_apart = f"{path} ({named.apart})" if named.apart else path
             click.echo(verdict.sentence(named_apart))

@@ -93,12 +93,12 @@ def run_options(function: F, recipe: str = "--recipe", files: bool = True, one: 
         click.option("--data", "root", type=click.Path(path_type=Path), help="Its folder."),
         click.option(
             "--budget", default="quick", show_default=True, metavar="NAME[,field=n]",
-            help="smoke, quick or paper, with fields changed if need be.",
+            help="smoke, quick or paper.",
         ),
         click.option(
             recipe, "recipe", default="authors-code", show_default=True,
             metavar="NAME[,switch=value]",
-            help="authors-code, authors-2016-11, paper or port, with switches changed if need be.",
+            help="authors-code, authors-2016-11, paper or port.",
         ),
         click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
                      help="First training seed."),
@@ -115,7 +115,7 @@ def run_options(function: F, recipe: str = "--recipe", files: bool = True, one: 
         click.option("--debug", is_flag=True, expose_value=False, callback=_debug,
                      help="Show tracebacks of methods of your own."),
         click.option("--milestones", metavar="STEP[,STEP]",
-                     help="Steps whose checkpoints trainings keep, to test with --at-step."),
+                     help="Steps to keep, for --at-step."),
         click.option("--force", is_flag=True, help="Run finished cells again."),
         click.option("--log-file", type=click.Path(path_type=Path, dir_okay=False),
                      is_eager=True, expose_value=False, callback=_log_to,
@@ -225,7 +225,7 @@ def run_cells(
             lambda done, total: reporter.report(f"prepare {dataset}", done, total), selection,
         )  # fmt: skip
         cells = plan(
-            dataset, pack, rows, shots, range(seed, seed + seeds), wanted_recipe,
+            dataset.partition("@")[0], pack, rows, shots, range(seed, seed + seeds), wanted_recipe,
             wanted_budget, precision, device, train_k_shot, at_step,
         )  # fmt: skip
         marks = tuple(numbers(milestones, "--milestones")) if milestones else ()

@@ -118,7 +118,8 @@ class EpisodeSampler:
         if short:
             raise DataError(
                 f"every class needs at least {self._n_drawn} images, but class {short[0]} of the "
-                f"{split} split has {class_rows[short[0]][1]}; remove it or lower n_query"
+                f"{split} split has {class_rows[short[0]][1]}; add images, leave it out or ask for "
+                "fewer shots"
             )
         self.class_rows = tuple((int(first), int(count)) for first, count in class_rows)
         self.split, self.spec = split, spec

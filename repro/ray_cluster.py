@@ -18,7 +18,7 @@ from repro.errors import ReproError, UsageError
 PROBE_S = 5.0
 HEALTH_S = 30.0
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-MISSING = "--engine ray needs Ray, which is not installed: pip install 'repro[ray]'"
+MISSING = "--engine ray needs Ray, which is not installed: pip install 'repro-fewshot[ray]'"
 
 
 @dataclass(frozen=True)

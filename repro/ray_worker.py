@@ -23,7 +23,7 @@ from repro import provenance, records, storage
 from repro.allocator import keep_large_buffers
 from repro.cells import Place, run_cell, run_training
 from repro.config import RunConfig
-from repro.data.images import SPLITS, cache_folder, verify_pack
+from repro.data.images import SPLITS, building, cache_folder, verify_pack
 from repro.errors import Interrupted, ReproError, from_os_error
 from repro.interrupts import StopRequest
 from repro.kernels import library
@@ -209,8 +209,7 @@ def _pack(name: str, hub: Any) -> Path:
     with FileLock(final.parent / f".{name}.lock"):
         if (final / "pack.json").exists():
             return final
-        temporary = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{name}."))
-        try:
+        with building(final.parent, name) as temporary:
             for file in (*(f"{split}.npy" for split in SPLITS), "pack.json"):
                 with storage.atomic_file(temporary / file) as target:
                     offset = 0
@@ -219,8 +218,6 @@ def _pack(name: str, hub: Any) -> Path:
                         offset += len(chunk)
             verify_pack(temporary)
             temporary.rename(final)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
     return final
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from repro.errors import RecordError, StorageError
+from repro.regular import open_file
 
 
 def canonical_json(value: Any) -> str:
@@ -35,7 +36,7 @@ def code_digest(folder: Path, suffixes: tuple[str, ...] = (".py",)) -> str:
 
 def file_digest(path: Path) -> str:
     """SHA-256 (64 hex digits) of a file's bytes."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -103,8 +104,10 @@ def read_json(path: Path) -> Any:
         RecordError: the file is missing or is not JSON.
     """
     try:
-        return json.loads(path.read_text())
+        with open_file(path) as file:
+            return json.loads(file.read())
     except FileNotFoundError:
         raise RecordError(f"{path} is missing") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise RecordError(f"{path} is not readable JSON ({error}); delete or restore it") from error
+        what = error.strerror if isinstance(error, OSError) else error
+        raise RecordError(f"{path} is not readable JSON ({what}); delete or restore it") from error

@@ -19,6 +19,7 @@ LAYERS = [
         "board",
         "ray_cluster",
     },
+    {"regular"},
     {"storage", "seeding"},
     {"rows"},
     {"presets"},

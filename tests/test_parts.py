@@ -179,7 +179,8 @@ def test_units_have_names_of_their_own_and_trainings_come_once(tiny_pack: Path) 
 
 def test_without_ray_one_sentence_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UsageError, match=r"pip install 'repro\[ray\]'"), cluster(RayOptions()):
+    named = r"pip install 'repro-fewshot\[ray\]'"
+    with pytest.raises(UsageError, match=named), cluster(RayOptions()):
         raise AssertionError
 
 

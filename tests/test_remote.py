@@ -523,7 +523,7 @@ def test_missing_package_credentials_and_server_are_one_sentence_each(
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, "s3fs", None)
             patch.delitem(sys.modules["fsspec.registry"]._registry, "s3")
-            assert "pip install 'repro[s3]'" in told()
+            assert "pip install 'repro-fewshot[s3]'" in told()
     finally:
         systems.clear_instance_cache()
 

@@ -43,9 +43,9 @@ def markdown_table(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) ->
     return [lines[0], f"|{bar}|", *lines[1:]]
 
 
-def wrapped(notes: Sequence[str]) -> list[str]:
+def wrapped(notes: Sequence[str], width: int = WIDTH) -> list[str]:
     """Notes in lines of the text format's width."""
-    return [line for note in notes for line in textwrap.wrap(note, WIDTH)]
+    return [line for note in notes for line in textwrap.wrap(note, width)]
 
 
 def latex_escape(text: str) -> str:
@@ -70,6 +70,9 @@ _HEADER = (
     *("budget", "verdict"),
 )
 _LEFT = (0, 8, 9)
+_VERDICT = 9
+# What is shown on ever narrower terminals; the last has the verdict on a line of its own.
+_KEPT = (tuple(range(10)), (0, 1, 2, 3, 4, 5, 9), (0, 1, 2, 4, 5, 9), (0, 1, 2, 9), (0, 1, 2))
 
 
 def _columns(cell: Cell, brief: bool = False) -> list[str]:
@@ -107,16 +110,35 @@ def _unit(table: Table) -> str:
     return f"(accuracy in %; {told.get(frozenset(covers), both) if covers else NOT_RUN})"
 
 
-def _as_text(table: Table) -> str:
-    lines = aligned([_HEADER, *(_columns(cell, brief=True) for cell in table.lines)], _LEFT)
-    found = [*textwrap.wrap(table.title, WIDTH), _unit(table), "", lines[0]]
+def _fitting(rows: Sequence[Sequence[str]], width: int) -> tuple[tuple[int, ...], list[str]]:
+    """The columns that fit, and the rows with them as lines."""
+    for kept in _KEPT:
+        left = [place for place, column in enumerate(kept) if column in _LEFT]
+        lines = aligned([[row[column] for column in kept] for row in rows], left)
+        if max(map(len, lines)) <= width or width >= WIDTH:
+            break
+    return kept, lines
+
+
+def as_text(table: Table, width: int = WIDTH) -> str:
+    """The table for a terminal of so many columns; what does not fit is left out, and said."""
+    rows = [_HEADER, *(_columns(cell, brief=True) for cell in table.lines)]
+    kept, lines = _fitting(rows, width)
+    found = [*textwrap.wrap(table.title, width), *textwrap.wrap(_unit(table), width), "", lines[0]]
     method = ""
-    for cell, line in zip(table.lines, lines[1:], strict=True):
+    for cell, row, line in zip(table.lines, rows[1:], lines[1:], strict=True):
         if cell.method != method:
-            found.append(_titled(cell))
+            found += textwrap.wrap(_titled(cell), width)
             method = cell.method
         found.append(line)
-    return "\n".join([*found, "", *wrapped(table.notes)]) + "\n"
+        if _VERDICT not in kept and row[_VERDICT]:
+            found += textwrap.wrap(row[_VERDICT], width, initial_indent=" " * 4,
+                                   subsequent_indent=" " * 4)  # fmt: skip
+    absent = [name for column, name in enumerate(_HEADER) if column not in (*kept, _VERDICT)]
+    notes = list(table.notes)
+    if absent:
+        notes.insert(0, f"Left out on {width} columns: {', '.join(absent)}.")
+    return "\n".join([*found, "", *wrapped(notes, width)]) + "\n"
 
 
 def _as_markdown(table: Table) -> str:
@@ -198,7 +220,7 @@ def _as_latex(table: Table) -> str:
 
 
 FORMATS: dict[str, Callable[[Table], str]] = {
-    "text": _as_text,
+    "text": as_text,
     "markdown": _as_markdown,
     "csv": _as_csv,
     "json": _as_json,

@@ -95,6 +95,17 @@ def background(records: Iterable[Record]) -> Background:
     return Background(unfinished, others)
 
 
+def _free_height(found: Content, top: float) -> float:
+    """The height of the panel, as a share of it, that is farthest from every curve and band."""
+    band = [found["band"]["5"], found["band"]["95"]]
+    curves = np.array([*found["trace"], found["untrained"]])
+    low = np.array([np.min(band), *curves.min(axis=1)]) / top
+    high = np.array([np.max(band), *curves.max(axis=1)]) / top
+    heights = np.linspace(0.12, 0.88, 77)
+    distance = np.maximum(low - heights[:, None], heights[:, None] - high).min(axis=1)
+    return float(heights[distance.argmax()])
+
+
 def _panel(axes: Axes, found: Content) -> None:
     """One layer's gate: all coordinates as a band, one coordinate as a curve per episode."""
     color = style.COLORS["meta_lstm"]
@@ -108,12 +119,9 @@ def _panel(axes: Axes, found: Content) -> None:
     axes.set_xticks(sorted({1, (len(steps) + 1) // 2, len(steps)}))
     axes.set_ylim(0, 1.1)
     axes.set_yticks((0, 0.25, 0.5, 0.75, 1.0))
-    # Where the curves are not: they settle at the level of their last update.
-    levels = (found["band"]["50"][-1] / 1.1, found["untrained_mean"] / 1.1)
-    height = max((0.2, 0.48, 0.75), key=lambda y: min(abs(y - level) for level in levels))
     axes.text(
         0.55,
-        height,
+        _free_height(found, axes.get_ylim()[1]),
         f"mean {found['mean']:#.3g}\ninitial {found['untrained_mean']:#.3g}",
         transform=axes.transAxes,
         ha="center",

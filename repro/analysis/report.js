@@ -22,3 +22,39 @@
   control.addEventListener("change", update);
   update();
 })();
+
+// A click on a column's name sorts the rows by it, a second one the other way.
+(function () {
+  function value(row, column) {
+    const text = row.cells[column] ? row.cells[column].textContent.trim() : "";
+    const number = parseFloat(text.replace(/[,<]/g, "").replace("\u2212", "-"));
+    return { text: text, number: number };
+  }
+  // Numbers before text, empty cells last; only within each kind the order is turned round.
+  function compare(a, b, sign) {
+    if (!a.text !== !b.text) return a.text ? -1 : 1;
+    if (isNaN(a.number) !== isNaN(b.number)) return isNaN(a.number) ? 1 : -1;
+    return sign * (isNaN(a.number) ? a.text.localeCompare(b.text) : a.number - b.number);
+  }
+  function sort(table, header, column) {
+    const up = header.getAttribute("aria-sort") !== "ascending";
+    for (const other of header.parentNode.cells) other.removeAttribute("aria-sort");
+    header.setAttribute("aria-sort", up ? "ascending" : "descending");
+    for (const body of table.tBodies) {
+      const rows = Array.from(body.rows).filter((row) => row.cells.length > 1);
+      rows.sort((a, b) => compare(value(a, column), value(b, column), up ? 1 : -1));
+      for (const row of rows) body.appendChild(row);
+    }
+  }
+  for (const table of document.querySelectorAll("table:not(.matrix)")) {
+    if (!table.tHead || table.tHead.rows.length !== 1) continue;
+    Array.from(table.tHead.rows[0].cells).forEach(function (header, column) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.className = "sort";
+      while (header.firstChild) button.appendChild(header.firstChild);
+      header.appendChild(button);
+      button.addEventListener("click", function () { sort(table, header, column); });
+    });
+  }
+})();

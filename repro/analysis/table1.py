@@ -221,7 +221,7 @@ class Table:
 def not_comparable(record: Record, dataset: str) -> str:
     """Why a record cannot be held against what was published of its row; empty when it can."""
     reasons = []
-    if dataset != "mini-imagenet":
+    if dataset.partition("@")[0] != "mini-imagenet":
         reasons.append(f"{dataset} is not mini-imagenet")
     if record.budget_name != "paper":
         reasons.append(f"budget {record.budget_name} is not the paper's")

@@ -6,21 +6,39 @@ group ``repro.datasets``. All follow :class:`repro.data.dataset.Dataset`.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from repro import storage
 from repro.data import folder, glyphs, mini_imagenet, omniglot, tiered_imagenet
 from repro.data.cifar100 import Cifar100
 from repro.data.dataset import Dataset, ImageProgress, Selection, check_selection, ignore
-from repro.data.images import SPLITS, ImageSplit, cache_folder, open_pack, packs_of
-from repro.errors import DataError, RecordError, ReproError, unknown
+from repro.data.images import (
+    SPLITS,
+    ImageSplit,
+    cache_folder,
+    check_pack,
+    notes_of,
+    open_pack,
+    packs_of,
+)
+from repro.data.prepared import (
+    PackSource,
+    known_sources,
+    read_source,
+    shown_path,
+    source_file,
+    write_source,
+)
+from repro.errors import DataError, ReproError, UsageError, unknown
 
 PLUG_INS = "repro.datasets"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -88,25 +106,28 @@ def find(name: str) -> Dataset:
     return dataset
 
 
-def _fingerprint(root: Path, depth: int | None) -> str:
-    """Cheap and enough to notice a changed copy: names, sizes and times down to ``depth``.
+def _fingerprint(root: Path) -> str:
+    """Cheap and enough to notice a changed copy: names, sizes and times of all that is below.
 
     Empty when something cannot be looked at: the reader says what.
     """
-    lines = []
+    lines, seen = [], set[str]()
     try:
-        for parent, folders, files in os.walk(root):
-            if depth is not None and len(Path(parent).relative_to(root).parts) + 1 >= depth:
-                inner, folders[:] = folders[:], []
-            else:
-                inner = folders
-            for item in (*inner, *files):
+        for parent, folders, files in os.walk(root, followlinks=True):
+            real = os.path.realpath(parent)
+            if real in seen:  # a link may lead back to its own parent
+                folders.clear()
+                continue
+            seen.add(real)
+            for item in (*folders, *files):
                 stat = os.stat(os.path.join(parent, item))
-                lines.append(f"{parent}/{item} {stat.st_size} {stat.st_mtime_ns}")
+                times = f"{stat.st_mtime_ns} {stat.st_ctime_ns}"
+                lines.append(f"{parent}/{item} {stat.st_size} {times}")
         stat = root.stat()
     except OSError:
         return ""
-    lines.append(f"{stat.st_size if root.is_file() else 0} {stat.st_mtime_ns}")
+    size = stat.st_size if root.is_file() else 0
+    lines.append(f"{size} {stat.st_mtime_ns} {stat.st_ctime_ns}")
     return hashlib.sha256("\n".join(sorted(lines)).encode(errors="surrogateescape")).hexdigest()
 
 
@@ -115,58 +136,98 @@ def prepare(
     root: Path | None,
     progress: ImageProgress = ignore,
     selection: Selection | None = None,
+    afresh: bool = False,
 ) -> Path:
-    """The pack of a data set, built when it is not there yet.
+    """The pack of a data set, built when it is not there yet and built again when damaged.
 
-    Without ``root``, the one prepared last with the same choices.
+    Without choices, those with which ``root`` was prepared last; without ``root``, the one that
+    was asked for last. What is used then is told.
 
+    Args:
+        name: a data set, or one of its packs as tables name it: ``folder@1a2b3c4d``.
+        afresh: no choices are no choices.
     Raises:
         UsageError: an unknown name or a choice that means nothing here.
         DataError: the copy is missing or not the right one.
     """
-    dataset, selection = find(name), selection or Selection()
-    check_selection(dataset, selection)
-    chosen = selection.chosen()
-    if not dataset.wanted:
-        return _checked(dataset, dataset.prepare(root, selection, progress))
-    if root is None:
-        return _prepared_before(dataset, chosen)
-    told = f"{name} {root.resolve()}" + "".join(f" {k}={v}" for k, v in sorted(chosen.items()))
-    key = hashlib.sha256(told.encode(errors="surrogateescape")).hexdigest()[:16]
-    known = cache_folder() / "sources" / f"{key}.json"
-    fingerprint = _fingerprint(root, None if name == "folder" else 2)
-    try:
-        entry = storage.read_json(known)
-        pack = cache_folder() / "packs" / str(entry["pack"])
-        if fingerprint and entry["fingerprint"] == fingerprint and (pack / "pack.json").exists():
-            return pack
-    except (RecordError, KeyError, TypeError):
-        pass  # no usable entry: look at the copy itself
-    pack = _checked(dataset, dataset.prepare(root, selection, progress))
-    entry = {"fingerprint": fingerprint, "pack": pack.name, "dataset": name, "chosen": chosen}
-    storage.write_json(known, entry)
+    pack = _prepared(name, root, progress, selection or Selection(), afresh)
+    for note in notes_of(pack):
+        _log.warning("%s: %s", pack.name, note)
     return pack
 
 
-def _prepared_before(dataset: Dataset, chosen: dict[str, str]) -> Path:
-    packs, found = cache_folder() / "packs", list[Path]()
-    for path in (cache_folder() / "sources").glob("*.json"):
+def _prepared(
+    name: str, root: Path | None, progress: ImageProgress, selection: Selection, afresh: bool
+) -> Path:
+    name, at, digest = name.partition("@")
+    dataset = find(name)
+    check_selection(dataset, selection)
+    if at:
+        return _named_pack(name, digest, root, selection)
+    if not dataset.wanted:
+        return _checked(dataset, dataset.prepare(root, selection, progress))
+    if root is None:
+        return _prepared_before(dataset, selection.chosen())
+    place = shown_path(root)
+    if not selection.chosen() and not afresh:
+        earlier = next((found for found in known_sources(name) if found.root == place), None)
+        if earlier is not None and earlier.chosen:
+            selection = earlier.selection
+            _log.warning("%s: with%s, as last time", place, _words(selection))
+    chosen = selection.chosen()
+    fingerprint = _fingerprint(root)
+    known = source_file(name, root, chosen)
+    entry = read_source(known)
+    if entry is not None and fingerprint and entry.fingerprint == fingerprint:
         try:
-            entry = storage.read_json(path)
-            if (entry["dataset"], entry["chosen"]) == (dataset.name, chosen):
-                found.append(packs / str(entry["pack"]) / "pack.json")
-        except (RecordError, KeyError, TypeError):
-            continue  # a damaged entry, or one without choices
-    if not dataset.accepts:
-        found += [pack / "pack.json" for pack in packs_of(dataset.name)]
-    times = {path: path.stat().st_mtime for path in found if path.exists()}
-    if not times:
+            pack = check_pack(cache_folder() / "packs" / entry.pack)
+        except DataError as error:
+            _log.warning("%s: it is built again", error)
+        else:
+            with contextlib.suppress(OSError):  # now it is the one asked for last
+                os.utime(known)
+            return pack
+    pack = _checked(dataset, dataset.prepare(root, selection, progress))
+    write_source(known, PackSource(name, place, selection, chosen, pack.name, fingerprint))
+    return pack
+
+
+def _words(selection: Selection) -> str:
+    return "".join(f" --{k.replace('_', '-')} {v}" for k, v in selection.told().items())
+
+
+def _named_pack(name: str, digest: str, root: Path | None, selection: Selection) -> Path:
+    if root is not None or selection.chosen():
+        raise UsageError(
+            f"{name}@{digest} is a pack that is there already; leave out --data and what chooses "
+            f"a split or size, or name {name} alone"
+        )
+    packs = packs_of(name)
+    # The name of a pack's folder ends in the first twelve digits.
+    found = [p for p in packs if digest and p.name.rpartition("-")[2].startswith(digest[:12])]
+    if len(found) != 1:
+        raise unknown("pack", f"{name}@{digest}", ["@".join(p.name.rsplit("-", 1)) for p in packs])
+    return check_pack(found[0])
+
+
+def _prepared_before(dataset: Dataset, chosen: dict[str, str]) -> Path:
+    packs = cache_folder() / "packs"
+    for entry in known_sources(dataset.name):
+        if not chosen or entry.chosen == chosen:
+            pack = packs / entry.pack
+            if (pack / "pack.json").exists():
+                told = _words(entry.selection)
+                _log.warning("%s: %s%s (asked for last)", pack.name, entry.root, told)
+                return check_pack(pack)
+    # A pack that was copied here, without where it comes from.
+    found = [] if dataset.accepts and chosen else packs_of(dataset.name)
+    if not found:
         so = " with these options" if chosen else ""
         raise DataError(
             f"{dataset.name} has not been prepared{so} yet: give its place with --data PATH "
             f"(DATA=PATH for make); accepted are {dataset.wanted}"
         )
-    return max(times, key=lambda path: times[path]).parent
+    return check_pack(max(found, key=lambda pack: (pack / "pack.json").stat().st_mtime))
 
 
 def _checked(dataset: Dataset, pack: Path) -> Path:

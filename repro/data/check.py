@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from repro.data import marks
+from repro.data import colours, marks
 from repro.data.images import SPLITS, Pixels
 from repro.data.judging import Finding, Judgement, judge, some
 from repro.data.known_copies import CONTENTS, known_files, pixels_digest
@@ -100,6 +100,7 @@ def examine(
     progress: Callable[[int, int], None] = lambda done, total: None,
     target: Target | None = None,
     references: Mapping[str, marks.Marks] | None = None,
+    of_colours: Mapping[str, colours.Colour] | None = None,
 ) -> Report:
     """Read a copy whole and say what it is; a copy that is wrong is a report too.
 
@@ -107,9 +108,12 @@ def examine(
         progress: called with images done and in all.
         target: what it should be; Ravi's split by default.
         references: marks of images that it should hold; those of the published ones by default.
+        of_colours: mean colours that its classes should have; the published ones by default.
     """
     if references is None:
         references = marks.published() if target is None else {}
+    if of_colours is None:
+        of_colours = colours.published() if target is None else {}
     target = target or ravi()
     try:
         with open_source(root, target.classes) as source:
@@ -120,6 +124,10 @@ def examine(
     except DataError as error:
         code = "html" if isinstance(error, WebPage) else "unreadable-copy"
         return Report(root, findings=(Finding(code, f"{error}.", True),))
+    found = [*judged.findings, *_image_findings(judged, seen, references)]
+    if seen.means.exchanged(of_colours):
+        text = colours.EXCHANGED[0].upper() + colours.EXCHANGED[1:]
+        found.append(Finding("exchanged-colours", f"{text}.", True))
     digest = None
     if not judged.refusals and not seen.broken:
         digest = pixels_digest(seen.digests[name] for name in _order(judged))
@@ -127,7 +135,7 @@ def examine(
     return Report(
         root, copy.layout, judged.split, _counts(copy.groups),
         {f"{w}×{h}": n for (w, h), n in seen.sizes.most_common()},
-        tuple(known), digest, (*judged.findings, *_image_findings(judged, seen, references)),
+        tuple(known), digest, tuple(found),
     )  # fmt: skip
 
 
@@ -151,24 +159,33 @@ class _Seen:
     digests: dict[str, bytes] = field(default_factory=dict)
     marks: dict[str, marks.Marks] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
+    means: colours.Means = field(default_factory=colours.Means)
 
 
 def _look(copy: Copy, judged: Judgement, progress: Callable[[int, int], None]) -> _Seen:
     def work(
         content: bytes | Pixels, name: str
-    ) -> tuple[bytes, marks.Marks, tuple[int, int]] | str:
+    ) -> tuple[bytes, marks.Marks, colours.Colour, tuple[int, int]] | str:
         try:
             pixels, size = decode_sized(content, name)
         except DataError as error:
             return str(error)
-        return hashlib.sha256(pixels.tobytes()).digest(), marks.mark(pixels), size
+        digest = hashlib.sha256(pixels.tobytes()).digest()
+        return digest, marks.mark(pixels), colours.mean(pixels), size
 
     seen, names = _Seen(), _order(judged)
+    class_of = {
+        name: class_id
+        for classes in judged.plan.values()
+        for class_id, its in classes.items()
+        for name in its
+    }
     for done, (name, result) in enumerate(in_threads(copy, names, work), 1):
         if isinstance(result, str):
             seen.broken[name] = result
         else:
-            seen.digests[name], seen.marks[name], size = result
+            seen.digests[name], seen.marks[name], colour, size = result
+            seen.means.add(class_of[name], colour)
             seen.sizes[size] += 1
         if done % 600 == 0 or done == len(names):
             progress(done, len(names))

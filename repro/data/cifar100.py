@@ -22,9 +22,12 @@ from repro.data import safe_pickle
 from repro.data.dataset import ImageProgress, Selection
 from repro.data.decoding import Counter
 from repro.data.images import SPLITS, Pixels, SplitPlan, build_pack
+from repro.data.sources import bounded_members
 from repro.errors import DataError
+from repro.regular import read_file
 
 IMAGE_SIZE = 32  # px
+MAX_FILE_BYTES = 2**28  # the largest of the three has 155 million
 FOLDER = "cifar-100-python"
 ARCHIVE = f"{FOLDER}.tar.gz"
 IMAGES_PER_CLASS = {"train": 500, "test": 100}  # in CIFAR's own files, which are not our splits
@@ -124,7 +127,8 @@ def _files(root: Path) -> dict[str, bytes]:
     for place in places:
         if all((place / part).is_file() for part in ("train", "test", "meta")):
             try:
-                return {part: (place / part).read_bytes() for part in ("train", "test", "meta")}
+                parts = ("train", "test", "meta")
+                return {part: read_file(place / part, MAX_FILE_BYTES) for part in parts}
             except OSError as error:
                 raise DataError(f"{place} cannot be read ({error.strerror})") from error
         if place.is_file():
@@ -135,10 +139,10 @@ def _files(root: Path) -> dict[str, bytes]:
 def _members(archive: Path) -> dict[str, bytes]:
     found = {}
     try:
-        with tarfile.open(archive) as opened:
+        with tarfile.open(archive, tarinfo=bounded_members()) as opened:
             for part in ("train", "test", "meta"):
                 member = opened.getmember(f"{FOLDER}/{part}")
-                stream = opened.extractfile(member) if member.size < 2**28 else None
+                stream = opened.extractfile(member) if member.size <= MAX_FILE_BYTES else None
                 if stream is None:
                     raise DataError(f"{archive}: {FOLDER}/{part} is not a file of CIFAR-100")
                 found[part] = stream.read()
@@ -153,12 +157,16 @@ def _read(root: Path) -> _Cifar:
         for part, raw in _files(root).items()
     }
     try:
-        names = tuple(str(name) for name in content["meta"]["fine_label_names"])
-        supers = tuple(str(name) for name in content["meta"]["coarse_label_names"])
-        both = [content[part] for part in ("train", "test")]
-        pixels = [np.asarray(part["data"]) for part in both]
-        labels = [np.asarray(part["fine_labels"]) for part in both]
-        coarse = np.concatenate([np.asarray(part["coarse_labels"]) for part in both])
+        meta, both = content["meta"], [content[part] for part in ("train", "test")]
+        names = safe_pickle.texts(meta["fine_label_names"], "fine_label_names")
+        supers = safe_pickle.texts(meta["coarse_label_names"], "coarse_label_names")
+        pixels = [part["data"] for part in both]
+        if not all(isinstance(part, np.ndarray) for part in pixels):
+            raise TypeError("data is no array")
+        labels = [safe_pickle.labels(p["fine_labels"], len(names), "fine_labels") for p in both]
+        coarse = np.concatenate(
+            [safe_pickle.labels(p["coarse_labels"], len(supers), "coarse_labels") for p in both]
+        )
         for part, images, fine in zip(IMAGES_PER_CLASS, pixels, labels, strict=True):
             counts = np.bincount(fine, minlength=len(names))
             wanted = IMAGES_PER_CLASS[part]

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Protocol
 
 from repro.errors import DataError, UsageError
+from repro.regular import read_file
 
+MAX_SPLIT_FILE = 2**24  # bytes
 ImageProgress = Callable[[int, int], None]  # images done and in all
 
 
@@ -37,6 +39,15 @@ class Selection:
     split_file: Path | None = None
     image_size: int | None = None
 
+    def told(self) -> dict[str, int | str]:
+        """What differs from the default; a file by its place."""
+        kept = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            key: str(value.absolute()) if isinstance(value, Path) else value
+            for key, value in kept.items()
+            if value is not None
+        }
+
     def chosen(self) -> dict[str, str]:
         """What differs from the default, as text; a file counts by what it holds."""
         found = {}
@@ -44,7 +55,7 @@ class Selection:
             value = getattr(self, field.name)
             if isinstance(value, Path):
                 try:
-                    value = hashlib.sha256(value.read_bytes()).hexdigest()
+                    value = hashlib.sha256(read_file(value, MAX_SPLIT_FILE)).hexdigest()
                 except OSError as error:
                     raise DataError(
                         f"the split file {value} cannot be read ({error.strerror}); "

@@ -7,6 +7,7 @@ pack is built.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from repro.data.images import Pixels, SplitPlan, build_pack, cache_folder, open_pack
+from repro.data.images import Pixels, SplitPlan, build_pack, cache_folder, check_pack, open_pack
 from repro.errors import DataError
 from repro.seeding import Stream, words
 
@@ -142,8 +143,8 @@ def prepare(progress: Callable[[int, int], None] = lambda done, total: None) -> 
         DataError: the pixels are not the published ones.
     """
     final = cache_folder() / "packs" / f"glyphs-{EXPECTED_DIGEST[:12]}"
-    if (final / "pack.json").exists():
-        return final
+    with contextlib.suppress(DataError):
+        return check_pack(final)
     stored = _load_shapes()
     strokes, done = _strokes(stored["shapes"]), 0
     plans: dict[str, SplitPlan] = {}

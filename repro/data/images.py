@@ -7,13 +7,16 @@ temporary name and takes its own only when whole.
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import functools
 import hashlib
 import math
 import mmap
 import os
+import secrets
 import shutil
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,13 +24,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import platformdirs
+from filelock import FileLock, Timeout
 
 from repro import storage
 from repro.errors import DataError, RecordError, StorageError
 
 SPLITS = ("train", "val", "test")
 SCHEMA = 1
+VERIFIED = "verified.json"
 MAX_NPY_HEADER = 4096  # bytes before the pixels
+_NO_FALLOCATE = (errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 _PART = 1024  # images read at once
 Pixels = npt.NDArray[np.uint8]
 
@@ -99,49 +105,114 @@ def _digest(images: Pixels) -> str:
     return found.hexdigest()
 
 
-def build_pack(dataset: str, image_size: int, plans: Mapping[str, SplitPlan], source: str) -> Path:
+@contextlib.contextmanager
+def building(packs: Path, name: str) -> Iterator[Path]:
+    """A new folder in ``packs`` for a pack that is being written; it is gone afterwards.
+
+    What killed writers left is removed first: a living one holds the lock beside its folder.
+    """
+    for left in [path for path in packs.glob(".*") if path.is_dir()]:
+        lock = FileLock(left.with_name(f"{left.name}.lock"))
+        with contextlib.suppress(OSError, Timeout), lock.acquire(timeout=0):
+            shutil.rmtree(left, ignore_errors=True)
+            os.unlink(lock.lock_file)
+    folder = packs / f".{name}.{secrets.token_hex(6)}"
+    with FileLock(folder.with_name(f"{folder.name}.lock")) as lock:
+        try:
+            folder.mkdir()  # with the rights that the umask gives: a cache may be shared
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                os.unlink(lock.lock_file)
+
+
+def _reserve(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.uint8]]:
+    """A mapped file of zeros whose space on disk is taken: writing to it cannot fail later.
+
+    Raises:
+        OSError: there is not enough space.
+    """
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": "|u1", "fortran_order": False, "shape": shape}
+        )
+        offset = file.tell()
+        file.flush()
+        try:
+            os.posix_fallocate(file.fileno(), 0, offset + math.prod(shape))
+        except (AttributeError, OSError) as error:  # not on every system and file system
+            if getattr(error, "errno", errno.ENOSYS) not in _NO_FALLOCATE:
+                raise
+            for first in range(0, math.prod(shape), 2**24):
+                file.write(bytes(min(2**24, math.prod(shape) - first)))
+    return np.memmap(path, np.uint8, "r+", offset, shape)
+
+
+def build_pack(
+    dataset: str,
+    image_size: int,
+    plans: Mapping[str, SplitPlan],
+    source: str,
+    notes: Callable[[], Sequence[str]] = tuple,
+) -> Path:
     """Build a pack, or find the one with the same content; nothing is left behind on failure.
 
     Args:
         image_size: height and width, px.
         plans: one for each of ``train``, ``val`` and ``test``.
+        notes: asked when all is filled: what a user should know of the images, in sentences.
     Raises:
         StorageError: the cache cannot be written; and whatever a plan's ``fill`` raises.
     """
     packs = cache_folder() / "packs"
-    temporary: Path | None = None
+    shapes = {s: (sum(plan.counts), image_size, image_size, 3) for s, plan in plans.items()}
     try:
         packs.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=packs, prefix=f".{dataset}."))
-        splits: dict[str, Any] = {}
-        for split, plan in plans.items():
-            shape = (sum(plan.counts), image_size, image_size, 3)
-            path = temporary / f"{split}.npy"
-            array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-            plan.fill(array)
-            array.flush()
-            splits[split] = {
-                "class_ids": list(plan.class_ids),
-                "counts": list(plan.counts),
-                "shape": list(shape),
-                "sha256": _digest(array),
-                "bytes": path.stat().st_size,
-            }
-        digest = _content_digest(dataset, splits)
-        header = {"schema": SCHEMA, "dataset": dataset, "digest": digest, "source": source}
-        storage.write_json(temporary / "pack.json", {**header, "splits": splits})
-        final = packs / f"{dataset}-{digest[:12]}"
-        if not final.exists():
-            temporary.rename(final)
-        return final
+        with building(packs, dataset) as temporary:
+            arrays = {s: _reserve(temporary / f"{s}.npy", shape) for s, shape in shapes.items()}
+            splits: dict[str, Any] = {}
+            for split, plan in plans.items():
+                plan.fill(arrays[split])
+                arrays[split].flush()
+                splits[split] = {
+                    "class_ids": list(plan.class_ids),
+                    "counts": list(plan.counts),
+                    "shape": list(shapes[split]),
+                    "sha256": _digest(arrays[split]),
+                    "bytes": (temporary / f"{split}.npy").stat().st_size,
+                }
+            digest = _content_digest(dataset, splits)
+            header = {"schema": SCHEMA, "dataset": dataset, "digest": digest, "source": source}
+            header |= {"notes": list(notes()), "splits": splits}
+            storage.write_json(temporary / "pack.json", header)
+            storage.write_json(temporary / VERIFIED, {s: stamp(temporary, s) for s in splits})
+            return _settled(temporary, packs / f"{dataset}-{digest[:12]}", header)
     except OSError as error:
+        needed = sum(math.prod(shape) for shape in shapes.values())
         raise StorageError(
-            f"cannot build the {dataset} pack in {packs}: {error.strerror or error}; free some "
-            "space or point REPRO_CACHE to a writable folder"
+            f"cannot build the {dataset} pack in {packs}, which takes {needed / 1e6:,.0f} MB: "
+            f"{error.strerror or error}; free some space or point REPRO_CACHE to a writable folder"
         ) from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _settled(temporary: Path, final: Path, header: Mapping[str, Any]) -> Path:
+    """Give a whole pack its name, unless a sound one has it; a damaged one makes way."""
+    if final.exists():
+        try:
+            check_pack(final)
+        except DataError:
+            shutil.rmtree(final)
+        else:
+            with contextlib.suppress(StorageError):  # a shared cache may be read-only
+                storage.write_json(final / "pack.json", header)
+            return final
+    try:
+        temporary.rename(final)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # another process was first
+            raise
+    return final
 
 
 def _header(pack: Path) -> dict[str, Any]:
@@ -159,11 +230,55 @@ def _header(pack: Path) -> dict[str, Any]:
 
 
 def open_pack(pack: Path, split: str) -> ImageSplit:
-    """Open one split without reading its pixels.
+    """Open one split; its pixels are read only when the file is not the one checked last.
+
+    Size, times and inode of the file are remembered beside it when its digest has been checked.
 
     Raises:
         DataError: the pack is damaged; the file is named.
     """
+    opened = _opened(pack, split)
+    sha256 = _header(pack)["splits"][split]["sha256"]
+    now = stamp(pack, split)
+    if _verified(pack).get(split) != now:
+        if _digest_of(pack / f"{split}.npy", tuple(now), opened.images.shape) != sha256:
+            raise _changed(pack, split)
+        _remember(pack, {split: now})
+    return opened
+
+
+def stamp(pack: Path, split: str) -> list[int]:
+    """What tells cheaply that a split's file is another or was written to."""
+    found = (pack / f"{split}.npy").stat()
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+
+
+def _verified(pack: Path) -> dict[str, Any]:
+    try:
+        return dict(storage.read_json(pack / VERIFIED))
+    except (RecordError, TypeError, ValueError):
+        return {}
+
+
+def _remember(pack: Path, stamps: Mapping[str, list[int]]) -> None:
+    with contextlib.suppress(StorageError):  # a shared cache may be read-only
+        storage.write_json(pack / VERIFIED, {**_verified(pack), **stamps})
+
+
+@functools.lru_cache
+def _digest_of(path: Path, _stamp: tuple[int, ...], shape: tuple[int, ...]) -> str:
+    offset = path.stat().st_size - math.prod(shape)
+    return _digest(np.memmap(path, np.uint8, "r", offset, shape))
+
+
+def _changed(pack: Path, split: str) -> DataError:
+    return DataError(
+        f"the pixels of {pack / split}.npy changed since they were packed; delete {pack} and run "
+        "again"
+    )
+
+
+def _opened(pack: Path, split: str) -> ImageSplit:
     header = _header(pack)
     item, path = header["splits"][split], pack / f"{split}.npy"
     try:
@@ -187,6 +302,22 @@ def open_pack(pack: Path, split: str) -> ImageSplit:
         class_rows=tuple(zip(firsts, item["counts"], strict=True)),
         digest=header["digest"],
     )
+
+
+def check_pack(pack: Path) -> Path:
+    """The pack, when all of its splits open (see :func:`open_pack`).
+
+    Raises:
+        DataError: one is missing, damaged or changed.
+    """
+    for split in SPLITS:
+        open_pack(pack, split)
+    return pack
+
+
+def notes_of(pack: Path) -> list[str]:
+    """What was noted when the pack was built: its split, files passed over and so on."""
+    return [str(note) for note in _header(pack).get("notes", ())]
 
 
 def packs_of(dataset: str) -> list[Path]:
@@ -216,9 +347,7 @@ def verify_pack(pack: Path) -> None:
     """
     header = _header(pack)
     for split in SPLITS:
-        images = open_pack(pack, split).images
+        images, now = _opened(pack, split).images, stamp(pack, split)
         if _digest(images) != header["splits"][split]["sha256"]:
-            raise DataError(
-                f"the pixels of {pack / split}.npy changed since they were packed; delete {pack} "
-                "and run again"
-            )
+            raise _changed(pack, split)
+        _remember(pack, {split: now})

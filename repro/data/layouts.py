@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from repro.data.images import SPLITS, Pixels
 from repro.data.ravi import Target
-from repro.data.sources import Source, html_error, is_html
+from repro.data.sources import Source, html_error, is_html, refuse_other
 from repro.errors import DataError
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -70,8 +70,10 @@ def detect(source: Source, target: Target) -> Copy:
     if not images:
         for name in source.names[:100]:
             with source.open(name) as stream:
-                if is_html(stream.read(512)):
+                head = stream.read(512)
+                if is_html(head):
                     raise html_error(source.called(name))
+                refuse_other(head, source.called(name))
         raise DataError(
             f"{source.origin} holds no mini-ImageNet in a known layout ({len(source.names):,} "
             f"files, none of them an image, a pickle or a parquet shard); accepted are {LAYOUTS}"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from repro.data import decoding
+from repro.data import colours, decoding
 from repro.data.images import Pixels, SplitPlan, build_pack, release
 from repro.data.judging import judge
 from repro.data.layouts import LAYOUTS as LAYOUTS
@@ -20,6 +20,7 @@ from repro.errors import DataError
 
 IMAGE_SIZE = 84  # px; the authors' loader stretches whatever size it finds
 _CHUNK = 256  # images read ahead of the decoders
+_AHEAD_BYTES = 2**25  # and what they may take
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -40,26 +41,40 @@ def in_threads(
     """``work(content, name)`` of every image, in the order in which they are cheap to read."""
     with ThreadPoolExecutor(2) as pool:  # decoding releases the interpreter's lock
         images = copy.images(names)
-        while part := list(islice(images, _CHUNK)):
+        while part := list(_ahead(images)):
             called = [name for name, _ in part]
             results = pool.map(work, (content for _, content in part), called)
             yield from zip(called, results, strict=True)
+
+
+def _ahead(images: Iterator[tuple[str, bytes | Pixels]]) -> Iterator[tuple[str, bytes | Pixels]]:
+    """The next images that are read ahead of the decoders: few where they are large."""
+    left = _AHEAD_BYTES
+    for name, content in islice(images, _CHUNK):
+        yield name, content
+        left -= len(content) if isinstance(content, bytes) else content.nbytes
+        if left <= 0:
+            return
 
 
 def prepare(
     root: Path,
     progress: Callable[[int, int], None] = lambda done, total: None,
     target: Target | None = None,
+    references: Mapping[str, colours.Colour] | None = None,
 ) -> Path:
     """Look at a copy and build its pack; returns the pack's folder.
 
     Args:
         progress: called with images done and in all.
         target: what it should be; Ravi's split by default.
+        references: mean colours that its classes should have; the published ones by default.
     Raises:
         DataError: nothing or the wrong thing is there; named, with counts, and no pack is left.
     """
-    target = target or ravi()
+    if references is None:
+        references = colours.published()
+    target, means = target or ravi(), colours.Means()
     with open_source(root, target.classes) as source:
         copy = detect(source, target)
         judged = judge(copy, target)
@@ -71,12 +86,19 @@ def prepare(
             _log.warning("%s: %s", root, finding.text)
         done = 0
 
-        def filler(names: list[str]) -> Callable[[Pixels], None]:
+        def work(content: bytes | Pixels, name: str) -> tuple[Pixels, colours.Colour]:
+            image, _ = decode_sized(content, name)
+            return image, colours.mean(image)
+
+        def filler(classes: Mapping[str, list[str]]) -> Callable[[Pixels], None]:
             def fill(array: Pixels) -> None:
                 nonlocal done
-                rows = {name: row for row, name in enumerate(names)}
-                for name, (image, _) in in_threads(copy, names, decode_sized):
-                    array[rows[name]] = image
+                items = [(name, c) for c, names in classes.items() for name in names]
+                rows = {name: (row, c) for row, (name, c) in enumerate(items)}
+                for name, (image, colour) in in_threads(copy, list(rows), work):
+                    row, class_id = rows[name]
+                    array[row] = image
+                    means.add(class_id, colour)
                     done += 1
                     if done % 600 == 0 or done == target.n_image:
                         progress(done, target.n_image)
@@ -88,9 +110,14 @@ def prepare(
             split: SplitPlan(
                 tuple(classes),
                 tuple(map(len, classes.values())),
-                filler([name for names in classes.values() for name in names]),
+                filler(classes),
             )
             for split, classes in judged.plan.items()
         }
         origin = f"{root.resolve()} ({copy.layout}; its own split: {judged.split})"
-        return build_pack("mini-imagenet", IMAGE_SIZE, plans, origin)
+
+        def notes() -> list[str]:
+            colours.refuse_exchanged(means, references, root)
+            return []
+
+        return build_pack("mini-imagenet", IMAGE_SIZE, plans, origin, notes)

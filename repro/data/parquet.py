@@ -56,7 +56,7 @@ def _opened(source: Source, shard: str) -> Iterator[Any]:
     except ModuleNotFoundError:
         raise DataError(
             "parquet shards are read with pyarrow, which is not installed: run "
-            "`pip install 'repro[parquet]'`"
+            "`pip install 'repro-fewshot[parquet]'`"
         ) from None
     with source.open(shard) as stream:
         if is_html(stream.read(512)):

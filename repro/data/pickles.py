@@ -55,7 +55,7 @@ def _load(source: Source, file: str) -> dict[str, Any]:
         raise html_error(source.called(file))
     with source.open(file, MAX_BYTES) as stream:
         content = safe_pickle.load(
-            cast(BinaryIO, stream), source.called(file), encoding="bytes", lean=True
+            cast(BinaryIO, stream), source.called(file), "bytes", source.size(file)
         )
     if isinstance(content, dict):
         found = {_text(key): value for key, value in content.items()}
@@ -75,7 +75,9 @@ def _pixels(content: dict[str, Any], name: str) -> Pixels:
     pixels: Any = content.get("image_data", content.get("data"))
     if isinstance(pixels, list):
         try:
-            pixels = np.stack([np.asarray(image) for image in pixels])
+            if not all(isinstance(image, np.ndarray) for image in pixels):
+                raise TypeError("not all are arrays")
+            pixels = np.stack(pixels)
         except (ValueError, TypeError) as error:
             raise DataError(f"{name}: its images have several shapes ({error})") from error
     right = isinstance(pixels, np.ndarray) and pixels.ndim == 4 and pixels.shape[3] == 3
@@ -91,6 +93,8 @@ def _classes(content: dict[str, Any], name: str) -> tuple[str, dict[str, list[in
     n_image = len(_pixels(content, name))
     try:
         if "class_dict" in content:
+            if sum(map(len, content["class_dict"].values())) > n_image:
+                raise ValueError(f"more rows than the {n_image} images")
             found = {
                 _text(key): [int(row) for row in rows]
                 for key, rows in sorted(content["class_dict"].items())

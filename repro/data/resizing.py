@@ -21,6 +21,8 @@ def resize(pixels: Pixels, size: int) -> Pixels:
     """uint8 ``[height, width, 3]`` to ``[size, size, 3]``; of this size already: the same bytes."""
     if pixels.shape[:2] == (size, size):
         return pixels
+    if pixels.shape[1] > pixels.shape[0]:  # the longer axis first: what is between stays small
+        return np.ascontiguousarray(resize(pixels.swapaxes(0, 1), size).swapaxes(0, 1))
     rows, over_rows = _resize_rows(pixels, size)
     columns, over_columns = _resize_rows(rows.swapaxes(0, 1), size)
     over = over_rows * over_columns

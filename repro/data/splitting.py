@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from repro import paper
-from repro.data.dataset import Selection
+from repro.data.dataset import MAX_SPLIT_FILE, Selection
 from repro.data.decoding import first_few
 from repro.data.images import SPLITS
 from repro.errors import DataError, UsageError
+from repro.regular import read_file
 from repro.seeding import Stream, words
 
 DEFAULT_SHARES = "0.64/0.16/0.20"
 IMAGES_NEEDED = paper.MAX_SHOT + paper.N_QUERY  # of a class, by the largest episode
 _OTHER_NAMES = {"valid": "val", "validation": "val"}
+_SPLIT_FOLDER = re.compile(
+    r"(?:meta[-_ ]?)?(?:(?P<train>train(?:ing)?|base|background)|(?P<val>val|valid|validation|dev)"
+    r"|(?P<test>test(?:ing)?|novel|eval|evaluation))(?:[-_ ]?(?:set|split|images|classes))?",
+    re.IGNORECASE,
+)
 
 Assigned = dict[str, tuple[str, ...]]
 
@@ -99,7 +107,7 @@ def by_file(class_ids: Sequence[str], path: Path) -> Assigned:
 def _pairs(path: Path) -> list[tuple[str, str]]:
     wanted = 'expected JSON {"train": [...], "val": [...], "test": [...]} or csv lines class,split'
     try:
-        text = path.read_text("utf-8-sig")
+        text = read_file(path, MAX_SPLIT_FILE).decode("utf-8-sig")
         if path.suffix.lower() == ".json":
             content = json.loads(text)
             pairs = [(str(c), str(split)) for split, ids in content.items() for c in list(ids)]
@@ -115,33 +123,76 @@ def _pairs(path: Path) -> list[tuple[str, str]]:
     return [(class_id, _OTHER_NAMES.get(split, split)) for class_id, split in pairs]
 
 
+class _NotASplit(DataError):
+    """Folders that look like a split and are none, but could be divided otherwise."""
+
+
 def by_folders(class_ids: Sequence[str]) -> Assigned | None:
-    """The split of folders ``train/``, ``val/`` and ``test/``; None when they are not these.
+    """The split of folders ``train/``, ``val/`` and ``test/``; None when there are none such.
+
+    Common other names are known (``Train``, ``validation``, ``meta-test``, ``base``, ``novel``),
+    and a single folder around them.
 
     Raises:
-        DataError: a class is in two splits, which would make its images both learned and tested.
+        DataError: such folders are there, but not all three, not alone, or with a class in two of
+            them, which would make its images both learned and tested.
     """
-    parts = [class_id.split("/", 1) for class_id in class_ids]
-    if not all(len(part) == 2 for part in parts):
-        return None
-    if {_OTHER_NAMES.get(top, top) for top, *_ in parts} != set(SPLITS):
-        return None
+    above = _above(class_ids)
     found: dict[str, list[str]] = {split: [] for split in SPLITS}
-    for class_id, (top, _) in zip(class_ids, parts, strict=True):
-        found[_OTHER_NAMES.get(top, top)].append(class_id)
-    below = [below for _, below in parts]
-    doubled = sorted({name for name in below if below.count(name) > 1})
+    named, others, holders = set[str](), set[str](), dict[str, set[str]]()
+    for class_id in class_ids:
+        top, _, below = class_id[len(above) :].partition("/")
+        split = split_name(top)
+        if split is None:
+            others.add(top)
+            continue
+        named.add(top)
+        found[split].append(class_id)
+        holders.setdefault(below.casefold(), set()).add(split)
+    there = [split for split in SPLITS if found[split]]
+    if len(there) < 2:
+        return None
+    folders = f"the folders {', '.join(sorted(named))} look like a split"
+    doubled = sorted(below for below, splits in holders.items() if len(splits) > 1 and below)
     if doubled:
         raise DataError(
-            f"{len(doubled)} classes are in more than one of train, val and test "
+            f"{folders}, but {len(doubled)} classes are in more than one of them "
             f"({_some(doubled)}): few-shot splits share no class; put all images of a class into "
-            "one folder and use --split"
+            "one folder, or name the classes of every split in a --split-file"
+        )
+    missing = [split for split in SPLITS if not found[split]]
+    wrong = f"there is none for {' and '.join(missing)}" if missing else ""
+    if "" in holders:
+        wrong = "there are images in them beside the class folders"
+    elif others:
+        wrong = f"beside them is {_some(sorted(others))}"
+    if wrong:
+        raise _NotASplit(
+            f"{folders}, but {wrong}; give the classes of every split by a --split-file, or "
+            f"have folders {', '.join(SPLITS)} with class folders and nothing else"
         )
     return {split: tuple(sorted(ids)) for split, ids in found.items()}
 
 
-def assign(counts: Mapping[str, int], selection: Selection) -> Assigned:
-    """The split that was asked for, checked to be large enough for episodes.
+def split_name(folder: str) -> str | None:
+    """The split that a folder's name means; None when none."""
+    match = _SPLIT_FOLDER.fullmatch(folder)
+    return match.lastgroup if match else None
+
+
+def _above(class_ids: Sequence[str]) -> str:
+    """The folders around all classes, one in the other, as a prefix of their ids."""
+    above = ""
+    while True:
+        tops = {class_id[len(above) :].partition("/") for class_id in class_ids}
+        heads = {head for head, _, _ in tops}
+        if len(heads) != 1 or not all(slash for _, slash, _ in tops):
+            return above
+        above += f"{heads.pop()}/"
+
+
+def assign(counts: Mapping[str, int], selection: Selection) -> tuple[Assigned, str]:
+    """The split that was asked for, checked to be large enough for episodes; and it in words.
 
     Args:
         counts: class id to number of images.
@@ -154,15 +205,25 @@ def assign(counts: Mapping[str, int], selection: Selection) -> Assigned:
         if selection.split is not None or selection.split_seed is not None:
             raise UsageError("--split-file is itself the split; leave out --split and --split-seed")
         found: Assigned | None = by_file(class_ids, selection.split_file)
+        said = f"the split of {selection.split_file.name}"
+    elif selection.split is not None:
+        with contextlib.suppress(_NotASplit):
+            by_folders(class_ids)  # not to divide at random what holds one class in two folders
+        found = None
     else:
-        found = by_folders(class_ids) if selection.split is None else None
+        found = by_folders(class_ids)
+        said = "the split of the folders"
         if found is not None and selection.split_seed is not None:
             raise UsageError(
                 "the folders train, val and test are the split; --split-seed needs --split too"
             )
     if found is None:
-        shares = selection.split or DEFAULT_SHARES
-        found = by_shares(class_ids, shares, selection.split_seed or 0)
+        shares, seed = selection.split or DEFAULT_SHARES, selection.split_seed or 0
+        found = by_shares(class_ids, shares, seed)
+        said = f"a random split of {len(class_ids)} classes, shares {shares}, seed {seed}"
+    said += ": " + ", ".join(f"{len(ids)} {split}" for split, ids in found.items())
+    left = len(class_ids) - sum(map(len, found.values()))
+    said += f"; {left} classes are in none" if left else ""
     for split, ids in found.items():
         if len(ids) < paper.N_WAY:
             raise DataError(
@@ -178,7 +239,7 @@ def assign(counts: Mapping[str, int], selection: Selection) -> Assigned:
             f"that an episode takes of a class ({_some(named)}); add images, move these folders "
             "away, or leave them out by a --split-file"
         )
-    return found
+    return found, said
 
 
 def _some(names: Sequence[str]) -> str:

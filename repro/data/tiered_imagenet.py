@@ -21,7 +21,9 @@ from repro.data import safe_pickle
 from repro.data.dataset import ImageProgress, Selection
 from repro.data.decoding import Counter, decode, fill_by_threads
 from repro.data.images import SPLITS, Pixels, SplitPlan, build_pack
+from repro.data.sources import bounded_members
 from repro.errors import DataError
+from repro.regular import open_file
 
 name = "tiered-imagenet"
 accepts = ()
@@ -45,7 +47,7 @@ def _opened(root: Path, called: str) -> Iterator[BinaryIO]:
     """One of the six files, from a folder or a tar."""
     try:
         if root.is_file():
-            with tarfile.open(root) as archive:
+            with tarfile.open(root, tarinfo=bounded_members()) as archive:
                 found = [m for m in archive if PurePosixPath(m.name).name == called and m.isfile()]
                 stream = archive.extractfile(found[0]) if found else None
                 if stream is None:
@@ -54,7 +56,7 @@ def _opened(root: Path, called: str) -> Iterator[BinaryIO]:
             return
         for place in (root, root / "tiered-imagenet"):
             if (place / called).is_file():
-                with (place / called).open("rb") as file:
+                with open_file(place / called) as file:
                     yield file
                 return
     except (tarfile.TarError, OSError, EOFError) as error:
@@ -73,8 +75,8 @@ def _labels(root: Path, split: str) -> _Labels:
     with _opened(root, called) as stream:
         content = safe_pickle.load(stream, f"{root}: {called}")
     try:
-        names = [str(label) for label in content["label_specific_str"]]
-        labels = np.asarray(content["label_specific"])
+        names = safe_pickle.texts(content["label_specific_str"], "label_specific_str")
+        labels = safe_pickle.labels(content["label_specific"], len(names), "label_specific")
         if len(set(names)) != len(names):
             raise ValueError("two classes of one name")
         counts = np.bincount(labels, minlength=len(names))

@@ -61,7 +61,7 @@ class Store:
         try:
             self.fs, root = fsspec.core.url_to_fs(self.url)
         except ImportError as error:
-            named = "pip install 'repro[s3]'" if self.kind in _S3 else str(error)
+            named = "pip install 'repro-fewshot[s3]'" if self.kind in _S3 else str(error)
             raise UsageError(f"{shown(url)} needs another package: {named}") from error
         except ValueError as error:
             raise UsageError(

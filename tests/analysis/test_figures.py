@@ -15,9 +15,11 @@ from repro.analysis.paired import compare_paired
 from repro.analysis.report_differences import MAX_SHORT
 from repro.analysis.stats import accuracy_histogram
 from repro.errors import RecordError
-from repro.records import Record
+from repro.records import Record, read_records
 from repro.rows import BUILT_IN
 from tests.analysis.analysis_doubles import full_set, record, spread, write_gates
+
+RESULTS = Path(__file__).resolve().parents[2] / "results"
 
 
 def trained(tmp_path: Path) -> list[Record]:
@@ -56,6 +58,21 @@ def test_figure_3_has_five_layers_two_gates_and_both_shots(tmp_path: Path) -> No
     _, svg = sorted(gates.plot_gates(trained(tmp_path), tmp_path))
     text = svg.read_text()
     assert sum(text.count(f'id="axes_{i}"') for i in range(1, 30)) == 20
+
+
+@pytest.mark.parametrize("dataset", ["mini-imagenet", "glyphs"])
+def test_the_means_of_figure_3_stand_where_no_curve_runs(dataset: str) -> None:
+    """In pixels of the drawn figures of the published records."""
+    figure = gates._draw(gates.read_gates(read_records(RESULTS, dataset)))
+    figure.canvas.draw()
+    panels = [axes for axes in figure.findobj(Axes) if axes.lines and axes.texts]
+    assert len(panels) == 20
+    for axes in panels:
+        box = axes.texts[0].get_window_extent().transformed(axes.transData.inverted())
+        at = np.linspace(box.x0, box.x1, 50)
+        for line in axes.lines:
+            heights = np.interp(at, *np.asarray(line.get_data(), float))
+            assert not np.any((heights > box.y0) & (heights < box.y1)), axes.get_title()
 
 
 def test_gate_numbers_are_trained_minus_initial_and_between_shots(tmp_path: Path) -> None:

@@ -85,6 +85,18 @@ def test_the_control_chooses_layer_and_shot_by_keyboard(page: Page, file: Path) 
     assert len(page.value(SHOWN)) == 20  # paper has no control
 
 
+def test_a_click_on_a_columns_name_sorts_the_table(page: Page, file: Path) -> None:
+    page.open(file)
+    column = "Array.from(document.querySelectorAll('#table-1 tbody tr [data-field=reported]'))"
+    head = "document.querySelectorAll('#table-1 thead th')[1]"
+    numbers = f"{column}.slice(0, 5).map((cell) => parseFloat(cell.innerText))"
+    before = page.value(numbers)
+    for direction in ("ascending", "descending"):
+        page.value(f"{head}.querySelector('button').click()")
+        assert page.value(f"{head}.getAttribute('aria-sort')") == direction
+        assert page.value(numbers) == sorted(before, reverse=direction == "descending")
+
+
 def test_without_scripts_all_panels_are_shown_and_no_control(page: Page, file: Path) -> None:
     page.open(file, scripts=False)
     assert len(page.value(SHOWN)) == 20

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from repro import paper
 from repro.analysis import table1
+from repro.analysis.formats import as_text
 from repro.analysis.seeds import estimate
 from repro.analysis.selection import select
 from repro.cli import cli
@@ -82,6 +83,17 @@ def test_all_formats_show_the_same_cells() -> None:
     assert max(map(len, table.format("text").splitlines())) <= table1.WIDTH
     with pytest.raises(UsageError, match="did you mean 'latex'"):
         table.format("latx")
+
+
+@pytest.mark.parametrize("width", [80, 40])
+def test_a_narrow_terminal_shows_every_number_and_verdict_in_its_width(width: int) -> None:
+    text = as_text(build(accuracy=spread(0.5776, s=0.086)), width)
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= width
+    (row,) = (place for place, line in enumerate(lines) if "57.76 ± 0.69" in line)
+    assert "60.60 ± 0.71" in lines[row]
+    assert "lower" in " ".join(lines[row : row + 2])
+    assert "Left out on" in text
 
 
 def test_names_are_escaped_in_latex() -> None:

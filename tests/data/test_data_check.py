@@ -1,5 +1,6 @@
 """repro data check tells the copies and wrong copies of mini-ImageNet apart."""
 
+import io
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from repro.cli import cli
-from repro.data import marks, mini_imagenet
+from repro.data import colours, marks, mini_imagenet
 from repro.data.check import Report, examine
 from repro.data.known_copies import known_files
 from repro.data.ravi import Target
@@ -30,6 +31,7 @@ from tests.data.layout_copies import (
     ilsvrc,
     jpeg,
     parquet,
+    pixels_of,
     ravi_flat,
     small_files,
     split_folders,
@@ -334,7 +336,7 @@ def test_without_pyarrow_the_extra_is_named(
 ) -> None:
     root = parquet(tmp_path / "copy", small_files(), SMALL)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    refused(root, SMALL, "unreadable-copy", "pip install 'repro[parquet]'")
+    refused(root, SMALL, "unreadable-copy", "pip install 'repro-fewshot[parquet]'")
 
 
 def test_archives_that_name_files_outside_of_themselves_are_refused(tmp_path: Path) -> None:
@@ -418,3 +420,39 @@ def test_the_command_prints_words_or_json_and_exits_1_when_refused(tmp_path: Pat
     assert not content["accepted"]
     assert content["counts"]["val"] == {"n00000003": 4}
     assert content["findings"][0]["code"] == "missing-classes"
+
+
+def test_exchanged_red_and_blue_are_refused_by_mean_colours(tmp_path: Path) -> None:
+    files = small_files()
+    means = {
+        class_id: np.mean([colours.mean(pixels_of(content)) for content in of.values()], axis=0)
+        for class_id, of in files.items()
+    }
+    for name, order in (("as it is", [0, 1, 2]), ("blue first", [2, 1, 0])):
+        turned: dict[str, dict[str, bytes]] = {}
+        for class_id, of in files.items():
+            for file, content in of.items():
+                buffer = io.BytesIO()
+                # Smaller and of another quality: not the same bytes or pixels.
+                image = Image.fromarray(np.ascontiguousarray(pixels_of(content)[..., order]))
+                image.resize((70, 70)).save(buffer, "JPEG", quality=60)
+                turned.setdefault(class_id, {})[file] = buffer.getvalue()
+        root = split_folders(tmp_path / name, turned, SMALL)
+        report = examine(root, target=SMALL, of_colours=means)
+        assert report.accepted == (name == "as it is")
+        assert ("exchanged-colours" in codes(report)) == (name == "blue first")
+        if report.accepted:
+            mini_imagenet.prepare(root, target=SMALL, references=means)
+        else:
+            assert "wrong: Red and blue are exchanged" in "\n".join(report.lines())
+            with pytest.raises(DataError, match="blue first: red and blue are exchanged"):
+                mini_imagenet.prepare(root, target=SMALL, references=means)
+
+
+def test_mean_colours_of_all_classes_are_kept() -> None:
+    published = colours.published()
+    assert len(published) == 100
+    values = np.stack(list(published.values()))
+    assert values.shape == (100, 3)
+    # Photographs have more red than blue.
+    assert 5 < (values[:, 0] - values[:, 2]).mean() < 30

@@ -17,7 +17,7 @@ from repro.cli import cli
 from repro.config import EpisodeSpec
 from repro.data import prepare
 from repro.data.dataset import Selection
-from repro.data.decoding import decode
+from repro.data.decoding import Scale, decode
 from repro.data.images import open_pack
 from repro.data.splitting import by_file, by_shares
 from repro.episodes import EpisodeSampler
@@ -142,12 +142,13 @@ def test_folders_train_val_and_test_are_the_split(tmp_path: Path) -> None:
     pack = prepare("folder", tmp_path / "data", selection=Selection(image_size=16))
     assert class_ids(pack)["val"] == tuple(f"valid/c1{i}" for i in range(5))
     (tmp_path / "data/train/c00").rename(tmp_path / "data/train/c20")
-    with pytest.raises(DataError, match=r"more than one of train, val and test \(c20\)"):
+    with pytest.raises(DataError, match=r"more than one of them \(c20\)"):
         prepare("folder", tmp_path / "data", selection=Selection(image_size=16))
 
 
 def colours(image: Image.Image, kind: str = "PNG") -> list[int]:
-    found: list[int] = decode(encoded(image, kind), "x", 16)[8, 8].tolist()
+    scale = Scale(integer=65_535)
+    found: list[int] = decode(encoded(image, kind), "x", 16, scale)[8, 8].tolist()
     return found
 
 

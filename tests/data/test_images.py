@@ -1,14 +1,29 @@
 """A pack is whole or absent, and a damaged one is refused by name."""
 
+import errno
 import hashlib
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from repro.data.images import Pixels, SplitPlan, build_pack, open_pack, release, verify_pack
-from repro.errors import DataError
+from repro.data import glyphs, images
+from repro.data.images import (
+    Pixels,
+    SplitPlan,
+    build_pack,
+    check_pack,
+    open_pack,
+    release,
+    verify_pack,
+)
+from repro.errors import DataError, StorageError
 
 
 @pytest.fixture(autouse=True)
@@ -83,3 +98,150 @@ def test_released_pages_keep_what_was_written_and_the_digest_is_of_the_whole(cac
     assert kept == hashlib.sha256(images.tobytes()).hexdigest()
     verify_pack(pack)
     release(np.zeros((2, 4, 4, 3), np.uint8))  # not mapped: nothing happens
+
+
+def flip(path: Path) -> None:
+    """Change the last pixel in place."""
+    with path.open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        last = file.read(1)[0]
+        file.seek(-1, os.SEEK_END)
+        file.write(bytes([last ^ 1]))
+
+
+def test_pixels_changed_in_place_are_refused_and_built_again() -> None:
+    pack = build_pack("toy", 4, plans(), "here")
+    flip(pack / "test.npy")
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"test\.npy changed since they were packed"):
+            open_pack(pack, "test")
+    assert build_pack("toy", 4, plans(), "here") == pack
+    check_pack(pack)
+    verify_pack(pack)
+
+
+def test_a_checked_pack_is_read_again_only_when_its_file_is_another(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pack, read = build_pack("toy", 4, plans(), "here"), []
+
+    def digest(pixels: Pixels) -> str:
+        read.append(1)
+        return hashlib.sha256(pixels.tobytes()).hexdigest()
+
+    monkeypatch.setattr(images, "_digest", digest)
+    check_pack(pack)
+    assert read == []  # remembered since it was built
+    shutil.copytree(pack, tmp_path / "copy")  # other files: looked at once
+    for _ in range(3):
+        check_pack(tmp_path / "copy")
+    assert len(read) == 3
+
+
+def test_preparation_never_returns_a_damaged_pack(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(glyphs, "IMAGES_PER_CLASS", 1)
+    monkeypatch.setattr(glyphs, "SPLIT_SIZES", {"train": 2, "val": 2, "test": 2})
+    monkeypatch.setattr(glyphs, "EXPECTED_DIGEST", "")
+    with pytest.raises(DataError, match="expected ") as told:
+        glyphs.prepare()
+    (pack,) = images.packs_of("glyphs")
+    monkeypatch.setattr(glyphs, "EXPECTED_DIGEST", open_pack(pack, "test").digest)
+    assert str(pack) in str(told.value)
+    flip(pack / "train.npy")
+    verify_pack(glyphs.prepare())
+
+
+def test_space_is_reserved_before_anything_is_decoded(
+    monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    untouched = {name: SplitPlan(("a",), (5,), lambda _: pytest.fail("filled"))
+                 for name in ("train", "val", "test")}  # fmt: skip
+    with pytest.raises(StorageError, match="which takes 0 MB: No space left on device; free some"):
+        build_pack("toy", 4, untouched, "here")
+    assert list((cache / "packs").iterdir()) == []
+
+
+_ON_A_FULL_DISK = """
+import os, sys
+from pathlib import Path
+from repro.data.images import SplitPlan, build_pack
+plan = SplitPlan(("a",), (5000,), lambda array: array.fill(7))
+try:
+    build_pack("toy", 16, dict.fromkeys(("train", "val", "test"), plan), "here")
+except Exception as error:
+    print(type(error).__name__, error)
+print(list(Path(os.environ["REPRO_CACHE"], "packs").iterdir()))
+"""
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_nothing(tmp_path: Path) -> None:
+    mounted = 'mount -t tmpfs -o size=4m tmpfs "$0" && exec "$@"'
+    command = ["unshare", "-rm", "sh", "-c", mounted, str(tmp_path)]
+    if not shutil.which("unshare") or subprocess.run([*command, "true"], check=False).returncode:
+        pytest.skip("no file system of its own can be mounted here")
+    done = subprocess.run(
+        [*command, sys.executable, "-c", _ON_A_FULL_DISK], capture_output=True, text=True,
+        env={**os.environ, "REPRO_CACHE": str(tmp_path / "c")}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done  # SIGBUS would be -7
+    assert done.stdout.startswith("StorageError cannot build the toy pack")
+    assert "takes 12 MB: No space left on device" in done.stdout
+    assert done.stdout.endswith("[]\n")
+
+
+_KILLED = """
+import os, sys, time
+from repro.data.images import SplitPlan, build_pack
+def fill(array):
+    print("building", flush=True)
+    time.sleep(600)
+plan = SplitPlan(("a",), (5,), fill)
+build_pack("toy", 4, dict.fromkeys(("train", "val", "test"), plan), "here")
+"""
+
+
+def test_what_a_killed_build_left_is_swept_and_a_living_one_is_left_alone(cache: Path) -> None:
+    def start() -> subprocess.Popen[str]:
+        started = subprocess.Popen(
+            [sys.executable, "-c", _KILLED], stdout=subprocess.PIPE, text=True,
+            env={**os.environ, "REPRO_CACHE": str(cache)},
+        )  # fmt: skip
+        assert started.stdout is not None
+        started.stdout.readline()
+        return started
+
+    with start() as dead:
+        dead.send_signal(signal.SIGKILL)
+    with start() as alive:
+        (kept,) = [path for path in (cache / "packs").iterdir() if path.is_dir()]
+        pack = build_pack("toy", 4, plans(), "here")
+        assert {p for p in (cache / "packs").iterdir() if p.is_dir()} == {kept, pack}
+        alive.kill()
+    build_pack("toy", 4, plans(1), "here")
+    assert not list((cache / "packs").glob(".*"))
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o002, 0o775), (0o022, 0o755), (0o077, 0o700)])
+def test_a_pack_has_the_rights_that_the_umask_gives(mask: int, mode: int) -> None:
+    before = os.umask(mask)
+    try:
+        pack = build_pack("toy", 4, plans(), "here")
+    finally:
+        os.umask(before)
+    assert pack.stat().st_mode & 0o777 == mode
+    assert (pack / "test.npy").stat().st_mode & 0o777 == mode & 0o666
+
+
+def test_a_cache_that_cannot_be_written_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    pack = build_pack("toy", 4, plans(), "here")
+    (pack / "verified.json").unlink()
+
+    def refuse(*_: object) -> None:
+        raise StorageError("read-only")
+
+    monkeypatch.setattr(images.storage, "write_json", refuse)
+    check_pack(pack)

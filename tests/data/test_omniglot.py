@@ -108,7 +108,8 @@ def test_whole_alphabets_are_another_pack_found_again_by_its_options(root: Path)
     chosen = Selection(split="alphabets")
     pack = prepare("omniglot", root, selection=chosen)
     assert len(open_pack(pack, "test").class_ids) == 50
-    assert prepare("omniglot", root) != pack
+    assert prepare("omniglot", root) == pack  # as last time
+    assert prepare("omniglot", root, afresh=True) != pack
     assert prepare("omniglot", None, selection=chosen) == pack
     with pytest.raises(UsageError, match="did you mean 'alphabets'"):
         prepare("omniglot", root, selection=Selection(split="alphabet"))

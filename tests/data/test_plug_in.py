@@ -40,6 +40,12 @@ def test_the_example_has_fewer_than_forty_lines() -> None:
     assert sum(map(len, lines)) < 40
 
 
+def test_the_manual_shows_the_example() -> None:
+    page = (EXAMPLE.parents[1] / "docs" / "data.md").read_text()
+    for name in ("stripes.py", "pyproject.toml"):
+        assert (EXAMPLE / name).read_text() in page
+
+
 def test_an_installed_data_set_is_listed_prepared_and_run(run: Run, tmp_path: Path) -> None:
     assert "stripes: not prepared yet" in run("data", "list").stdout
     done = run(

@@ -57,13 +57,12 @@ def test_the_example_has_at_most_forty_lines() -> None:
     assert len((EXAMPLE / "class_means.py").read_text().splitlines()) <= 40
 
 
-def test_the_readme_shows_the_example() -> None:
-    readme = (EXAMPLE.parents[1] / "README.md").read_text()
-    lines = (EXAMPLE / "class_means.py").read_text().splitlines()
-    assert "\n".join(f"    {line}" if line else "" for line in lines) in readme
+def test_the_manual_shows_the_example() -> None:
+    page = (EXAMPLE.parents[1] / "docs" / "method.md").read_text()
+    assert (EXAMPLE / "class_means.py").read_text() in page
     entry = (EXAMPLE / "pyproject.toml").read_text().splitlines()[5:7]
-    assert "\n".join(f"    {line}" for line in entry) in readme
-    assert "code is run with your rights" in " ".join(readme.split())
+    assert "\n".join(entry) in page
+    assert "code is run with your rights" in " ".join(page.split())
 
 
 @pytest.mark.usefixtures("installed")

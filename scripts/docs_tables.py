@@ -1,0 +1,105 @@
+"""Writes the tables of README.md and docs/ that are made from code and records.
+
+Each stands between a comment with its command and the comment ``end``:
+
+    <!-- repro table --dataset mini-imagenet --from results --format markdown -->
+    …
+    <!-- end -->
+
+`python scripts/docs_tables.py` writes them anew; with ``--check`` it names the pages whose tables
+are not what the commands print and exits with 1.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+import click
+from click.testing import CliRunner
+
+from repro.cli import cli
+from repro.presets import BUDGETS, RECIPES, Budget, Recipe
+
+ROOT = Path(__file__).resolve().parents[1]
+_TABLE = re.compile(r"(<!-- ([^\n]*?) -->\n)(?:(?!<!--).)*?(<!-- end -->)", re.DOTALL)
+
+
+def shown(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def switches() -> str:
+    """Each switch with its possible values and its value in every preset."""
+    hints = get_type_hints(Recipe)
+    lines = [
+        f"| switch | values | {' | '.join(RECIPES)} |",
+        "|" + " --- |" * (2 + len(RECIPES)),
+    ]
+    for field in dataclasses.fields(Recipe):
+        if field.name == "name":
+            continue
+        hint = hints[field.name]
+        values = get_args(hint) or {bool: ("true", "false"), int: ("a whole number",)}.get(
+            hint, ("a number",)
+        )
+        cells = (shown(getattr(preset, field.name)) for preset in RECIPES.values())
+        lines.append(f"| `{field.name}` | {', '.join(map(str, values))} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def budgets() -> str:
+    """Each field of a budget and its value in every preset."""
+    lines = [f"| field | {' | '.join(BUDGETS)} |", "| --- |" + " ---: |" * len(BUDGETS)]
+    for field in dataclasses.fields(Budget):
+        if field.name in ("name", "own"):
+            continue
+        cells = (getattr(preset, field.name) for preset in BUDGETS.values())
+        texts = (f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in cells)
+        lines.append(f"| `{field.name}` | {' | '.join(texts)} |")
+    return "\n".join(lines)
+
+
+def made(command: str) -> str:
+    """What stands below the comment with this command; ``| rows`` keeps title and rows only."""
+    if command in ("switches", "budgets"):
+        return {"switches": switches, "budgets": budgets}[command]()
+    command, _, part = command.partition(" | ")
+    result = CliRunner().invoke(cli, shlex.split(command)[1:])
+    if result.exit_code:
+        raise click.ClickException(f"{command}: {result.output.strip()}")
+    text = result.stdout.strip()
+    return "\n\n".join(text.split("\n\n")[:2]) if part == "rows" else text
+
+
+def pages() -> Iterator[Path]:
+    """README and the pages of the manual."""
+    yield ROOT / "README.md"
+    yield from sorted((ROOT / "docs").glob("*.md"))
+
+
+def renewed(text: str) -> str:
+    """A page with its tables made anew."""
+    return _TABLE.sub(lambda found: f"{found[1]}{made(found[2])}\n{found[3]}", text)
+
+
+@click.command()
+@click.option("--check", is_flag=True, help="Write nothing; exit 1 where a table is out of date.")
+def main(check: bool) -> None:
+    """Make the tables of README.md and docs/ anew."""
+    os.chdir(ROOT)
+    changed = [page for page in pages() if renewed(page.read_text()) != page.read_text()]
+    for page in changed:
+        click.echo(f"{page.relative_to(ROOT)}: {'out of date' if check else 'written'}")
+        if not check:
+            page.write_text(renewed(page.read_text()))
+    raise SystemExit(1 if check and changed else 0)
+
+
+if __name__ == "__main__":
+    main()
