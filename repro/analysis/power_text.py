@@ -11,7 +11,8 @@ from repro.analysis.text import class_text, margin_text, percent, percent_interv
 
 AGAIN = (
     "More than 600 episodes use the same test images again and again: ± then shrinks although no "
-    "new image is seen, so that it covers other images of the same classes less and less."
+    "new image is seen, so that it covers other images of the same classes less and less: by the "
+    "query images of the published records alone 92 to 95% at 600 episodes, 59 to 88% at 10,000."
 )
 
 
