@@ -16,7 +16,7 @@ import click
 from repro import publishing, records
 from repro.analysis import check as checks
 from repro.analysis import table1
-from repro.analysis.formats import WIDTH, as_text
+from repro.analysis.formats import as_text
 from repro.analysis.selection import Selection, select
 from repro.analysis.verdicts import MARGIN
 from repro.cli_options import RUNS, reads_mirror, runs_option, with_options
@@ -126,7 +126,7 @@ def table(
     chosen, _ = chosen_records(dataset, source, runs, recipe, budget, seed)
     built = table1.build(chosen.records, dataset, margin / 100, chosen.left_out, chosen.apart)
     if style == "text" and sys.stdout.isatty():
-        click.echo(as_text(built, min(WIDTH, shutil.get_terminal_size().columns)))
+        click.echo(as_text(built, shutil.get_terminal_size().columns))
     else:
         click.echo(built.format(style))
 

@@ -110,20 +110,23 @@ def _unit(table: Table) -> str:
     return f"(accuracy in %; {told.get(frozenset(covers), both) if covers else NOT_RUN})"
 
 
-def _fitting(rows: Sequence[Sequence[str]], width: int) -> tuple[tuple[int, ...], list[str]]:
-    """The columns that fit, and the rows with them as lines."""
+def _fitting(
+    rows: Sequence[Sequence[str]], terminal: int | None
+) -> tuple[tuple[int, ...], list[str]]:
+    """The columns that fit into those of a terminal, and the rows with them as lines."""
     for kept in _KEPT:
         left = [place for place, column in enumerate(kept) if column in _LEFT]
         lines = aligned([[row[column] for column in kept] for row in rows], left)
-        if max(map(len, lines)) <= width or width >= WIDTH:
+        if terminal is None or max(map(len, lines)) <= terminal:
             break
     return kept, lines
 
 
-def as_text(table: Table, width: int = WIDTH) -> str:
-    """The table for a terminal of so many columns; what does not fit is left out, and said."""
+def as_text(table: Table, terminal: int | None = None) -> str:
+    """The table for a terminal of so many columns: what does not fit is left out, and said."""
+    width = min(WIDTH, terminal or WIDTH)
     rows = [_HEADER, *(_columns(cell, brief=True) for cell in table.lines)]
-    kept, lines = _fitting(rows, width)
+    kept, lines = _fitting(rows, terminal)
     found = [*textwrap.wrap(table.title, width), *textwrap.wrap(_unit(table), width), "", lines[0]]
     method = ""
     for cell, row, line in zip(table.lines, rows[1:], lines[1:], strict=True):
@@ -137,7 +140,7 @@ def as_text(table: Table, width: int = WIDTH) -> str:
     absent = [name for column, name in enumerate(_HEADER) if column not in (*kept, _VERDICT)]
     notes = list(table.notes)
     if absent:
-        notes.insert(0, f"Left out on {width} columns: {', '.join(absent)}.")
+        notes.insert(0, f"Left out on {terminal} columns: {', '.join(absent)}.")
     return "\n".join([*found, "", *wrapped(notes, width)]) + "\n"
 
 
