@@ -71,17 +71,6 @@ def difference_interval(measured: HasInterval, reported: HasInterval) -> Interva
     )
 
 
-def paired_interval(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> Interval:
-    """95% interval of the mean of first - second, episode by episode on the same episodes.
-
-    Raises:
-        ValueError: different numbers of episodes.
-    """
-    if first.shape != second.shape:
-        raise ValueError(f"not the same episodes: shapes {first.shape} and {second.shape}")
-    return mean_interval(np.asarray(first, np.float64) - np.asarray(second, np.float64))
-
-
 def accuracy_histogram(
     accuracy: npt.NDArray[Any], n_query: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats as reference
 
-from repro.analysis.stats import Interval, difference_interval, mean_interval, paired_interval
+from repro.analysis.stats import Interval, difference_interval, mean_interval
 
 
 def test_the_half_width_is_scipys_standard_error_times_1_96() -> None:
@@ -58,19 +58,7 @@ def test_errors_add_in_quadrature() -> None:
     assert Interval(-0.2, 0.1).excludes_zero
 
 
-def test_pairing_takes_out_what_episodes_share() -> None:
-    rng = np.random.default_rng(4)
-    shared = rng.normal(0.5, 0.2, 400)
-    first, second = shared + 0.03 + rng.normal(0, 0.01, 400), shared
-    found = paired_interval(first, second)
-    low, high = reference.ttest_rel(first, second).confidence_interval(0.95)
-    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-4)
-    assert found.half_width < 0.1 * mean_interval(first).half_width
-
-
 def test_odd_inputs() -> None:
     assert mean_interval(np.array([0.4])) == Interval(0.4, math.inf)
     with pytest.raises(ValueError, match="at least one"):
         mean_interval(np.array([]))
-    with pytest.raises(ValueError, match="not the same episodes"):
-        paired_interval(np.zeros(3), np.zeros(4))
