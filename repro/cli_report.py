@@ -44,7 +44,7 @@ def report(
     file = "report.html" if style == "html" else "report.md"
     target = output or figure_folder(None, runs, dataset, name) / file
     if style == "mlrc":
-        page = render_mlrc(chosen.records, dataset, chosen.left_out)
+        page = render_mlrc(chosen.records, dataset, chosen.left_out, chosen.apart)
         storage.write_text(target, page)
         click.echo(f"{target}: {len(page.encode()):,} bytes")
         return

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from repro.records import Record
 
 
-def render_mlrc(records: Sequence[Record], dataset: str, left_out: Sequence[LeftOut] = ()) -> str:
+def render_mlrc(
+    records: Sequence[Record],
+    dataset: str,
+    left_out: Sequence[LeftOut] = (),
+    apart: Sequence[Record] = (),
+) -> str:
     """The facts of :func:`repro.analysis.report.render`, from the same selected records.
 
     Raises:
@@ -28,7 +33,7 @@ def render_mlrc(records: Sequence[Record], dataset: str, left_out: Sequence[Left
     """
     if not records:
         raise RecordError(f"no record of {dataset} to report; run `repro reproduce` first")
-    table = table1.build(records, dataset, left_out=left_out)
+    table = table1.build(records, dataset, left_out=left_out, apart=apart)
     sections = {
         "Scope of reproducibility": _scope(table),
         "Methodology": _methodology(records, dataset),

@@ -86,7 +86,7 @@ def test_holm_counts_the_comparable_cells_only() -> None:
 
 def test_every_row_of_the_protocols_re_runs_is_there_and_other_protocols_say_why() -> None:
     assert set(paper.RERUNS) == {
-        ("meta_lstm", 5), ("matching_net_fce", 1), ("matching_net_fce", 5),
+        ("meta_lstm", 1), ("meta_lstm", 5), ("matching_net_fce", 1), ("matching_net_fce", 5),
         ("finetune", 1), ("finetune", 5),
     }  # fmt: skip
     port = paper.RERUNS["meta_lstm", 5][0]
