@@ -32,6 +32,7 @@ WORK = {
     "matching_net_test": "600 test episodes, Matching Network",
     "pretrain_step": "pre-training step, 64 images",
     "matching_net_train": "Matching Network training episode",
+    "matching_net_fce_train": "Matching Network FCE training episode",
     "finetune_test_5shot": "fine-tune test episode, 5-shot",
     "gather_100": "gather and normalise 100 images",
 }

@@ -14,7 +14,7 @@ from repro.data.images import ImageSplit, open_pack
 from repro.episodes import Episode, EpisodeSampler
 from repro.methods.base import Setting, SplitImages
 from repro.methods.finetune import Finetune
-from repro.methods.matching_net import MatchingNet
+from repro.methods.matching_net import MatchingNet, MatchingNetFCE
 from repro.methods.meta_lstm import MetaLSTM, inner_schedule
 from repro.methods.nearest_neighbor import NearestNeighbor
 from repro.plain import PlainImages, PlainMetaLSTM, make_plain
@@ -146,7 +146,8 @@ def _pretrain(request: Request, setting: Setting, images: SplitImages, _: Episod
 def _matching_train(
     request: Request, setting: Setting, images: SplitImages, _: EpisodeSampler
 ) -> Work:
-    method = MatchingNet(setting)
+    fce = "fce" in request.work
+    method = MatchingNetFCE(setting) if fce else MatchingNet(setting)
     if request.path == "plain":
         make_plain(method)
     n_image = N_WAY * setting.k_shot + N_QUERY
@@ -181,6 +182,7 @@ _WORK: dict[str, Callable[[Request, Setting, SplitImages, EpisodeSampler], Work]
     "matching_net_test": _frozen_test,
     "pretrain_step": _pretrain,
     "matching_net_train": _matching_train,
+    "matching_net_fce_train": _matching_train,
     "finetune_test_5shot": _finetune,
     "gather_100": _gather,
 }

@@ -6,13 +6,74 @@ Larochelle departs from it.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from repro import paper
 from repro.config import Recipe
 from repro.seeding import Words
+
+
+class _Recurrence(torch.autograd.Function):
+    """The steps of an LSTM over one sequence: its large matrix is read once a step, each way."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, weight: Tensor) -> Tensor:
+        """Hidden states ``[n, n_hidden]`` from the inputs' part of the gates ``[n, 4 n_hidden]``.
+
+        Args:
+            weight: ``[4 * n_hidden, n_hidden]``, on the hidden state before.
+        """
+        n, hidden = inputs.shape[0], weight.shape[1]
+        states = inputs.new_zeros(n + 1, hidden)
+        cells, gates = torch.zeros_like(states), torch.empty_like(inputs)
+        for t in range(n):
+            # The first hidden state is 0.
+            logits = inputs[t] + weight @ states[t] if t else inputs[t]
+            enter, keep, candidate, leave = logits.chunk(4)
+            torch.cat(
+                [enter.sigmoid(), keep.sigmoid(), candidate.tanh(), leave.sigmoid()], out=gates[t]
+            )
+            enter, keep, candidate, leave = gates[t].chunk(4)
+            cells[t + 1] = keep * cells[t] + enter * candidate
+            states[t + 1] = leave * cells[t + 1].tanh()
+        ctx.save_for_backward(weight, states, cells, gates)
+        return states[1:].clone()
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, of_states: Tensor) -> tuple[Tensor, Tensor]:
+        weight, states, cells, gates = ctx.saved_tensors
+        of_inputs, of_cell = torch.empty_like(gates), torch.zeros_like(states[0])
+        of_hidden = of_cell
+        for t in reversed(range(len(gates))):
+            of_hidden = of_hidden + of_states[t]
+            enter, keep, candidate, leave = gates[t].chunk(4)
+            tanh_cell = cells[t + 1].tanh()
+            of_cell = of_cell + of_hidden * leave * (1 - tanh_cell * tanh_cell)
+            torch.cat(
+                [
+                    of_cell * candidate * enter * (1 - enter),
+                    of_cell * cells[t] * keep * (1 - keep),
+                    of_cell * enter * (1 - candidate * candidate),
+                    of_hidden * tanh_cell * leave * (1 - leave),
+                ],
+                out=of_inputs[t],
+            )
+            of_cell = of_cell * keep
+            if t:
+                of_hidden = of_inputs[t] @ weight
+        return of_inputs, of_inputs.T @ states[:-1]
+
+
+def recurrence(sequence: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor) -> Tensor:
+    """An LSTM with torch's weights over ``[n, n_input]``: its outputs ``[n, n_hidden]``."""
+    found: Tensor = _Recurrence.apply(F.linear(sequence, weight_ih, bias), weight_hh)
+    return found
 
 
 class FullContext(nn.Module):
@@ -41,8 +102,12 @@ class FullContext(nn.Module):
 
     def support(self, features: Tensor) -> Tensor:
         """g(x_i) = g'(x_i) + forward + backward output, ``[n_support, n_feature]``, in sequence."""
-        output, _ = self.bidirectional(features)
-        forward, backward = output.chunk(2, dim=1)
+        lstm = self.bidirectional
+        forward = recurrence(features, lstm.weight_ih_l0, lstm.weight_hh_l0, lstm.bias_ih_l0)
+        backward = recurrence(
+            features.flip(0), lstm.weight_ih_l0_reverse, lstm.weight_hh_l0_reverse,
+            lstm.bias_ih_l0_reverse,
+        ).flip(0)  # fmt: skip
         if self.recipe.fce_backward == "reversed":
             # The authors' code adds the outputs in the order in which they are computed.
             backward = backward.flip(0)
@@ -58,15 +123,20 @@ class FullContext(nn.Module):
         # An LSTM cell whose products are made where their inputs change: those of f'(x) once, and
         # a read that all queries share as one row. A third of the arithmetic of nn.LSTMCell.
         lstm = self.attention
-        of_features, of_read = lstm.weight_ih.chunk(2, 1)
-        fixed = F.linear(features, of_features, lstm.bias_ih)
-        reads = F.linear(torch.stack([support.mean(0), support.sum(0)]), of_read)
+        # One product with zeros where nothing is known yet: the gradient of two halves of the
+        # matrix would be put together by another copy of it.
+        shared = torch.stack([support.mean(0), support.sum(0)])
+        rows = torch.cat(
+            [F.pad(features, (0, shared.shape[1])), F.pad(shared, (shared.shape[1], 0))]
+        )
+        products = F.linear(rows, lstm.weight_ih)
+        fixed, reads = products[:-2] + lstm.bias_ih, products[-2:]
         hidden = cell = torch.zeros_like(features)
         for step in range(paper.FCE_READ_STEPS):
             gates = fixed + reads[0] if step == 0 else fixed + F.linear(hidden, lstm.weight_hh)
             if step > 0 and self.recipe.fce_read == "softmax":
                 read = (hidden @ support.T).softmax(1) @ support
-                gates = gates + F.linear(read, of_read)
+                gates = gates + F.linear(read, lstm.weight_ih[:, features.shape[1] :])
             elif step > 0:
                 # The authors' softmax normalises rows of one element: every weight is 1.
                 gates = gates + reads[1]

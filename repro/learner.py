@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from repro import paper
-from repro.kernels.block import batch_norm_pool_relu
+from repro.kernels.block import Dropout, batch_norm_pool_relu
 from repro.seeding import Words
 
 N_BLOCK = 4
@@ -60,6 +60,7 @@ def conv_block(
     training: bool,
     momentum: float,
     groups: int = 1,
+    dropout: Callable[[torch.Size], Dropout] | None = None,
 ) -> Tensor:
     """One block: convolution, batch norm, pooling and ReLU; arguments as :meth:`Conv4.features`.
 
@@ -69,6 +70,7 @@ def conv_block(
     """
     weight, bias, scale, shift = parts
     x = F.conv2d(x, weight, bias, padding=1, groups=groups)
+    n, c, h, w = x.shape
     return batch_norm_pool_relu(
         x,
         None if statistics is None else statistics.mean[block],
@@ -78,6 +80,7 @@ def conv_block(
         training,
         momentum,
         paper.BATCH_NORM_EPS,
+        dropout(torch.Size((n, c, h // 2, w // 2))) if dropout else None,
     )
 
 
@@ -154,7 +157,7 @@ class Conv4:
         statistics: BatchNormStatistics | None,
         training: bool,
         momentum: float = paper.BASELINE_BATCH_NORM_MOMENTUM,
-        dropout: Callable[[Tensor, int], Tensor] | None = None,
+        dropout: Callable[[torch.Size], Dropout] | None = None,
     ) -> Tensor:
         """Flattened output of the four blocks, ``[n_image, n_feature]``.
 
@@ -163,16 +166,13 @@ class Conv4:
             statistics: running statistics; with ``training`` they are updated in place
                 (new = momentum * batch + (1 - momentum) * old, unbiased variance), and None
                 leaves no trace; without ``training`` they normalise.
-            dropout: applied to each block's output and its block index.
+            dropout: gives that of a block's output, from its shape ``[n, c, h, w]``.
         """
         x = images
         parts = self.split(params)
         for block in range(N_BLOCK):
-            x = conv_block(
-                x, parts[4 * block : 4 * block + 4], statistics, block, training, momentum
-            )
-            if dropout is not None:
-                x = dropout(x, block)
+            of_block = parts[4 * block : 4 * block + 4]
+            x = conv_block(x, of_block, statistics, block, training, momentum, dropout=dropout)
         return x.flatten(1)
 
     def logits(

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from repro import paper
+from repro.kernels.block import Dropout
 from repro.learner import N_BLOCK, BatchNormStatistics, Conv4
 from repro.meta_learner import inner_loop
 from repro.methods.base import SplitImages
@@ -35,7 +36,7 @@ class PlainConv4(Conv4):
         statistics: BatchNormStatistics | None,
         training: bool,
         momentum: float = paper.BASELINE_BATCH_NORM_MOMENTUM,
-        dropout: Callable[[Tensor, int], Tensor] | None = None,
+        dropout: Callable[[torch.Size], Dropout] | None = None,
     ) -> Tensor:
         """As :meth:`Conv4.features`."""
         parts, x = self.split(params), images
@@ -49,7 +50,7 @@ class PlainConv4(Conv4):
             )
             x = F.max_pool2d(F.relu(x), 2)
             if dropout is not None:
-                x = dropout(x, block)
+                x = x * dropout(x.shape).mask().to(x)
         return x.flatten(1)
 
 

@@ -25,6 +25,9 @@ typedef struct {
     uint8_t *index;        /* which of four, in scan order; 4 where the ReLU is closed */
     const REAL *shift;     /* what the sums of the statistics are taken around, [c] */
     const REAL *terms;     /* per channel; their number depends on the pass */
+    const int16_t *bits;   /* of the dropout, [n, c, h / 2, w / 2]; NULL: none */
+    int below;             /* what they are below where a value is kept */
+    REAL kept;             /* what kept values are multiplied by */
     double *sums;          /* [2, c] of this job's images */
     long first, last, h, w, c;
 } NAME(job);
@@ -78,6 +81,15 @@ static void *NAME(pool)(void *given) {
                 }
                 I closed = best <= 0;
                 best = (V)(~closed & (I)best);
+                if (job->bits) {
+                    const int16_t *bits =
+                        job->bits + ((row / h2 * c + k) * h2 + row % h2) * w2 + i;
+                    I drawn;
+                    for (int l = 0; l < LANES; l++) drawn[l] = bits[l * h2 * w2];
+                    I dropped = drawn >= job->below;
+                    best *= (V)(~dropped & (I)((V){0} + job->kept));
+                    closed |= dropped;
+                }
                 STORE(job->out + at, best);
                 if (job->index) {
                     which = (closed & 4) | (~closed & which);
@@ -160,12 +172,14 @@ static void NAME(share)(void *(*pass)(void *), NAME(job) *model, double *sums, l
 
 /* terms [4, c]: scale, shift, mean, 1 / standard deviation; a copy for the backward pass.
    sums [t, 2, c] is scratch. index and chosen NULL: nothing is kept for a backward pass.
-   Running statistics NULL: none. training 0: they normalise, and stay. */
+   Running statistics NULL: none. training 0: they normalise, and stay.
+   bits [n, c, h / 2, w / 2] of a dropout, or NULL: kept below ``below``, times ``factor``. */
 void NAME(block_forward)(const STORED *x, const REAL *gamma, const REAL *beta, REAL *running_mean,
                          REAL *running_variance, double momentum, double eps, int training,
-                         STORED *out, uint8_t *index, STORED *chosen, REAL *terms, double *sums,
-                         long n, long h, long w, long c, int t) {
-    NAME(job) job = {.x = x, .out = out, .index = index, .chosen = chosen, .h = h, .w = w, .c = c};
+                         const int16_t *bits, int below, double factor, STORED *out,
+                         uint8_t *index, STORED *chosen, REAL *terms, double *sums, long n, long h, long w, long c, int t) {
+    NAME(job) job = {.x = x, .out = out, .index = index, .chosen = chosen, .h = h, .w = w, .c = c,
+                     .bits = bits, .below = below, .kept = (REAL)factor};
     double m = (double)n * h * w;
     t = threads(t, n);
     if (training) {
@@ -201,10 +215,10 @@ void NAME(block_forward)(const STORED *x, const REAL *gamma, const REAL *beta, R
     NAME(share)(NAME(pool), &job, 0, n, t);
 }
 
-/* terms as the forward pass left them, [8, c] with room for four more; of_affine [2, c]. */
+/* factor of the dropout, 1 where there is none; terms as the forward pass left them, [8, c] with room for four more; of_affine [2, c]. */
 void NAME(block_backward)(const STORED *x, const STORED *of_out, const uint8_t *index,
                           const STORED *chosen, REAL *terms, STORED *of_x, REAL *of_affine,
-                          double *sums, long n, long h, long w, long c, int t) {
+                          double *sums, double factor, long n, long h, long w, long c, int t) {
     NAME(job) job = {.x = x, .of_out = of_out, .index = (uint8_t *)index,
                      .chosen = (STORED *)chosen, .of_x = of_x, .h = h, .w = w, .c = c};
     double m = (double)n * h * w;
@@ -213,13 +227,14 @@ void NAME(block_backward)(const STORED *x, const STORED *of_out, const uint8_t *
     NAME(share)(NAME(sum_gradient), &job, sums, n, t);
     REAL *use = terms + 4 * c;
     for (long k = 0; k < c; k++) {
-        double scale = terms[k], inverse = terms[3 * c + k], of_gamma = sums[c + k] * inverse;
+        double scale = terms[k], inverse = terms[3 * c + k];
+        double of_beta = sums[k] * factor, of_gamma = sums[c + k] * factor * inverse;
         of_affine[k] = (REAL)of_gamma;
-        of_affine[c + k] = (REAL)sums[k];
+        of_affine[c + k] = (REAL)of_beta;
         use[k] = terms[2 * c + k];
-        use[c + k] = (REAL)scale;
+        use[c + k] = (REAL)(scale * factor);
         use[2 * c + k] = (REAL)(-scale * of_gamma / m * inverse);
-        use[3 * c + k] = (REAL)(-scale * sums[k] / m);
+        use[3 * c + k] = (REAL)(-scale * of_beta / m);
     }
     job.terms = use;
     NAME(share)(NAME(spread), &job, 0, n, t);

@@ -15,6 +15,7 @@ from repro import paper
 from repro.config import EpisodeSpec
 from repro.context import FullContext
 from repro.episodes import Episode, EpisodeSampler
+from repro.kernels.block import Dropout
 from repro.learner import BatchNormStatistics, Conv4
 from repro.methods.base import Adam, Setting, SplitImages, StepResult, accuracy
 from repro.seeding import Stream, Words, words
@@ -35,13 +36,12 @@ def matching_scores(similarity: Tensor, labels: Tensor, n_way: int, kind: str) -
     return masked.logsumexp(1) - similarity.logsumexp(1, keepdim=True)
 
 
-def dropout_mask(shape: torch.Size, stream: Words) -> Tensor:
-    """0 with probability 0.1, else 1/0.9: a mask from 16 random bits per element."""
+def draw_dropout(shape: torch.Size, stream: Words) -> Dropout:
+    """A tenth is dropped, by 16 random bits per element."""
     n = shape.numel()
     # numpy's uint16 has no torch twin everywhere; int16 thresholds are the same bits.
     bits = torch.from_numpy(stream.raw(-(-n // 4)).view("int16")[:n]).view(shape)
-    keep = 1 - paper.MATCHING_DROPOUT
-    return (bits < round(keep * 65536) - 32768).float() / keep
+    return Dropout(bits, 1 - paper.MATCHING_DROPOUT)
 
 
 class MatchingNet:
@@ -80,9 +80,9 @@ class MatchingNet:
             self.adams.append(Adam(named, paper.MATCHING_LR, fused=True))
 
     def _features(self, name: str, batch: Tensor, stream: Words | None) -> Tensor:
-        def dropout(x: Tensor, block: int) -> Tensor:
+        def dropout(shape: torch.Size) -> Dropout:
             assert stream is not None
-            return x * dropout_mask(x.shape, stream).to(x)
+            return draw_dropout(shape, stream)
 
         with self.setting.autocast():
             features = self.learner.features(

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from repro.kernels.block import TYPES, batch_norm_pool_relu, reference
+from repro.kernels.block import TYPES, Dropout, batch_norm_pool_relu, reference
 from repro.kernels.library import library, load
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler (cc) here")
@@ -118,6 +118,28 @@ def test_bf16_is_closer_to_fp32_than_torchs_own_path(shape: tuple[int, ...]) -> 
         errors[name] = ((found - exact["x"]).norm() / exact["x"].norm()).item()
     assert errors["native"] < 5e-3
     assert errors["torch"] > 1e-2
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("dtype", "limit"), [(torch.float64, 1e-12), (torch.float32, 2e-5)])
+def test_a_dropout_in_the_block_is_one_behind_it(
+    dtype: torch.dtype, limit: float, shape: tuple[int, ...]
+) -> None:
+    """Drawn bits are in the order of channels, the images are not. The mask is in float32."""
+    given = drawn(shape, dtype)
+    n, c, h, w = shape
+    made = torch.Generator().manual_seed(7)
+    bits = torch.randint(-(2**15), 2**15, (n, c, h // 2, w // 2), generator=made)
+    dropout = Dropout(bits.to(torch.int16), 0.7)
+
+    def within(block: Block) -> Block:
+        return lambda *words: block(*words, dropout)
+
+    native, torchs = run(within(batch_norm_pool_relu), given), run(within(reference), given)
+    assert (native["out"] == 0).float().mean() > 0.4
+    for name, expected in torchs.items():
+        scale = expected.abs().max().item() + 1
+        torch.testing.assert_close(native[name], expected, rtol=0, atol=limit * scale, msg=name)
 
 
 @pytest.mark.parametrize("value", [1.5, -1.5])

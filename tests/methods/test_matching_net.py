@@ -11,7 +11,7 @@ from repro.config import EpisodeSpec, Recipe
 from repro.context import FullContext
 from repro.episodes import EpisodeSampler
 from repro.learner import Conv4
-from repro.methods.matching_net import MatchingNet, MatchingNetFCE, dropout_mask, matching_scores
+from repro.methods.matching_net import MatchingNet, MatchingNetFCE, draw_dropout, matching_scores
 from repro.seeding import Stream, words
 from tests.methods.random_images import ROWS, Exact, conv4_layers, images, setting
 
@@ -132,7 +132,7 @@ def test_the_authors_full_context_starts_as_the_plain_network() -> None:
 
 
 def test_dropout_keeps_nine_tenths_and_the_mean() -> None:
-    mask = dropout_mask(torch.Size([100, 10, 20, 20]), words(0, Stream.DROPOUT))
+    mask = draw_dropout(torch.Size([100, 10, 20, 20]), words(0, Stream.DROPOUT)).mask()
     assert set(mask.unique().tolist()) == {0.0, mask.max().item()}
     assert float(mask.mean()) == pytest.approx(1, abs=2e-3)
 
@@ -180,7 +180,7 @@ def test_a_training_step_is_one_update_by_each_paths_own_gradient(
         embedded = {}
         for name, rows in (("g", drawn.support), ("f", drawn.query)):
             shapes = [torch.Size([len(rows), 64, side, side]) for side in sides]
-            masks = [dropout_mask(shape, stream).double() for shape in shapes]
+            masks = [draw_dropout(shape, stream).mask().double() for shape in shapes]
             embedded[name] = plain_embedding(networks[name], pixels.gather(rows), masks)
         gradients = {}
         for name, other in (("f", "g"), ("g", "f")):
