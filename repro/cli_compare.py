@@ -100,9 +100,9 @@ def power(
     """Say how many episodes and seeds separate A from B; without sides, from the paper.
 
     A and B are named as in `repro compare`. Without them: for each cell of Table 1, how often a
-    run finds a true tie with the paper, and how many episodes would. Chances are for a true
-    difference as told, with 5% error; the aim is four runs of five. The data set is mini-imagenet
-    unless told; with sides, glyphs.
+    run finds a true tie with the paper, and how many episodes would. Probabilities are for a
+    true difference, with 5% error; the aim is 80% power. The data set is mini-imagenet by default;
+    with sides, glyphs.
 
     Example: repro power meta_lstm finetune --dataset mini-imagenet --from results
     """
