@@ -48,8 +48,9 @@ _OTHERS = {
     b"\x1f\x9d": "compressed by compress", b"PK\x07\x08": "the first of several parts of a zip",
     b"PK00PK": "the first of several parts of a zip",
 }  # fmt: skip
-_PART = re.compile(r"\.(z\d\d|\d{2,3}|part\w{1,3}|a[a-z])$", re.IGNORECASE)
-_WHOLE = re.compile(r"\.(zip|tar|tgz|gz|bz2|xz|7z|rar|z\d\d)$", re.IGNORECASE)
+_PART = re.compile(
+    r"(\.z\d\d|\.(zip|tar|tgz|gz|bz2|xz|7z|rar)\.(\d{2,3}|part\w{1,3}|a[a-z]))$", re.IGNORECASE
+)
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ")
 
 
@@ -255,7 +256,7 @@ def refuse_other(head: bytes, name: str) -> None:
     for beginning, what in _OTHERS.items():
         if head.startswith(beginning):
             raise _unread(name, what)
-    if _PART.search(name) and _WHOLE.search(_PART.sub("", name)):
+    if _PART.search(name):
         raise _unread(name, "one of several parts of an archive")
 
 
@@ -336,15 +337,24 @@ def _add_archive(
         source._room += path.stat().st_size // _BYTES_PER_FILE
         inner = nested | _SPLIT_NAMES
         if kind == "zip":
+            if _is_last_part(path):
+                raise _unread(str(path), "the last of several parts of a zip")
             _add_zip(source, zipfile.ZipFile(path), within, inner, str(path))
         else:
             _check_xz(path)
             opened = tarfile.open(path, tarinfo=bounded_members())  # noqa: SIM115
             _add_tar(source, opened, within, inner)
     except BAD_ARCHIVE as error:
-        if "span multiple disks" in str(error):
-            raise _unread(str(path), "the last of several parts of a zip") from error
         raise DataError(f"{path} is not a readable archive ({error}); get it again") from error
+
+
+def _is_last_part(path: Path) -> bool:
+    """Whether the end of a zip says that it is on another disk than the first."""
+    with open_file(path) as file:
+        file.seek(-min(path.stat().st_size, 2**16 + 22), os.SEEK_END)
+        tail = file.read()
+    end = tail.rfind(b"PK\5\6")
+    return end >= 0 and tail[end + 4 : end + 6] not in (b"\0\0", b"\xff\xff", b"")
 
 
 def _check_xz(path: Path) -> None:

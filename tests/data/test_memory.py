@@ -4,6 +4,7 @@ Each case runs in a child of its own, which says how it ended; the system says w
 """
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -11,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+import repro
+
+HOME = str(Path(repro.__file__).parents[1])
 # Kind of input to what it may take in memory beside the interpreter, MiB.
 BUDGET = {
     "nine-byte pickle": 20,
@@ -114,7 +118,7 @@ def _limit() -> None:
 def test_reading_holds_its_budget(kind: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", _WORK, kind], capture_output=True, text=True, cwd=tmp_path,
-        check=False, preexec_fn=_limit, timeout=300,
+        check=False, preexec_fn=_limit, timeout=300, env={**os.environ, "PYTHONPATH": HOME},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     said, peak = json.loads(done.stdout.splitlines()[-1])
