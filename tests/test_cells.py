@@ -319,3 +319,19 @@ def test_a_published_training_serves_further_rows_without_being_made_again(
     model.write_bytes(model.read_bytes()[:-1] + b"x")
     with pytest.raises(RecordError, match=r"model.safetensors does not have the digest"):
         publishing.restore(results, tmp_path / "third", "tiny")
+
+
+@pytest.mark.parametrize("method", ["nearest_neighbor", "proto_net", "meta_lstm"])
+def test_shots_that_a_class_has_not_images_for_are_refused_before_training(
+    tiny_pack: Path, method: str
+) -> None:
+    def cells(k_shot: int) -> list[config.RunConfig]:
+        recipe = config.recipe("authors-code")
+        return plan("tiny", tiny_pack, [method], [1, k_shot], [0], recipe, TINY, "fp32", "cpu")
+
+    assert len(cells(10)) == 2  # 10 + 15 of 25
+    with pytest.raises(UsageError, match=(
+        f"{method} 11-shot: an episode of the test split takes 26 images of a class, but c13 has "
+        "25; ask for at most 10 shots, or leave the class out"
+    )):  # fmt: skip
+        cells(11)
