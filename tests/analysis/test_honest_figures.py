@@ -9,6 +9,7 @@ import matplotlib.figure
 import numpy as np
 import pytest
 
+from repro import paper
 from repro.analysis import bars, check, curves, differences, distributions, style, table1
 from repro.analysis.selection import one_budget
 from repro.records import Record
@@ -26,7 +27,7 @@ def with_curve(folder: Path, method: str, k_shot: int, training: dict[str, Any])
     lines.append({"kind": "validation", "step": 3000, "accuracy": {"1": 0.4, "5": 0.5},
                   "half_width": {"1": 0.02, "5": 0.02}})  # fmt: skip
     (cell / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    own = {} if method in table1.paper.METHODS else {"config": {"row": {"title": method}}}
+    own: dict[str, Any] = {} if method in paper.METHODS else {"config": {"row": {"title": method}}}
     return record(method, k_shot, accuracy=spread(0.5), path=cell,
                   training={"n_step": 3000, **training}, **own)  # fmt: skip
 
@@ -81,7 +82,7 @@ def test_no_title_is_wider_than_its_picture(
     title: str, shots: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = {"row": {"title": title}}
-    mine = {"accuracy": spread(0.5), "config": row, "recipe": "authors-code-custom",
+    mine: dict[str, Any] = {"accuracy": spread(0.5), "config": row, "recipe": "authors-code-custom",
             "budget": "smoke-custom"}  # fmt: skip
     records = [record("own", k, **mine, training=HALF) for k in shots]
     records += [record("finetune", k, recipe="authors-code-custom", budget="smoke-custom")

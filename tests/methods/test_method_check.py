@@ -178,7 +178,7 @@ def test_what_a_method_does_beside_its_answers_is_found(
         found = findings(tmp_path / "class_means.py", STEP, f"        {new}{STEP}")
     finally:
         torch.set_default_dtype(torch.float32)
-        torch.backends.mkldnn.enabled = True  # type: ignore[attr-defined]
+        torch.backends.mkldnn.enabled = True  # type: ignore[assignment]
     (told,) = [f.told for f in found if f.verdict == FAILED and rule in f.rule]
     assert re.search(said, told), told
 
@@ -207,7 +207,8 @@ def test_a_resumed_optimizer_of_any_kind_makes_the_same_steps(make: object) -> N
 
     def steps(optimizer: Optimizer, n: int) -> torch.Tensor:
         for _ in range(n):
-            (optimizer.params["w"].sin().sum()).backward()
+            loss = optimizer.params["w"].sin().sum()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         return optimizer.params["w"].detach().clone()
 

@@ -55,12 +55,12 @@ def only(runs: str, method: str) -> Path:
 
 def test_a_method_that_changes_torch_and_repro_leaves_the_rows_after_it_alone() -> None:
     Path("own.py").write_text(LEAVES.replace("END", "pass"))
-    before = torch.get_default_dtype(), torch.backends.mkldnn.enabled  # type: ignore[attr-defined]
+    before = torch.get_default_dtype(), torch.backends.mkldnn.enabled
     assert reproduced("nearest_neighbor", "alone").exit_code == 0
     assert reproduced("own.py:Own,nearest_neighbor", "both").exit_code == 0
     alone, both = (read_record(only(runs, "nearest_neighbor")) for runs in ("alone", "both"))
     assert alone.digests == both.digests
-    now = torch.get_default_dtype(), torch.backends.mkldnn.enabled  # type: ignore[attr-defined]
+    now = torch.get_default_dtype(), torch.backends.mkldnn.enabled
     assert now == before
     assert read_record(only("both", "own")).accuracy.mean() == 1.0  # it cheats, for itself
 
