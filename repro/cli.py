@@ -28,7 +28,7 @@ from repro.cli_results import (
     table,
 )
 from repro.cli_run import evaluate, reproduce, train, verify
-from repro.errors import ReproError, from_os_error, unknown
+from repro.errors import Interrupted, ReproError, from_os_error, unknown
 
 
 class Commands(click.Group):
@@ -42,9 +42,20 @@ class Commands(click.Group):
             ctx.exit(2)
         return super().resolve_command(ctx, args)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            raise _told(ctx, error) from error
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.ClickException as error:
+            raise _told(ctx, error) from error
+        except Interrupted as error:
+            click.echo(str(error), err=True)
+            ctx.exit(error.exit_code)
         except ReproError as error:
             click.echo(f"error: {error}", err=True)
             ctx.exit(error.exit_code)
@@ -56,6 +67,19 @@ class Commands(click.Group):
         except KeyboardInterrupt:
             click.echo("stopped at once; the last checkpoints are kept", err=True)
             ctx.exit(130)
+
+
+def _told(ctx: click.Context, error: click.ClickException) -> click.exceptions.Exit:
+    """Say what click refuses as every other error is said; the exit that goes with it."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return click.exceptions.Exit(error.exit_code)
+    where = getattr(error, "ctx", None) or ctx
+    if isinstance(error, click.UsageError):
+        hint = f"{where.command_path} --help"
+        click.echo(f"{where.get_usage()}\nTry '{hint}' for help.\n", err=True)
+    click.echo(f"error: {error.format_message()}", err=True)
+    return click.exceptions.Exit(error.exit_code)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -10,11 +10,13 @@ from pathlib import Path
 import click
 
 from repro.analysis import table1
+from repro.analysis.selection import one_budget
 from repro.cli_results import chosen_records, figure_folder, source_options
 from repro.records import Record
 
 # (records, data set as asked for, folder) -> files
 Draw = Callable[[Sequence[Record], str, Path], list[Path]]
+DRAWS: dict[str, Draw] = {}  # by the name of the command
 
 
 def _command(draw: Draw, all_seeds: bool = False) -> click.Command:
@@ -28,9 +30,14 @@ def _command(draw: Draw, all_seeds: bool = False) -> click.Command:
         output: Path | None,
     ) -> None:  # fmt: skip
         chosen, name = chosen_records(dataset, source, runs, recipe, budget, all_seeds=all_seeds)
+        if budget is None:
+            chosen, told = one_budget(chosen)
+            if told:
+                click.echo(told, err=True)
         for path in draw(chosen, dataset, figure_folder(output, runs, dataset, name)):
             click.echo(str(path))
 
+    DRAWS[str(command.name)] = draw
     return command
 
 

@@ -17,10 +17,10 @@ from repro import publishing, records
 from repro.analysis import check as checks
 from repro.analysis import table1
 from repro.analysis.formats import WIDTH, as_text
-from repro.analysis.selection import select_apart
+from repro.analysis.selection import one_budget, select_apart
 from repro.analysis.verdicts import MARGIN
 from repro.cli_options import RUNS, reads_mirror, runs_option, with_options
-from repro.errors import RecordError
+from repro.errors import RecordError, unknown
 
 margin_option = click.option(
     "--margin", type=click.FloatRange(min=0, min_open=True), default=100 * MARGIN,
@@ -62,6 +62,11 @@ def read_source(dataset: str, source: str | None, runs: Path) -> tuple[list[reco
                 if not found:
                     raise no_records(dataset, str(root))
                 return found, name
+    from repro.data import names
+
+    there = {path.name for root in (runs, RESULTS) if root.is_dir() for path in root.iterdir()}
+    if dataset not in {*names(), *there}:
+        raise unknown("dataset", dataset, names())
     raise no_records(dataset, f"{runs} or {RESULTS}")
 
 
@@ -133,6 +138,10 @@ def table(
     Example: repro table --dataset mini-imagenet --from results --format markdown
     """
     chosen, name = chosen_records(dataset, source, runs, recipe, budget, seed, all_seeds=True)
+    if style == "latex" and budget is None:
+        chosen, told = one_budget(chosen)
+        if told:
+            click.echo(told, err=True)
     apart = records_apart(dataset, name, runs, chosen, recipe, budget, seed)
     built = table1.build(chosen, dataset, margin / 100, apart)
     if style == "text" and sys.stdout.isatty():
@@ -143,26 +152,26 @@ def table(
 
 @click.command()
 @source_options
-@click.option("--pinned", is_flag=True, help="Hold runs against the published records.")
-@click.option("--reported", is_flag=True, help="Hold records against the paper (default).")
+@click.option("--pinned", is_flag=True, help="Compare runs with the published records.")
+@click.option("--reported", is_flag=True, help="Compare records with the paper (default).")
 @click.option("--strict", is_flag=True, help="Exit 1 where the paper was not reproduced.")
 @margin_option
 def check(
     dataset: str, source: str | None, runs: Path, recipe: str, budget: str | None,
     pinned: bool, reported: bool, strict: bool, margin: float,
 ) -> None:  # fmt: skip
-    """Hold measured against published (--pinned) or reported (--reported) numbers.
+    """Compare measured with published (--pinned) or reported (--reported) numbers.
 
     Example: repro check --pinned --dataset glyphs
     """
     failed = False
     if pinned:
-        mine = read_source(dataset, "runs", runs)[0]
         if not RESULTS.is_dir():
             raise RecordError(
                 f"--pinned needs published records under {RESULTS}, which is not here; published "
                 "records lie in the folder results of a checkout: run the command there"
             )
+        mine = read_source(dataset, "runs", runs)[0]
         lines, ok = checks.pinned(mine, records.read_records(RESULTS, dataset))
         click.echo("\n".join(lines))
         failed |= not ok

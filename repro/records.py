@@ -364,4 +364,5 @@ def read_records(root: Path, dataset: str) -> list[Record]:
 
 def methods_in(*roots: Path) -> set[str]:
     """Methods that have records of any data set."""
-    return {path.parents[1].name for root in roots for path in root.glob("*/*/*-shot/seed-*")}
+    found = {path.parents[1].name for root in roots for path in root.glob("*/*/*-shot/seed-*")}
+    return found - {"trainings"}

@@ -1,8 +1,12 @@
 """Whole cells on a tiny data set: every row, interruption and resume, damage, publishing."""
 
+import base64
 import dataclasses
+import functools
+import hashlib
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -335,3 +339,58 @@ def test_shots_that_a_class_has_not_images_for_are_refused_before_training(
         "25; ask for at most 10 shots, or leave the class out"
     )):  # fmt: skip
         cells(11)
+
+
+def test_the_time_of_a_test_counts_interrupted_parts(tmp_path: Path) -> None:
+    """What stopped calls took is kept beside their predictions, and added up."""
+    from repro import evaluation
+
+    path = tmp_path / "test.partial"
+    first = evaluation.Partial(path, "d")
+    first._began -= 50.0
+    first.save(np.zeros((3, 75), np.uint8), now=True)
+    second = evaluation.Partial(path, "d")
+    assert len(second.load(75)) == 3
+    assert second.spent == pytest.approx(50.0, abs=1.0)
+    second._began -= 20.0
+    second.save(np.zeros((4, 75), np.uint8), now=True)
+    third = evaluation.Partial(path, "d")
+    third.load(75)
+    assert third.spent == pytest.approx(70.0, abs=1.0)
+    other = evaluation.Partial(path, "of another test")
+    assert len(other.load(75)) == 0 and other.spent == 0.0
+
+
+def test_the_commit_is_told_only_where_git_tracks_the_package(tmp_path: Path) -> None:
+    """A copy inside somebody else's repository is not that repository's commit."""
+    from repro import provenance
+
+    home = tmp_path / "theirs" / "site" / "repro"
+    home.mkdir(parents=True)
+    (home / "__init__.py").write_text("")
+    run = functools.partial(subprocess.run, cwd=tmp_path / "theirs", check=True)
+    run(["git", "init", "-q"])
+    (tmp_path / "theirs" / "a").write_text("1")
+    run(["git", "add", "a"])
+    run(["git", "-c", "user.name=x", "-c", "user.email=x", "commit", "-qm", "x"])
+    assert provenance.code_state(home) == ("unknown", True)
+
+
+def test_an_installed_package_is_clean_while_its_files_are_those_that_were_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from repro import __version__, provenance
+
+    home = tmp_path / "repro_copy"
+    home.mkdir()
+    (home / "__init__.py").write_text("x = 1\n")
+    value = base64.urlsafe_b64encode(hashlib.sha256(b"x = 1\n").digest()).decode().rstrip("=")
+    info = tmp_path / "repro_copy-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: repro_copy\nVersion: 1.0\n")
+    (info / "RECORD").write_text(f"repro_copy/__init__.py,sha256={value},6\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(provenance, "DISTRIBUTION", "repro_copy")
+    assert provenance._installed(home) == (f"version {__version__}", False)
+    (home / "__init__.py").write_text("x = 2\n")
+    assert provenance._installed(home) == ("unknown", True)

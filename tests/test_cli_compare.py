@@ -80,8 +80,8 @@ def test_power_as_json_holds_the_numbers_of_the_text() -> None:
     for pair in (one, five):
         assert [size["kind"] for size in pair["sizes"]] == ["measured", "margin"]
         for size in pair["sizes"]:
-            assert f"is told with {size['episodes']:,} episodes" in text
-            assert f"is told with {size['seeds']} seeds a side" in text
+            assert f"is detected with {size['episodes']:,} episodes" in text
+            assert f"is detected with {size['seeds']} seeds a side" in text
         assert f"points with {pair['episodes_for_margin']:,} episodes" in text
 
 

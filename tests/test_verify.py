@@ -13,7 +13,7 @@ from repro.errors import RecordError
 from repro.interrupts import StopRequest
 from repro.progress import Silent
 from repro.records import Record
-from repro.verify import Verdict, verify
+from repro.verify import MEAN_TOLERANCE, Verdict, allowed_mean, verify
 from tests.conftest import TINY, tiny_plans
 
 
@@ -30,7 +30,7 @@ def again(record: Record, pack: Path, n_episode: int | None = None) -> Verdict:
 @pytest.mark.parametrize("method", paper.METHODS)
 def test_every_row_is_verified_to_the_bit(method: str, tmp_path: Path, tiny_pack: Path) -> None:
     record = recorded(tmp_path, tiny_pack, method)
-    assert again(record, tiny_pack) == Verdict(TINY.n_test_episode, 0, 0.0, True, True)
+    assert again(record, tiny_pack) == Verdict(TINY.n_test_episode, 0, 0.0, 0.0, True, True)
     assert again(record, tiny_pack, 2).n_episode == 2
 
 
@@ -81,3 +81,28 @@ def test_what_cannot_be_verified_is_named(
     rewrite(record, config=changed["config"])
     with pytest.raises(RecordError, match="does not have the digest"):
         again(record, tiny_pack)
+
+
+def test_few_episodes_raise_no_more_false_alarms_than_many_and_many_find_a_real_shift() -> None:
+    """Simulated in float64: queries flip by rounding, with a true shift up to the tolerance."""
+    generator = np.random.default_rng(0)
+
+    def alarms(n: int, gained: float, lost: float) -> float:
+        told = []
+        for _ in range(2000):
+            up, down = (generator.binomial(75, rate, n) for rate in (gained, lost))
+            difference = (up - down) / 75
+            told.append(abs(difference.mean()) > allowed_mean(difference, 75))
+        return float(np.mean(told))
+
+    for n in (1, 2, 4, 20, 100, 600):
+        for noise in (0.0, 0.002, 0.01):
+            assert alarms(n, noise, noise) <= 0.02, (n, noise)
+            assert alarms(n, noise + MEAN_TOLERANCE, noise) <= 0.02, (n, noise)
+    assert alarms(600, 0.03, 0.01) > 0.99  # two points
+    assert alarms(20, 0.05, 0.0) > 0.95  # five
+
+
+def test_the_sentence_says_how_far_the_mean_may_be_off(tmp_path: Path) -> None:
+    said = Verdict(4, 2, 0.0067, 0.027, False, True).sentence(tmp_path)
+    assert "ok: 2 of 4 episodes differ, the mean by +0.67 points (allowed: 2.70)" in said

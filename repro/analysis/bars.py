@@ -20,7 +20,9 @@ from repro.errors import RecordError
 _OFFSET = 0.17  # of the two points of a row, in rows
 
 
-def _point(axes: Axes, interval: HasInterval, y: float, color: str, filled: bool) -> None:
+def _point(
+    axes: Axes, interval: HasInterval, y: float, color: str, filled: bool, note: str = ""
+) -> None:  # fmt: skip
     half_width = interval.half_width if math.isfinite(interval.half_width) else 0.0
     axes.errorbar(
         [interval.mean],
@@ -35,7 +37,8 @@ def _point(axes: Axes, interval: HasInterval, y: float, color: str, filled: bool
         capsize=3,
     )
     axes.annotate(
-        percent_interval(interval) if math.isfinite(interval.half_width) else "",
+        (percent_interval(interval) if math.isfinite(interval.half_width) else "")
+        + (f"\n{note}" if note else ""),
         (interval.mean + half_width, y),
         xytext=(5, 0),
         textcoords="offset points",
@@ -47,13 +50,13 @@ def _point(axes: Axes, interval: HasInterval, y: float, color: str, filled: bool
 
 def _draw(table: Table) -> Figure:
     extra = len(table.methods) - len(paper.METHODS)
-    fig = style.new_figure(9.6, 4.3 + 0.7 * extra)
+    fig = style.new_figure(max(9.6, 3.9 * len(table.shots) + 1.8), 4.3 + 0.7 * extra)
     colors = style.colors(table.methods)
-    panels = fig.subplots(1, len(paper.SHOTS), sharey=True, squeeze=False)[0]
+    panels = fig.subplots(1, len(table.shots), sharey=True, squeeze=False)[0]
     shown = [i for c in table.cells for i in (c.reported, c.measured) if i is not None]
     low = math.floor(10 * min(0.2, min(i.mean for i in shown))) / 10
     high = min(1.0, max(i.mean for i in shown)) + 0.12  # room for the numbers
-    for axes, k_shot in zip(panels, paper.SHOTS, strict=True):
+    for axes, k_shot in zip(panels, table.shots, strict=True):
         axes.set_xlim(low, high)
         for cell in table.cells:
             if cell.k_shot == k_shot:
@@ -64,7 +67,7 @@ def _draw(table: Table) -> Figure:
         axes.grid(axis="y", visible=False)
     panels[0].set_yticks(range(len(table.methods)), _labels(table), parse_math=False)
     panels[0].set_ylim(len(table.methods) - 0.5, -0.5)
-    fig.suptitle("\n".join(textwrap.wrap(table.title, 110)), fontsize=10)
+    style.heading(fig, table.title)
     handles = [
         Line2D([], [], color=style.MUTED, marker="s", mfc="white", mew=1.1, lw=1.6),
         Line2D([], [], color=style.INK, marker="o", lw=1.6),
@@ -81,7 +84,7 @@ def _labels(table: Table) -> list[str]:
     """Names of the rows; below those that the paper does not have, that it does not."""
     known = len(paper.METHODS)
     return [
-        title if i < known else f"{title}\n({NOT_IN_PAPER})"
+        title if i < known else f"{textwrap.fill(title, 26)}\n({NOT_IN_PAPER})"
         for i, title in enumerate(table.row_titles)
     ]
 
@@ -90,7 +93,8 @@ def _row(axes: Axes, cell: Cell, y: int, color: str) -> None:
     if cell.reported is not None:
         _point(axes, cell.reported, y - _OFFSET, style.MUTED, filled=False)
     if cell.measured is not None:
-        _point(axes, cell.measured, y + (_OFFSET if cell.reported else 0), color, filled=True)
+        place = y + (_OFFSET if cell.reported else 0)
+        _point(axes, cell.measured, place, color, filled=True, note=cell.progress)
     else:
         x = cell.reported.mean if cell.reported else sum(axes.get_xlim()) / 2
         axes.annotate(cell.verdict, (x, y + _OFFSET), ha="center", va="center", fontsize=7.5)

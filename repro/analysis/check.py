@@ -62,11 +62,11 @@ def reported(
             continue
         lines.append(
             f"{head}  measured {percent_interval(cell.measured)}{seeds}, {told}, "
-            f"{sentence(cell.judged)}"
+            f"{sentence(cell.judged, cell.same_images)}"
         )
         lines += [
             f"    re-run ({rerun.published.source}) {percent_interval(rerun.published)}, "
-            f"{sentence(rerun.judged)}"
+            f"{sentence(rerun.judged, cell.same_images)}"
             for rerun in cell.reruns
         ]
         told_of = known(cell, chosen)
@@ -82,8 +82,10 @@ def reported(
     return lines, all(cell.verdict in reproduced for cell in table.cells if cell.in_paper)
 
 
-def sentence(judged: Verdict) -> str:
+def sentence(judged: Verdict, same_images: bool = True) -> str:
     """A verdict in words: difference, equivalence, p and label."""
+    if not same_images:
+        return f"{judged.label} ({judged.reason})"
     told = f"difference {percent_interval(judged.difference, signed=True)}"
     equivalent = "" if judged.label == NOT_COMPARABLE else "equivalent "
     told += f", {equivalent}within {points(judged.smallest_margin)} points"

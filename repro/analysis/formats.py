@@ -104,8 +104,8 @@ def _columns(cell: Cell) -> list[str]:
         f"{cell.k_shot}-shot {cell.apart}".strip(),
         reported,
         percent_interval(cell.measured),
-        percent_interval(judged.difference, signed=True) if judged else "",
-        points(judged.smallest_margin) if judged else "",
+        percent_interval(cell.difference, signed=True) if cell.difference else "",
+        points(judged.smallest_margin) if judged and cell.difference else "",
         f"{cell.n_episode:,}",
         cell.steps or f"{cell.n_step:,}",
         cell.budget or "",
@@ -202,7 +202,7 @@ def _as_latex(table: Table) -> str:
         mean, half_width = percent_interval(interval).split(" ± ")
         return rf"${mean} \pm {half_width}\%$"
 
-    shots = paper.SHOTS
+    shots = table.shots
     of = {(cell.method, cell.k_shot): cell for cell in table.cells}
     heads = " & ".join(rf"\multicolumn{{2}}{{c}}{{\textbf{{{k}-shot}}}}" for k in shots)
     lines = [
@@ -224,14 +224,30 @@ def _as_latex(table: Table) -> str:
             lines += [r"\hline", rf"\multicolumn{{{1 + 2 * len(shots)}}}{{l}}{{{NOT_IN_PAPER}}} \\"]
         values = [latex_escape(title)]
         for k_shot in shots:
-            cell = of[method, k_shot]
-            values += [number(cell.reported, ""), number(cell.measured)]
+            cell = of.get((method, k_shot))
+            if cell is None:
+                values += ["", NOT_RUN]
+                continue
+            mark = r"\textsuperscript{*}" if cell.progress else ""
+            values += [number(cell.reported, ""), number(cell.measured) + mark]
         lines.append(rf"{' & '.join(values)} \\")
-        for line in (line for k_shot in shots for line in of[method, k_shot].further):
+        here = [of[method, k_shot] for k_shot in shots if (method, k_shot) in of]
+        for line in (line for cell in here for line in cell.further):
             values = [rf"\quad {latex_escape(line.apart)}"]
             for k_shot in shots:
                 values += ["", number(line.measured) if k_shot == line.k_shot else ""]
             lines.append(rf"{' & '.join(values)} \\")
+    unfinished = [
+        f"{cell.title} {cell.k_shot}-shot ({cell.progress})"
+        for cell in table.cells
+        if cell.progress
+    ]
+    if unfinished:
+        told = latex_escape(f" training not at its end: {', '.join(unfinished)}.")
+        lines += [
+            r"\hline",
+            rf"\multicolumn{{{1 + 2 * len(shots)}}}{{l}}{{\textsuperscript{{*}}{told}}} \\",
+        ]
     lines += [r"\hline", r"\end{tabular}", r"\end{table}"]
     return "\n".join(lines) + "\n"
 

@@ -164,10 +164,10 @@ def _shots(found: list[LayerGate]) -> Reading:
     )
     apart = [layer for layer, i in by_layer.items() if i.excludes_zero]
     if len(apart) == len(by_layer):
-        return Reading(claim, CONFIRMED, f"{said}; every interval leaves 0 out.")
+        return Reading(claim, CONFIRMED, f"{said}; every interval excludes 0.")
     if apart:
         return Reading(claim, CONFIRMED, f"{said}; of these, {', '.join(apart)} leave 0 out.")
-    return Reading(claim, NOT_CONFIRMED, f"{said}; no interval leaves 0 out.")
+    return Reading(claim, NOT_CONFIRMED, f"{said}; no interval excludes 0.")
 
 
 def readings(found: list[LayerGate]) -> tuple[Reading, Reading, Reading]:

@@ -66,7 +66,11 @@ def read_gates(records: Iterable[Record]) -> dict[int, Content]:
         RecordError: no record has gates, or one is damaged.
     """
     with_gates = [r for r in records if r.method == "meta_lstm" and (r.path / FILE).exists()]
-    found = {r.k_shot: _read(r.path / FILE) for r in select_records(with_gates, None)}
+    found = {}
+    for r in select_records(with_gates, None):
+        planned = int(r.training.get("n_step", 0))
+        told = f"{r.n_step:,} of {planned:,} steps" if r.unfinished else ""
+        found[r.k_shot] = {**_read(r.path / FILE), "progress": told}
     if not found:
         raise RecordError(
             f"no record of meta_lstm with a {FILE}; run the cell first, for instance "
@@ -125,6 +129,7 @@ def _draw(found: dict[int, Content]) -> Figure:
         content = found[shot]
         layers = content["layers"]
         absent = f"   ({', '.join(missing)}: not run)" if missing else ""
+        absent += f"   ({content['progress']})" if content["progress"] else ""
         block.suptitle(f"{shot}-shot{absent}", fontsize=11.5, fontweight="bold")
         axes = block.subplots(2, len(layers), sharex=True, sharey=True, squeeze=False)
         for row, gate in enumerate(GATES):

@@ -149,9 +149,9 @@ def notes(cells: Sequence[Cell], records: Sequence[Record], margin: float) -> tu
         *covering(cells),
         "The interval of a difference (measured − reported) adds both errors in quadrature"
         f"{added}. within: the smallest margin, in points, at which two one-sided tests (5%) call "
-        "the two equivalent. Verdicts, first that holds: not comparable; higher or lower "
-        f"(the interval leaves 0 out and the margin of {points(margin)} is not met); equivalent "
-        "within that margin; not distinguishable.",
+        "the two equivalent. Each cell gets the first verdict that applies: not comparable; higher "
+        f"or lower (the interval excludes 0 and the margin of {points(margin)} is not met); "
+        "equivalent within that margin; not distinguishable.",
     ]
     judged = [(c, c.judged) for c in cells if c.judged]
     checks = [

@@ -63,7 +63,7 @@ def chance_of_equivalence(error: float, margin: float, difference: float = 0.0) 
 
 
 def chance_of_separation(error: float, difference: float, df: float = math.inf) -> float:
-    """The chance that a true difference's 95% interval leaves 0 out."""
+    """The chance that a true difference's 95% interval excludes 0."""
     if error == 0:
         return float(difference != 0)
     limit, shift = quantile(df), abs(difference) / error

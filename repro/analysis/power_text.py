@@ -32,14 +32,13 @@ def _cell(cell: CellPower) -> str:
     if cell.episodes_for_margin is None:
         half_width = paper.TABLE_1[cell.method, cell.k_shot].half_width
         told += (
-            f"; no number of episodes brings that to four runs of five, for the paper's own "
+            f"; no number of episodes brings that to 80% power, because the paper's own "
             f"± {percent(half_width)} alone allows {points(cell.margin_of_paper)} points"
         )
     else:
-        told += f"; {cell.episodes_for_margin:,} episodes bring that to four runs of five"
+        told += f"; {cell.episodes_for_margin:,} episodes bring that to 80% power"
     return (
-        f"{told}. A true difference of {points(cell.separable)} points is told in four runs of "
-        "five."
+        f"{told}. A true difference of {points(cell.separable)} points is detected with 80% power."
     )
 
 
@@ -49,13 +48,13 @@ def of_pair(pair: PairPower) -> list[str]:
     told = [
         f"{pair.first} − {pair.second} {pair.k_shot}-shot: "
         f"{percent_interval(difference, signed=True)} points over {pair.covers} "
-        f"({pair.n_episode:,} episodes). Each of these comes out in four runs of five:"
+        f"({pair.n_episode:,} episodes). Each of these has 80% power:"
     ]
     margin = f"{points(pair.margin)} points"
     what = {MEASURED: "a difference as large as measured", "margin": f"a difference of {margin}"}
     for size in pair.sizes:
         needed = _episodes(size.episodes)
-        told.append(f"  between these checkpoints, {what[size.kind]} is told with {needed}")
+        told.append(f"  between these checkpoints, {what[size.kind]} is detected with {needed}")
     told.append(
         f"  between these checkpoints, a true tie is called equivalent within {margin} with "
         f"{_episodes(pair.episodes_for_margin)}"
@@ -64,7 +63,7 @@ def of_pair(pair: PairPower) -> list[str]:
     for size in pair.sizes:
         count = f"{size.seeds} seeds a side" if size.seeds else "no number of seeds"
         told.append(
-            f"  between the methods ({source}), {what[size.kind]} is told with {count} on "
+            f"  between the methods ({source}), {what[size.kind]} is detected with {count} on "
             f"{pair.n_episode:,} episodes"
         )
     return told

@@ -67,6 +67,30 @@ def select_records(
     return [best[key] for key in sorted(best)]
 
 
+def one_budget(records: Sequence[Record]) -> tuple[list[Record], str]:
+    """Those of the largest budget among them, and a sentence on the others (empty: none).
+
+    For pictures and tables without a column for it: numbers of other budgets are not mixed in.
+    """
+    if not records:
+        return [], ""
+    top = max(records, key=_rank)
+    kept = [r for r in records if _budget(r) == _budget(top)]
+    left = sorted(
+        {
+            f"{r.title} {r.k_shot}-shot ({r.budget_name})"
+            for r in records
+            if not any(r is other for other in kept)
+        }
+    )
+    told = f"left out, of another budget than {top.budget_name}: {', '.join(left)}"
+    return kept, f"{told}; --budget chooses" if left else ""
+
+
+def _budget(record: Record) -> str:
+    return storage.digest([record.budget_name, record.config.get("budget")])
+
+
 def select_seeds(
     records: Sequence[Record],
     recipe: str | None,

@@ -28,25 +28,33 @@ def explained(name: str, where: str) -> Iterator[None]:
     """Turn what a method's code raises into one sentence with the line of that code.
 
     Raises:
-        MethodError: the code raised anything but a ReproError.
+        MethodError: the code raised anything but a ReproError, ``sys.exit`` included.
     """
     try:
         yield
     except ReproError:
         raise  # is one sentence already
-    except Exception as error:
+    except BaseException as error:
         if os.environ.get(DEBUG):
             traceback.print_exc()
         frames = traceback.extract_tb(error.__traceback__)
         home = str(Path(__file__).parents[1])
         theirs = [f for f in frames if not f.filename.startswith((home, sys.prefix))]
         last = (theirs or frames)[-1]
-        message = str(error).strip().split("\n")[0]
+        message = said(error)
         raise MethodError(
             f"the method {name} raised {type(error).__name__}"
             + (f": {message}" if message else "")
             + f" in {where} ({Path(last.filename).name}:{last.lineno}); --debug shows the traceback"
         ) from error
+
+
+def said(error: BaseException) -> str:
+    """The first line of an error's text; empty where the error has none or cannot tell it."""
+    try:
+        return str(error).strip().split("\n")[0]
+    except Exception:  # a class of somebody's own
+        return ""
 
 
 class Guarded:
@@ -119,6 +127,16 @@ class Guarded:
         """
         with explained(self.row.name, "load_state"):
             self.method.load_state(dict(state))
+
+    def fit(self, images: SplitImages) -> None:
+        """Show it the meta-train images, where it asks for them.
+
+        Raises:
+            MethodError: it failed.
+        """
+        if callable(getattr(self.method, "fit", None)):
+            with explained(self.row.name, "fit"):
+                self.method.fit(images)
 
 
 class GuardedStackable(Guarded):
