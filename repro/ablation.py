@@ -168,7 +168,8 @@ def run_variant(
         episodes = episodes_of(variant, split)
         method, setting = build_row(variant.config, place)
         if trained is not None:
-            method.load_state(trained.state)
+            own = variant.config.own is not None
+            checkpoints.load_into(method, trained.state, folder, own)
         images = SplitImages(split, setting)
         tested = {"config": variant.digest, "checkpoint": trained.digest if trained else ""}
         selection = None

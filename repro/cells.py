@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from repro import paper, records, storage
-from repro.checkpoints import parse_json_lines, write_tensors
+from repro.checkpoints import load_into, parse_json_lines, write_tensors
 from repro.config import Budget, EpisodeSpec, Recipe, RunConfig, TrainingConfig
 from repro.data.images import ImageSplit, open_pack
 from repro.episodes import Episode, EpisodeSampler, episodes_digest
@@ -274,7 +274,8 @@ def run_cell(
         training = config.training()
         method, setting = build_row(config, place)
         if trained is not None:
-            method.load_state(trained.state)
+            source = records.training_folder(place.runs, training) if training else folder
+            load_into(method, trained.state, source, config.own is not None)
         selection = None
         if isinstance(method, Finetune):
             selection = select(method, setting, config, place, trained, reporter, stop)

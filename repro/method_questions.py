@@ -17,7 +17,7 @@ from torch import Tensor
 from repro.config import EpisodeSpec, Recipe
 from repro.data.images import ImageSplit
 from repro.episodes import Episode, EpisodeSampler
-from repro.errors import ReproError
+from repro.errors import ReproError, text_of
 from repro.method_probes import (
     Generators,
     differing_entries,
@@ -244,7 +244,7 @@ class Examination:
         except ReproError as error:
             return (
                 "load_state fails without the entries whose names begin with adam., which records "
-                f"leave out: {error}"
+                f"leave out: {text_of(error)}"
             )
         if torch.equal(
             self.predict(method, self.episodes[0]), self.predict(self.fresh(), self.episodes[0])

@@ -25,6 +25,7 @@ from repro.cells import (
     test_episodes,
     tested,
 )
+from repro.checkpoints import load_into
 from repro.config import RunConfig
 from repro.data.images import open_pack
 from repro.evaluation import EPISODES_AT_ONCE, Partial, accuracies, evaluate
@@ -61,7 +62,8 @@ def run_part(
     torch.set_num_threads(place.threads)
     method, setting = build_row(config, place)
     if trained is not None:
-        method.load_state(trained.state)
+        folder = records.cell_folder(place.runs, config)
+        load_into(method, trained.state, folder, config.own is not None)
     split = open_pack(place.pack, "val" if part.kind == "grid" else "test")
     images = SplitImages(split, setting)
     title = f"{config.method} {config.spec.k_shot}-shot: "

@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from safetensors.torch import load
 
-from repro import records
+from repro import records, storage
 from repro.cells import Place, build_row, test_episodes
+from repro.checkpoints import load_into
 from repro.data.images import open_pack
 from repro.episodes import episodes_digest
-from repro.errors import RecordError, ReproError
+from repro.errors import RecordError
 from repro.evaluation import accuracies, evaluate
 from repro.interrupts import StopRequest
 from repro.methods.base import SplitImages
@@ -89,15 +90,14 @@ def verify(
         model = path / records.MODEL
         if not model.exists():
             raise RecordError(f"{model} is missing: this record was published without parameters")
-        content = model.read_bytes()
+        content = storage.read_bytes(model, limit=2**31)
         if hashlib.sha256(content).hexdigest() != record.digests.get("model"):
             raise RecordError(f"{model} is damaged: it does not have the digest in the record")
         try:
-            method.load_state(load(content))
-        except ReproError:
-            raise
+            state = load(content)
         except Exception as error:  # safetensors raises its own and several built-in types
-            raise RecordError(f"{model} is not this method's parameters ({error})") from error
+            raise RecordError(f"{model} is not a safetensors file ({error})") from error
+        load_into(method, state, model, config.own is not None)
     if isinstance(method, Finetune):
         try:
             chosen = (record.selection or {})["chosen"]

@@ -88,7 +88,7 @@ def training(records: Sequence[Record]) -> list[Titled]:
         for record in ordered(records, k_shot):
             path = record.path / curves.FILE
             if path.exists():
-                curve = curves.read_curve(path, record.k_shot)
+                curve = curves.read_curve(record)
                 title = f"{record.title}, {k_shot}-shot"
                 made.append(Titled(title, report_charts.training(record, curve)))
     return made

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from repro.episodes import Episode
-from repro.errors import MethodError, ReproError
+from repro.errors import MethodError, ReproError, text_of
 from repro.methods.base import Setting, SplitImages, Stackable, StepResult
 from repro.rows import Row
 
@@ -41,7 +41,7 @@ def explained(name: str, where: str) -> Iterator[None]:
         home = str(Path(__file__).parents[1])
         theirs = [f for f in frames if not f.filename.startswith((home, sys.prefix))]
         last = (theirs or frames)[-1]
-        message = str(error).strip().split("\n")[0]
+        message = text_of(error)
         raise MethodError(
             f"the method {name} raised {type(error).__name__}"
             + (f": {message}" if message else "")

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from repro import paper, storage
-from repro.errors import MethodError, UsageError, unknown
+from repro.errors import MethodError, UsageError, text_of, unknown
 from repro.methods.base import Setting, Trainable
 from repro.methods.described import described
 from repro.methods.guard import guarded
@@ -129,7 +129,9 @@ def _installed(entry: importlib.metadata.EntryPoint) -> Row:
     try:
         loaded = entry.load()
     except Exception as error:  # another package's code may fail in any way
-        raise MethodError(f"{told} cannot be loaded ({error}); repair or uninstall it") from error
+        raise MethodError(
+            f"{told} cannot be loaded ({text_of(error)}); repair or uninstall it"
+        ) from error
     package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "an installed package"
     if not isinstance(loaded, type):
         raise MethodError(f"{told} is not a class; see repro.methods.base.Method")
@@ -176,8 +178,8 @@ def _load_file(source: Source) -> type:
                 raise
             where = f"line {error.lineno}: " if isinstance(error, SyntaxError) else ""
             raise MethodError(
-                f"{told} cannot be loaded ({type(error).__name__}: {where}{error}); repair "
-                f"{Path(source.path).name}"
+                f"{told} cannot be loaded ({type(error).__name__}: {where}{text_of(error)}); "
+                f"repair {Path(source.path).name}"
             ) from error
     found = getattr(module, source.class_name, None)
     if not isinstance(found, type):
