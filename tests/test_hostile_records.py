@@ -270,11 +270,11 @@ def test_a_pipe_or_device_for_a_record_is_refused_at_once(
 ) -> None:
     (made.path / name).unlink()
     os.mkfifo(made.path / name)
-    with pytest.raises(RecordError, match="it is a (pipe|device), not a file"):
+    with pytest.raises(RecordError, match=r"it is a (pipe|device), not a file"):
         records.read_records(tmp_path / "runs", "tiny")
     (made.path / name).unlink()
     (made.path / name).symlink_to("/dev/zero")
-    with pytest.raises(RecordError, match="it is a (pipe|device), not a file"):
+    with pytest.raises(RecordError, match=r"it is a (pipe|device), not a file"):
         records.read_records(tmp_path / "runs", "tiny")
 
 
