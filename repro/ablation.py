@@ -167,7 +167,7 @@ def run_variant(
         split = open_pack(place.pack, "val")
         episodes = episodes_of(variant, split)
         state = trained.state if trained else None
-        method, setting = build_row(variant.config, place, state)
+        method, setting = build_row(variant.config, place, state, folder)
         images = SplitImages(split, setting)
         tested = {"config": variant.digest, "checkpoint": trained.digest if trained else ""}
         selection = None

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from repro import paper, records, storage
-from repro.checkpoints import parse_json_lines, write_tensors
+from repro.checkpoints import load_into, parse_json_lines, write_tensors
 from repro.config import Budget, EpisodeSpec, Recipe, RunConfig, TrainingConfig
 from repro.data.images import ImageSplit, open_pack
 from repro.episodes import Episode, EpisodeSampler, episodes_digest
@@ -169,16 +169,21 @@ def _setting(config: RunConfig, training: TrainingConfig | None, place: Place) -
 
 
 def build_row(
-    config: RunConfig, place: Place, state: dict[str, Tensor] | None
+    config: RunConfig, place: Place, state: dict[str, Tensor] | None, where: Path
 ) -> tuple[Any, Setting]:
     """A cell's method with the state of its training (None: without), and what it was built from.
 
     A row of someone's own without a training of its own sees the meta-train images.
+
+    Args:
+        where: the state is from, for errors.
+    Raises:
+        RecordError: the state is not this method's.
     """
     setting = _setting(config, config.training(), place)
     method = build(config.row, setting)
     if state is not None:
-        method.load_state(state)
+        load_into(method, state, where, config.own is not None)
     if config.own is not None and config.row.training != config.row.name:
         method.fit(SplitImages(open_pack(place.pack, "train"), setting))
     return method, setting
@@ -284,7 +289,8 @@ def run_cell(
         torch.set_num_threads(place.threads)
         started, began = datetime.datetime.now(datetime.UTC), time.monotonic()
         training = config.training()
-        method, setting = build_row(config, place, trained.state if trained else None)
+        source = records.training_folder(place.runs, training) if training else folder
+        method, setting = build_row(config, place, trained.state if trained else None, source)
         selection = None
         if isinstance(method, Finetune):
             selection = select(method, setting, config, place, trained, reporter, stop)

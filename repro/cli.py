@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
+import io
+import sys
 from typing import Any
 
 import click
@@ -121,4 +124,20 @@ for command in (
 
 def main() -> None:
     """The console script."""
+    codecs.register_error("repro", _without)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="repro")
     cli(prog_name="repro")
+
+
+# For terminals and pipes that are not UTF-8; what is not here is told by its number.
+_PLAIN = {"±": "+/-", "−": "-", "×": "x", "√": "sqrt", "∞": "inf", "–": "-", "…": "...", "≤": "<="}
+
+
+def _without(error: UnicodeError) -> tuple[str, int]:
+    """Spell what the encoding of a stream does not have."""
+    assert isinstance(error, UnicodeEncodeError)
+    place = error.start
+    character = error.object[place]
+    return _PLAIN.get(character) or ascii(character)[1:-1], place + 1

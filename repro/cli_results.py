@@ -15,6 +15,7 @@ import click
 
 from repro import publishing, records
 from repro.analysis import check as checks
+from repro.analysis import compare as pairs
 from repro.analysis import table1
 from repro.analysis.formats import WIDTH, as_text
 from repro.analysis.selection import one_budget, select_apart
@@ -184,21 +185,38 @@ def check(
 
 
 @click.command()
+@click.argument("cells", nargs=-1)
 @click.option("--dataset", default="glyphs", show_default=True, help="Data set.")
 @runs_option("copy")
 @click.option("--output", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
-def publish(dataset: str, runs: Path, output: Path) -> None:
-    """Copy finished runs, curves and small checkpoints to results/, to be committed.
+@click.option("--unsealed", is_flag=True,
+              help="Also records from before a digest covered commit and curve.")  # fmt: skip
+def publish(
+    cells: tuple[str, ...], dataset: str, runs: Path, output: Path, unsealed: bool
+) -> None:  # fmt: skip
+    """Copy finished CELLS, their curves and small checkpoints to results/, to be committed.
 
-    Example: repro publish --dataset mini-imagenet
+    A cell is the folder of its record, or named as in `repro compare`: a method, or a method with
+    fields (meta_lstm@k_shot=5,budget=quick,seed=1). Without CELLS all of the data set are copied.
+
+    Example: repro publish meta_lstm finetune@k_shot=5 --dataset mini-imagenet
     """
     from repro.data import pack_of
     from repro.data.images import verify_pack
 
-    for digest in {record.digests["data"] for record in records.read_records(runs, dataset)}:
+    chosen = [pairs.parse(text, records.methods_in(runs)) for text in cells]
+    there = records.read_records(runs, dataset)
+    for selector in chosen:
+        if not any(selector.names(record) for record in there):
+            raise RecordError(f"no finished run of {dataset} under {runs} is {selector.text}")
+
+    def wanted(record: records.Record) -> bool:
+        return not chosen or any(selector.names(record) for selector in chosen)
+
+    for digest in {record.digests["data"] for record in filter(wanted, there)}:
         if (pack := pack_of(dataset, digest)) is not None:
             verify_pack(pack)  # not numbers of images that were changed
-    for folder in publishing.publish(runs, output, dataset):
+    for folder in publishing.publish(runs, output, dataset, unsealed=unsealed, wanted=wanted):
         click.echo(str(folder))
 
 

@@ -153,7 +153,11 @@ def verify(
         folder = session.read(record, "copy", functools.partial(click.echo, err=True))
     else:
         folder = record
-    found = [path.parent for path in sorted(folder.rglob("record.json"))]
+    found = [
+        path.parent
+        for path in sorted(folder.rglob("record.json"))
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
     if not found:
         raise RecordError(f"no record.json in or under {record}; give the folder of a cell")
     if len(found) > 1:

@@ -19,7 +19,7 @@ from torch import Tensor
 from repro.config import EpisodeSpec, Recipe
 from repro.data.images import ImageSplit
 from repro.episodes import Episode, EpisodeSampler
-from repro.errors import ReproError
+from repro.errors import ReproError, text_of
 from repro.method_probes import (
     Generators,
     differing_entries,
@@ -321,7 +321,7 @@ class Examination:
         except ReproError as error:
             return (
                 "load_state fails without the entries whose names begin with "
-                f"{' or '.join(OPTIMIZERS)}, which records leave out: {error}"
+                f"{' or '.join(OPTIMIZERS)}, which records leave out: {text_of(error)}"
             )
         if self.row.source is not None and self.row.training != self.row.name:
             method.fit(self.images(self.train))

@@ -6,7 +6,6 @@ import base64
 import functools
 import importlib.metadata
 import platform
-import re
 import shlex
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import torch
 
 from repro import __version__, storage
 from repro.kernels.library import used
+from repro.remote.store import shown as url_shown
 
 DISTRIBUTION = "repro-fewshot"
 
@@ -65,12 +65,14 @@ def command_line() -> str:
 
     def shown(word: str) -> str:
         if "://" in word:
-            return re.sub(r"(\w://)[^/@]*@", r"\1", word)  # a URL, without a password
+            return url_shown(word)
         option, equals, value = word.rpartition("=")
         parts = (Path(part).name if Path(part).is_absolute() else part for part in value.split(","))
         return option + equals + ",".join(parts)
 
-    return shlex.join(["repro", *map(shown, sys.argv[1:])])
+    line = shlex.join(["repro", *map(shown, sys.argv[1:])])
+    # A name may hold what no text does (bytes that are not UTF-8) and what no terminal should get.
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
 
 
 _known: tuple[str, bool] | None = None

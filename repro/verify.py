@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import load
 from torch import Tensor
 
-from repro import records
+from repro import records, storage
 from repro.cells import Place, build_row, test_episodes
 from repro.data.images import open_pack
 from repro.episodes import episodes_digest
-from repro.errors import RecordError, ReproError
+from repro.errors import RecordError
 from repro.evaluation import accuracies, evaluate
 from repro.interrupts import StopRequest
 from repro.methods.base import SplitImages
@@ -60,7 +60,7 @@ def _parameters(path: Path, content: bytes) -> dict[str, Tensor]:
     try:
         return load(content)
     except Exception as error:  # safetensors raises its own and several built-in types
-        raise RecordError(f"{path} is not this method's parameters ({error})") from error
+        raise RecordError(f"{path} is not a safetensors file ({error})") from error
 
 
 def verify(
@@ -102,18 +102,11 @@ def verify(
         model = path / records.MODEL
         if not model.exists():
             raise RecordError(f"{model} is missing: this record was published without parameters")
-        content = model.read_bytes()
+        content = storage.read_bytes(model, limit=2**31)
         if hashlib.sha256(content).hexdigest() != record.digests.get("model"):
             raise RecordError(f"{model} is damaged: it does not have the digest in the record")
         state = _parameters(model, content)
-    try:
-        method, setting = build_row(config, place, state)
-    except (ReproError, OSError):
-        raise
-    except Exception as error:  # what a built-in row raises for tensors of another row
-        raise RecordError(
-            f"{path / records.MODEL} is not this method's parameters ({error})"
-        ) from error
+    method, setting = build_row(config, place, state, model)
     if isinstance(method, Finetune):
         try:
             chosen = (record.selection or {})["chosen"]

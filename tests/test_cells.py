@@ -4,7 +4,6 @@ import base64
 import dataclasses
 import functools
 import hashlib
-import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -24,6 +23,7 @@ from repro.methods.meta_lstm import MetaLSTM
 from repro.progress import Silent
 from repro.records import Record
 from repro.rows import BUILT_IN
+from tests.analysis.analysis_doubles import reseal
 from tests.conftest import TINY
 
 
@@ -209,12 +209,14 @@ def test_publishing_copies_whole_cells_and_refuses_uncommitted_code(
     (cell,) = cells(tiny_pack, "meta_lstm")
     record = finish(tmp_path / "runs", tiny_pack, cell)
     path = record.path / "record.json"
-    content = json.loads(path.read_text())
-    path.write_text(json.dumps({**content, "dirty": True}))
+    reseal(record.path, dirty=True)
     with pytest.raises(RecordError, match="uncommitted changes"):
         publishing.publish(tmp_path / "runs", tmp_path / "results", "tiny")
+    path.write_text(path.read_text().replace('"dirty": true', '"dirty": false'))
+    with pytest.raises(RecordError, match="seal: the content was changed"):
+        publishing.publish(tmp_path / "runs", tmp_path / "results", "tiny")
     assert not (tmp_path / "results").exists()
-    path.write_text(json.dumps({**content, "dirty": False}))
+    reseal(record.path, dirty=False)
     (target,) = publishing.publish(tmp_path / "runs", tmp_path / "results", "tiny")
     assert sorted(item.name for item in target.iterdir()) == [
         *("gates.json", "metrics.jsonl", "model.safetensors"),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
 from repro import config, paper, records, storage
 from repro.cells import Place, plan, run_cell
@@ -41,22 +42,48 @@ def rewrite(record: Record, **changed: object) -> None:
     records.write_record(record.path, content, predictions)
 
 
+def change(record: Record, n: int) -> None:
+    """``n`` queries more or fewer right in the first episode."""
+    predictions = np.load(record.path / "predictions.npy", allow_pickle=False)
+    labels = np.repeat(np.arange(5), 15)
+    right = predictions[0] == labels
+    places = np.flatnonzero(right if right.sum() > 37 else ~right)[:n]
+    predictions[0, places] = (labels[places] + right[places]) % 5
+    content = storage.read_json(record.path / "record.json")
+    content["accuracy"] = (predictions == labels).mean(1).tolist()
+    records.write_record(record.path, content, predictions)
+
+
 def test_one_episode_that_differs_fails_here_and_within_the_tolerance_passes_elsewhere(
     tmp_path: Path, tiny_pack: Path
 ) -> None:
     record = recorded(tmp_path, tiny_pack, "nearest_neighbor")
-    accuracy = record.accuracy.tolist()
-    accuracy[0] += (1 if accuracy[0] < 0.5 else -1) / 75  # one query of one episode
-    rewrite(record, accuracy=accuracy)
+    change(record, 1)  # one query of one episode
     verdict = again(record, tiny_pack)
     assert (verdict.n_differing, verdict.same_place, verdict.ok) == (1, True, False)
     assert "FAILED: 1 of" in verdict.sentence(record.path)
     rewrite(record, versions={**record.versions, "torch": "1.0"})
     elsewhere = again(record, tiny_pack)
     assert (elsewhere.n_differing, elsewhere.same_place, elsewhere.ok) == (1, False, True)
-    accuracy[0] += (10 if accuracy[0] < 0.5 else -10) / 75
-    rewrite(record, accuracy=accuracy)
+    change(record, 10)
     assert not again(record, tiny_pack).ok
+
+
+def test_parameters_of_another_kind_or_shape_are_refused(tmp_path: Path, tiny_pack: Path) -> None:
+    record = recorded(tmp_path, tiny_pack, "finetune")
+    model = record.path / records.MODEL
+    state = load_file(model)
+    for changed, said in (
+        ({name: tensor.long() for name, tensor in state.items()}, "torch.int64"),
+        ({**state, "mean": state["mean"][:2]}, "is not this method's parameters"),
+        ({"other": state["mean"]}, "is not this method's parameters"),
+    ):
+        save_file(changed, model)
+        content = storage.read_json(record.path / "record.json")
+        content["digests"]["model"] = storage.file_digest(model)
+        rewrite(record, digests=content["digests"])
+        with pytest.raises(RecordError, match=said):
+            again(record, tiny_pack)
 
 
 def test_what_cannot_be_verified_is_named(

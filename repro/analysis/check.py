@@ -162,7 +162,7 @@ def pinned(runs: Sequence[Record], published: Sequence[Record]) -> tuple[list[st
         n_pair += 1
         other = max(
             found,
-            key=lambda r: (r.digests.get("config") == run.digests.get("config"), r.started_at),
+            key=lambda r: (r.digests.get("config") == run.digests.get("config"), r.when),
         )
         reason = _mismatch(run, other)
         if reason:

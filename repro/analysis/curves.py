@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
@@ -20,12 +20,15 @@ from repro import paper
 from repro.analysis import style
 from repro.analysis.table1 import select_records
 from repro.errors import RecordError
+from repro.record_files import CURVE, read_beside
+from repro.record_schema import Line, TrainLine
 from repro.rows import PRETRAIN, order
 
 if TYPE_CHECKING:
     from repro.records import Record
 
-FILE = "metrics.jsonl"
+FILE = CURVE
+_LINES = msgspec.json.Decoder(Line)
 PRETRAINING = "Pre-training, validated by nearest neighbor"
 SMOOTHING = 0.1  # share of the curve's points that a running mean covers
 Values = npt.NDArray[np.float64]
@@ -79,7 +82,7 @@ def drawn(record: Record) -> Drawn:
     Raises:
         RecordError: the file is missing or damaged.
     """
-    curve = read_curve(record.path / FILE, record.k_shot)
+    curve = read_curve(record)
     trained, told = record.training.get("k_shot"), []
     if trained and int(trained) != record.k_shot:
         empty = np.empty(0, np.float64)
@@ -93,29 +96,28 @@ def drawn(record: Record) -> Drawn:
     return Drawn(record, key, title, "\n".join(told), curve)
 
 
-def read_curve(path: Path, k_shot: int) -> Curve:
-    """The curve of one training with the validation at ``k_shot``.
+def read_curve(record: Record) -> Curve:
+    """The curve of a record's training with the validation at its shot.
 
     Raises:
-        RecordError: the file is missing or damaged.
+        RecordError: the file is missing, damaged or not that of the record.
     """
+    shot = str(record.k_shot)
     train: list[tuple[float, float]] = []
     validation: list[tuple[float, float, float]] = []
     try:
-        for line in path.read_text().splitlines():
-            found = json.loads(line)
-            if found["kind"] == "train":
-                train.append((found["step"], found["accuracy"]))
-            elif found["kind"] == "validation" and str(k_shot) in found["accuracy"]:
-                half_width = found["half_width"][str(k_shot)]
-                validation.append((found["step"], found["accuracy"][str(k_shot)], half_width))
-        first = np.array(train, np.float64).reshape(-1, 2)
-        second = np.array(validation, np.float64).reshape(-1, 3)
-    except (OSError, KeyError, TypeError, ValueError) as error:
+        for line in _LINES.decode_lines(read_beside(record, FILE)):
+            if isinstance(line, TrainLine):
+                train.append((line.step, line.accuracy))
+            elif shot in line.accuracy:
+                validation.append((line.step, line.accuracy[shot], line.half_width[shot]))
+    except (KeyError, ValueError) as error:
         raise RecordError(
-            f"{path} is not a readable training curve ({error}); delete its folder and run the "
-            "cell again"
+            f"{record.path / FILE} is not a readable training curve ({error}); test the cell "
+            "again with --force"
         ) from error
+    first = np.array(train, np.float64).reshape(-1, 2)
+    second = np.array(validation, np.float64).reshape(-1, 3)
     return Curve(first[:, 0], first[:, 1], second[:, 0], second[:, 1], second[:, 2])
 
 

@@ -168,6 +168,12 @@ def _as_markdown(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _cell_text(value: object) -> object:
+    """A spreadsheet would compute what begins like a formula; a quote before it keeps it text."""
+    formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@"))
+    return f"'{value}" if formula else value
+
+
 def _as_csv(table: Table) -> str:
     """Cells as rows; fractions as in JSON, without the lists: seeds are apart by spaces.
 
@@ -180,7 +186,7 @@ def _as_csv(table: Table) -> str:
         content["seeds"] = " ".join(map(str, content["seeds"]))
         for name in ("bootstrap", "reruns", "further"):
             del content[name]
-        rows.append(content)
+        rows.append({key: _cell_text(value) for key, value in content.items()})
     writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from repro import paper, storage
-from repro.errors import RecordError
+from repro.errors import RecordError, UsageError
 from repro.presets import RECIPES, Recipe
 from repro.rows import numerics_revision, order
 
@@ -52,17 +52,14 @@ def select_records(
         and record.at_step is None
     ]
     found = [r for r in found if r.numerics_revision == numerics_revision(r.method)]
-    newest = max(found, key=lambda record: record.started_at, default=None)
+    newest = max(found, key=lambda record: record.when, default=None)
     best: dict[tuple[tuple[int, str], int], Record] = {}
     for record in found:
         if newest is None or record.digests.get("data") != newest.digests.get("data"):
             continue
         key = order(record.method), record.k_shot
         other = best.get(key)
-        if other is None or (*_rank(record), record.started_at) > (
-            *_rank(other),
-            other.started_at,
-        ):
+        if other is None or (*_rank(record), record.when) > (*_rank(other), other.when):
             best[key] = record
     return [best[key] for key in sorted(best)]
 
@@ -141,14 +138,17 @@ def _trained_by(record: Record) -> str:
         return ""
     kept = {**dict(record.config["recipe"]), "name": name}
     kept["query_batch_norm"] = RECIPES[name].query_batch_norm
-    return name if Recipe(**kept) == RECIPES[name] else ""
+    try:
+        return name if Recipe(**kept) == RECIPES[name] else ""
+    except (TypeError, UsageError):  # a switch or value of another version
+        return ""
 
 
 def siblings(record: Record, records: Iterable[Record]) -> list[Record]:
     """The record and those that differ from it in nothing but the seed, by seed, the newest of
     each."""
     key, by_seed = but_seed(record), {record.seed: record}
-    for other in sorted(records, key=lambda r: r.started_at):
+    for other in sorted(records, key=lambda r: r.when):
         if other.seed != record.seed and but_seed(other) == key:
             by_seed[other.seed] = other
     return [by_seed[seed] for seed in sorted(by_seed)]

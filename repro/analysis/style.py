@@ -58,6 +58,7 @@ _RC: Any = {
     "svg.fonttype": "path",
     "svg.hashsalt": "repro",
     "text.color": INK,
+    "text.parse_math": False,  # titles and names are text, a $ in them too
     "xtick.color": INK,
     "xtick.labelsize": 8,
     "ytick.color": INK,

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from repro.episodes import Episode
-from repro.errors import MethodError, ReproError
+from repro.errors import MethodError, ReproError, text_of
 from repro.methods.base import Setting, SplitImages, Stackable, StepResult
 from repro.rows import Row
 
@@ -41,20 +41,12 @@ def explained(name: str, where: str) -> Iterator[None]:
         home = str(Path(__file__).parents[1])
         theirs = [f for f in frames if not f.filename.startswith((home, sys.prefix))]
         last = (theirs or frames)[-1]
-        message = said(error)
+        message = text_of(error)
         raise MethodError(
             f"the method {name} raised {type(error).__name__}"
             + (f": {message}" if message else "")
             + f" in {where} ({Path(last.filename).name}:{last.lineno}); --debug shows the traceback"
         ) from error
-
-
-def said(error: BaseException) -> str:
-    """The first line of an error's text; empty where the error has none or cannot tell it."""
-    try:
-        return str(error).strip().split("\n")[0]
-    except Exception:  # a class of somebody's own
-        return ""
 
 
 class Guarded:

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from repro import code_files, paper, processes, storage
-from repro.errors import MethodError, UsageError, unknown
+from repro.errors import MethodError, UsageError, text_of, unknown
 from repro.methods.base import Setting, Trainable
 from repro.methods.described import described
-from repro.methods.guard import guarded, said
+from repro.methods.guard import guarded
 from repro.rows import (
     BUILT_IN,
     PRETRAIN,
@@ -145,7 +145,7 @@ def _installed(entry: importlib.metadata.EntryPoint) -> Row:
     try:
         loaded = entry.load()
     except BaseException as error:  # another package's code may fail, or end, in any way
-        why = f"{type(error).__name__}: {said(error)}"
+        why = f"{type(error).__name__}: {text_of(error)}"
         raise MethodError(f"{told} cannot be loaded ({why}); repair or uninstall it") from error
     package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "an installed package"
     if not isinstance(loaded, type):
@@ -246,8 +246,8 @@ def _load_file(source: Source) -> tuple[type, str]:
             del sys.modules[name]
             where = f"line {error.lineno}: " if isinstance(error, SyntaxError) else ""
             raise MethodError(
-                f"{told} cannot be loaded ({type(error).__name__}: {where}{said(error)}); repair "
-                f"{path.name}"
+                f"{told} cannot be loaded ({type(error).__name__}: {where}{text_of(error)}); "
+                f"repair {path.name}"
             ) from error
     found = getattr(module, source.class_name, None)
     if not isinstance(found, type):
