@@ -23,6 +23,7 @@ _OFFSET = 0.17  # of the two points of a row, in rows
 def _point(
     axes: Axes, interval: HasInterval, y: float, color: str, filled: bool, note: str = ""
 ) -> None:  # fmt: skip
+    """An interval with its numbers; one with a note is open, as its training has not ended."""
     half_width = interval.half_width if math.isfinite(interval.half_width) else 0.0
     axes.errorbar(
         [interval.mean],
@@ -30,7 +31,7 @@ def _point(
         xerr=[half_width],
         fmt="o" if filled else "s",
         color=color,
-        mfc=color if filled else "white",
+        mfc=color if filled and not note else "white",
         ms=4,
         mew=1.1,
         elinewidth=1.6,
@@ -76,7 +77,10 @@ def _draw(table: Table) -> Figure:
         "reported (by the paper, or by the row's authors)",
         "measured here (colour of the method)",
     ]
-    fig.legend(handles, labels, loc="outside lower center", ncols=2)
+    if any(cell.progress for cell in table.cells):
+        handles.append(Line2D([], [], color=style.INK, marker="o", mfc="white", mew=1.1, lw=1.6))
+        labels.append("training has not ended")
+    fig.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return fig
 
 

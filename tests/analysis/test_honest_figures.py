@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib.figure
 import numpy as np
 import pytest
+from matplotlib.lines import Line2D
 
 from repro import paper
 from repro.analysis import bars, check, curves, differences, distributions, style, table1
@@ -115,6 +116,11 @@ def test_unfinished_cells_are_marked_in_latex_bars_and_curves(
     bars.plot_table(table, tmp_path)
     texts = [text.get_text() for axes in kept[0].axes for text in axes.texts]
     assert sum("20,000 of 50,000 steps" in text for text in texts) == 1
+    circles = [line for line in kept[0].findobj(Line2D) if line.get_marker() == "o"]
+    # One cell and its legend are open; another cell and the legend of what is measured are not.
+    assert [line.get_markerfacecolor() == "white" for line in circles].count(True) == 2
+    assert len(circles) == 4
+    assert "training has not ended" in [text.get_text() for text in kept[0].legends[0].texts]
     trained = {"name": "meta_lstm", "k_shot": 5, **HALF}
     assert "20,000 of 50,000" in curves.drawn(with_curve(tmp_path, "meta_lstm", 5, trained)).note
 
