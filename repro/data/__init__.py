@@ -165,7 +165,7 @@ def _made(
         return dataset.prepare(root, selection, progress)
     except (SystemExit, GeneratorExit) as error:
         raise DataError(
-            f"the data set {dataset.name} raised {type(error).__name__} in prepare; there is no pack"
+            f"the data set {dataset.name} raised {type(error).__name__} in prepare: no pack"
         ) from error
 
 
