@@ -12,7 +12,6 @@ PRECISION ?= auto
 PY = .venv/bin/python
 REPRO = .venv/bin/repro
 
-.DEFAULT_GOAL := help
 .PHONY: help reproduce test lint docs table figures check clean
 help:                       ## list the targets
 	@sed -n 's/^\([a-z.]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12

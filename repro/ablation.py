@@ -166,9 +166,8 @@ def run_variant(
         started, began = datetime.datetime.now(datetime.UTC), time.monotonic()
         split = open_pack(place.pack, "val")
         episodes = episodes_of(variant, split)
-        method, setting = build_row(variant.config, place)
-        if trained is not None:
-            method.load_state(trained.state)
+        state = trained.state if trained else None
+        method, setting = build_row(variant.config, place, state, folder)
         images = SplitImages(split, setting)
         tested = {"config": variant.digest, "checkpoint": trained.digest if trained else ""}
         selection = None

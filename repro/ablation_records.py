@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from repro import paper, storage
+from repro import names, paper, storage
 from repro.config import RunConfig
 from repro.errors import RecordError
-from repro.records import fractions, outcome_digest
+from repro.record_files import outcome_digest, sealed
+from repro.record_schema import VariantFile
 from repro.switches import trained_as
 
-SCHEMA = 1
+SCHEMA = 2  # the first one had no seal
 _OUTCOME = ("label", "config", "accuracy")
 FILE = "variant.json"
 SUMMARY = "ablation.json"
@@ -124,6 +125,7 @@ class VariantRecord:
     commit: str
     dirty: bool
     content: dict[str, Any]
+    sealed: bool = True
 
     @property
     def method(self) -> str:
@@ -146,14 +148,14 @@ class VariantRecord:
 
 def ablations_folder(root: Path, dataset: str, method: str, k_shot: int) -> Path:
     """Where the ablations of a method at a shot are, one folder each."""
-    return root / dataset / "ablation" / f"{method}-{k_shot}-shot"
+    return root / names.part(dataset) / "ablation" / f"{names.part(method)}-{k_shot}-shot"
 
 
 def write(folder: Path, content: dict[str, Any]) -> None:
     """Write a record atomically."""
-    content = {"schema": SCHEMA, **content, "digests": dict(content["digests"])}
+    content = {**content, "schema": SCHEMA, "digests": dict(content["digests"])}
     content["digests"]["record"] = outcome_digest(content, _OUTCOME)
-    storage.write_json(folder / FILE, content)
+    storage.write_json(folder / FILE, sealed(content))
 
 
 def read(folder: Path) -> VariantRecord:
@@ -165,31 +167,49 @@ def read(folder: Path) -> VariantRecord:
     path = folder / FILE
     content = storage.read_json(path)
     try:
-        if content["schema"] != SCHEMA:
-            raise ValueError(f"schema {content['schema']!r}, expected {SCHEMA}")
+        file = storage.conform(content, VariantFile)
         if content["digests"]["record"] != outcome_digest(content, _OUTCOME):
             raise ValueError("digests.record: the content was changed")
-        config = dict(content["config"])
-        for key in ("dataset", "method", "k_shot", "seed", "block", "base_name", "budget_name"):
-            config[key]
-        return VariantRecord(
-            path=folder,
-            label=str(content["label"]),
-            config=config,
-            digests={str(k): str(v) for k, v in content["digests"].items()},
-            accuracy=fractions(content["accuracy"]),
-            training=dict(content["training"]),
-            numerics_revision=int(content["numerics_revision"]),
-            commit=str(content["commit"]),
-            dirty=bool(content["dirty"]),
-            content=content,
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if file.schema == SCHEMA and file.seal != sealed(content)["seal"]:
+            raise ValueError("seal: the content was changed")
+    except (KeyError, ValueError) as error:
         raise RecordError(
             f"{path} is not a valid record (field {error}); delete it and run the ablation again"
         ) from error
+    return VariantRecord(
+        path=folder,
+        label=file.label,
+        config=content["config"],
+        digests=file.digests,
+        accuracy=np.asarray(file.accuracy, dtype=np.float64),
+        training=content["training"],
+        numerics_revision=file.numerics_revision,
+        commit=file.commit,
+        dirty=file.dirty,
+        content=content,
+        sealed=file.schema == SCHEMA,
+    )
 
 
 def read_all(folder: Path) -> list[VariantRecord]:
-    """All records of one ablation, in a stable order."""
-    return [read(path.parent) for path in sorted(folder.glob(f"*/seed-*/{FILE}"))]
+    """All records of one ablation, in a stable order.
+
+    Raises:
+        RecordError: one is damaged, or of another variant than its folders' names say.
+    """
+    found = []
+    for path in sorted(folder.glob(f"*/seed-*/{FILE}")):
+        record = read(path.parent)
+        config = record.config
+        own = (
+            config["dataset"], "ablation", f"{config['method']}-{config['k_shot']}-shot",
+            folder.name, record.label, f"seed-{record.seed}",
+        )  # fmt: skip
+        begins = f"{config['base_name']}-{config['budget_name']}-"
+        if path.absolute().parent.parts[-6:] != own or not folder.name.startswith(begins):
+            raise RecordError(
+                f"{path} is the record of {record.label}, seed {record.seed}, of an ablation of "
+                f"{own[0]}, {own[2]}, {begins[:-1]}; move it back there or delete it"
+            )
+        found.append(record)
+    return found

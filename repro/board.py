@@ -71,7 +71,8 @@ class Board:
 
     def tell(self, now: bool = False) -> None:
         """Show the counts when it is due."""
-        if now or time.monotonic() - self._told >= INTERVAL_S:
+        due = now or time.monotonic() - self._told >= INTERVAL_S
+        if due and any(True for _ in self._cells()):  # nobody counts trainings alone
             self._told = time.monotonic()
             self._reporter.tally(self.tally())
 

@@ -11,19 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from repro import paper, records, storage
-from repro.checkpoints import parse_json_lines, write_tensors
+from repro.checkpoints import load_into, parse_json_lines, write_tensors
 from repro.config import Budget, EpisodeSpec, Recipe, RunConfig, TrainingConfig
 from repro.data.images import ImageSplit, open_pack
 from repro.episodes import Episode, EpisodeSampler, episodes_digest
 from repro.errors import UsageError, unknown
 from repro.evaluation import Partial, accuracies, evaluate
 from repro.gate_traces import gate_traces
-from repro.grid_search import choose
+from repro.grid_search import SELECTION, choose, spent_before
 from repro.interrupts import StopRequest
 from repro.locks import locked
-from repro.methods.base import Setting, SplitImages
+from repro.methods.base import OPTIMIZERS, Setting, SplitImages
 from repro.methods.finetune import Finetune, grid
 from repro.methods.meta_lstm import MetaLSTM
 from repro.methods.registry import build, build_training
@@ -163,13 +164,29 @@ def _setting(config: RunConfig, training: TrainingConfig | None, place: Place) -
         seed=config.seed,
         precision=config.precision,
         device=torch.device(place.device),
+        n_step=training.n_step if training else 0,
     )
 
 
-def build_row(config: RunConfig, place: Place) -> tuple[Any, Setting]:
-    """A cell's method before its state is loaded, and what it was built from."""
+def build_row(
+    config: RunConfig, place: Place, state: dict[str, Tensor] | None, where: Path
+) -> tuple[Any, Setting]:
+    """A cell's method with the state of its training (None: without), and what it was built from.
+
+    A row of someone's own without a training of its own sees the meta-train images.
+
+    Args:
+        where: the state is from, for errors.
+    Raises:
+        RecordError: the state is not this method's.
+    """
     setting = _setting(config, config.training(), place)
-    return build(config.row, setting), setting
+    method = build(config.row, setting)
+    if state is not None:
+        load_into(method, state, where, config.own is not None)
+    if config.own is not None and config.row.training != config.row.name:
+        method.fit(SplitImages(open_pack(place.pack, "train"), setting))
+    return method, setting
 
 
 def test_episodes(config: RunConfig, test: ImageSplit) -> list[Episode]:
@@ -272,12 +289,12 @@ def run_cell(
         torch.set_num_threads(place.threads)
         started, began = datetime.datetime.now(datetime.UTC), time.monotonic()
         training = config.training()
-        method, setting = build_row(config, place)
-        if trained is not None:
-            method.load_state(trained.state)
+        source = records.training_folder(place.runs, training) if training else folder
+        method, setting = build_row(config, place, trained.state if trained else None, source)
         selection = None
         if isinstance(method, Finetune):
             selection = select(method, setting, config, place, trained, reporter, stop)
+            began = time.monotonic() - spent_before(folder / SELECTION)  # interrupted calls, too
         test = open_pack(place.pack, "test")
         episodes = test_episodes(config, test)
         images = SplitImages(test, setting)
@@ -307,7 +324,7 @@ def run_cell(
             "numerics_revision": config.row.revision,
             **provenance(place.device, place.threads, command),
             "started_at": started.isoformat(timespec="seconds"),
-            "wall_s": round(time.monotonic() - began, 3),
+            "wall_s": round(partial.spent + time.monotonic() - began, 3),
         }
         content["digests"]["model"] = _copy_training(config, trained, place, folder)
         records.write_record(folder, content, predictions)
@@ -345,6 +362,6 @@ def _copy_training(config: RunConfig, trained: Trained | None, place: Place, fol
     kept = [json.dumps(line) + "\n" for line in curve if line["step"] <= trained.reached]
     storage.write_text(folder / METRICS, "".join(kept))
     model = folder / records.MODEL
-    tested = {k: tensor for k, tensor in trained.state.items() if not k.startswith("adam.")}
+    tested = {k: t for k, t in trained.state.items() if not k.startswith(OPTIMIZERS)}
     write_tensors(model, tested)
     return storage.file_digest(model)

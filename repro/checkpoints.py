@@ -11,13 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from repro import storage
-from repro.errors import RecordError
+from repro.errors import RecordError, ReproError, text_of
+from repro.record_schema import Header, Line
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 KEPT = 2
+_LINES = msgspec.json.Decoder(Line)
 
 
 @dataclass(frozen=True)
@@ -88,19 +92,27 @@ def newest(folder: Path, stem: str = "checkpoint") -> Path | None:
     return max(folder.glob(f"{stem}-*.json"), default=None)
 
 
+def read_header(path: Path) -> Header:
+    """The JSON file of a checkpoint.
+
+    Raises:
+        RecordError: it is missing or damaged.
+    """
+    try:
+        return storage.conform(storage.read_json(path), Header)
+    except ValueError as error:
+        raise RecordError(f"{path} is not a checkpoint header (field {error})") from error
+
+
 def read(header_path: Path, config_digest: str) -> Checkpoint:
     """Read and verify one checkpoint.
 
     Raises:
         RecordError: damaged, or of another configuration; the file is named.
     """
-    header = storage.read_json(header_path)
+    told = read_header(header_path)
     path = header_path.with_suffix(".safetensors")
-    try:
-        step, extra = int(header["step"]), dict(header["extra"])
-        owner, digest = str(header["config"]), str(header["sha256"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise RecordError(f"{header_path} is not a checkpoint header (field {error})") from error
+    owner, digest = told.config, told.sha256
     if owner != config_digest:
         raise RecordError(
             f"{header_path} belongs to another configuration ({owner[:8]}, expected "
@@ -115,9 +127,32 @@ def read(header_path: Path, config_digest: str) -> Checkpoint:
     from safetensors.torch import load_file
 
     try:
-        return Checkpoint(step, load_file(path), extra, digest)
+        tensors = load_file(path)
     except Exception as error:  # safetensors raises its own and several built-in types
         raise RecordError(f"{path} is not a safetensors file ({error})") from error
+    return Checkpoint(told.step, tensors, told.extra, digest)
+
+
+def load_into(method: Any, state: dict[str, Tensor], where: Path, own: bool = False) -> None:
+    """Give a method what was read.
+
+    Args:
+        where: the tensors are from. own: the method does not come with this package; those that
+            do hold floating-point numbers only.
+    Raises:
+        RecordError: they are not this method's. MethodError: the own one failed.
+    """
+    odd = next((name for name, tensor in state.items() if not tensor.is_floating_point()), None)
+    if odd is not None and not own:
+        raise RecordError(f"{where} is not this method's parameters ({odd}: {state[odd].dtype})")
+    try:
+        method.load_state(state)
+    except ReproError:
+        raise
+    except Exception as error:  # names, shapes and kinds of tensors may be any
+        raise RecordError(
+            f"{where} is not this method's parameters ({text_of(error)}); delete or restore it"
+        ) from error
 
 
 def latest(
@@ -151,8 +186,9 @@ def parse_json_lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     lines: list[dict[str, Any]] = []
-    for line in path.read_text().splitlines():
+    for line in storage.read_bytes(path).splitlines():
         try:
+            _LINES.decode(line)
             lines.append(json.loads(line))
         except ValueError:
             break

@@ -32,7 +32,7 @@ from repro.cli_results import (
     table,
 )
 from repro.cli_run import evaluate, reproduce, train, verify
-from repro.errors import ReproError, from_os_error, unknown
+from repro.errors import Interrupted, ReproError, from_os_error, unknown
 
 
 class Commands(click.Group):
@@ -46,9 +46,20 @@ class Commands(click.Group):
             ctx.exit(2)
         return super().resolve_command(ctx, args)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            raise _told(ctx, error) from error
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.ClickException as error:
+            raise _told(ctx, error) from error
+        except Interrupted as error:
+            click.echo(str(error), err=True)
+            ctx.exit(error.exit_code)
         except ReproError as error:
             click.echo(f"error: {error}", err=True)
             ctx.exit(error.exit_code)
@@ -60,6 +71,19 @@ class Commands(click.Group):
         except KeyboardInterrupt:
             click.echo("stopped at once; the last checkpoints are kept", err=True)
             ctx.exit(130)
+
+
+def _told(ctx: click.Context, error: click.ClickException) -> click.exceptions.Exit:
+    """Say what click refuses as every other error is said; the exit that goes with it."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return click.exceptions.Exit(error.exit_code)
+    where = getattr(error, "ctx", None) or ctx
+    if isinstance(error, click.UsageError):
+        hint = f"{where.command_path} --help"
+        click.echo(f"{where.get_usage()}\nTry '{hint}' for help.\n", err=True)
+    click.echo(f"error: {error.format_message()}", err=True)
+    return click.exceptions.Exit(error.exit_code)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -99,28 +123,23 @@ for command in (
     cli.add_command(command)
 
 
-# For terminals whose encoding lacks them; of anything else a question mark is left.
-_PLAIN = {"±": "+/-", "−": "-", "–": "-", "√": "sqrt", "₋": "-", "…": "...", "×": "x", "Σ": "sum"}
-
-
-def _plain(error: UnicodeError) -> tuple[str, int]:
-    """Replace what an encoding does not have, as an error handler of :mod:`codecs`."""
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    lost = error.object[error.start : error.end]
-    return "".join(_PLAIN.get(character) or _letter(character) for character in lost), error.end
-
-
-def _letter(character: str) -> str:
-    """A letter without its accent, else a question mark."""
-    plain = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
-    return plain or "?"
-
-
 def main() -> None:
     """The console script."""
-    codecs.register_error("repro.plain", _plain)
+    codecs.register_error("repro", _without)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="repro.plain")
+            stream.reconfigure(errors="repro")
     cli(prog_name="repro")
+
+
+# For terminals and pipes that are not UTF-8; what is not here is told by its number.
+_PLAIN = {"±": "+/-", "−": "-", "×": "x", "√": "sqrt", "∞": "inf", "–": "-", "…": "...", "≤": "<="}
+
+
+def _without(error: UnicodeError) -> tuple[str, int]:
+    """Spell what the encoding of a stream does not have."""
+    assert isinstance(error, UnicodeEncodeError)
+    place = error.start
+    character = error.object[place]
+    letter = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+    return _PLAIN.get(character) or letter or ascii(character)[1:-1], place + 1

@@ -122,7 +122,7 @@ def _tell(folder: Path, source: str, runs: Path, dataset: str, style: str, publi
     if source == "runs":
         found = ablation.write_summary(folder)
     else:
-        found = ablation.read_summary(folder / ablation_records.SUMMARY)
+        found = ablation.summarise(ablation_records.read_all(folder))
     click.echo(ablation_formats.format_ablation(found, style), nl=False)
     figures = runs / dataset / "figures" if source == "runs" else FIGURES / dataset
     written = [folder / ablation_records.SUMMARY]

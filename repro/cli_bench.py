@@ -26,7 +26,9 @@ from repro.kernels import library
     help="Height and width of the random images, px.",
 )
 @click.option("--dataset", help="Images of this data set instead of random ones.")
-@click.option("--data", "root", type=click.Path(path_type=Path), help="Its folder.")
+@click.option(
+    "--data", "root", type=click.Path(path_type=Path), help="Folder or archive with the images."
+)
 @kernels_option
 def bench(
     quick: bool, as_list: bool, precision: str, threads: int | None, chosen: str | None,

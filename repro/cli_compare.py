@@ -69,9 +69,9 @@ def compare(
     selectors: tuple[str, ...], datasets: tuple[str, ...], source: str | None, runs: Path,
     recipe: str, budget: str | None, style: str,
 ) -> None:  # fmt: skip
-    """Hold A against B, episode by episode; more sides: all pairs; none: all methods.
+    """Compare A and B on the same episodes. Three or more names: every pair. None: all methods.
 
-    The data set is glyphs unless told. A side is a method (meta_lstm), a method with fields to
+    The default data set is glyphs. A or B is a method (meta_lstm), a method with fields to
     choose its records by (meta_lstm@recipe=paper,budget=quick,seed=1,k_shot=5,dataset=glyphs), or
     the folder of a record. Without seed=, all training seeds of a side's configuration are used,
     and where a side has several the interval covers seeds and episodes (a side of one seed is taken
@@ -97,12 +97,12 @@ def power(
     selectors: tuple[str, ...], datasets: tuple[str, ...], source: str | None, runs: Path,
     recipe: str, budget: str | None, margin: float, episodes: int, seed_sd: float, style: str,
 ) -> None:  # fmt: skip
-    """Say how many episodes and seeds separate A from B; without sides, from the paper.
+    """Say how many episodes and seeds separate A from B, or a run from the paper.
 
     A and B are named as in `repro compare`. Without them: for each cell of Table 1, how often a
-    run finds a true tie with the paper, and how many episodes would. Probabilities are for a
-    true difference, with 5% error; the aim is 80% power. The data set is mini-imagenet by default;
-    with sides, glyphs.
+    run finds a true tie with the paper, and how many episodes would. Chances are for a true
+    difference of the size given, with 5% error; the aim is 80% power. The default data set is
+    mini-imagenet; with A and B, glyphs.
 
     Example: repro power meta_lstm finetune --dataset mini-imagenet --from results
     """

@@ -105,7 +105,9 @@ def _sampler(dataset: str, root: Path | None, split: str, k_shot: int, seed: int
 
 @episodes.command("write")
 @click.argument("dataset")
-@click.option("--data", "root", type=click.Path(path_type=Path), help="Its folder.")
+@click.option(
+    "--data", "root", type=click.Path(path_type=Path), help="Folder or archive with the images."
+)
 @click.option("--split", default="test", show_default=True)
 @click.option("--k-shot", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option(
@@ -137,7 +139,9 @@ def write_episodes(
 @episodes.command("verify")
 @click.argument("dataset")
 @click.argument("manifest_path", required=False, type=click.Path(path_type=Path))
-@click.option("--data", "root", type=click.Path(path_type=Path), help="Its folder.")
+@click.option(
+    "--data", "root", type=click.Path(path_type=Path), help="Folder or archive with the images."
+)
 def verify_episodes(dataset: str, manifest_path: Path | None, root: Path | None) -> None:
     """Verify a manifest, or without one the published 600 test episodes.
 

@@ -11,11 +11,13 @@ import click
 
 from repro.analysis import table1
 from repro.analysis.notes import left_out_note
+from repro.analysis.selection import one_budget
 from repro.cli_results import chosen_records, figure_folder, source_options
 from repro.records import Record
 
 # (records, data set as asked for, folder) -> files
 Draw = Callable[[Sequence[Record], str, Path], list[Path]]
+DRAWS: dict[str, Draw] = {}  # by the name of the command
 
 
 def _command(draw: Draw, all_seeds: bool = True) -> click.Command:
@@ -35,10 +37,15 @@ def _command(draw: Draw, all_seeds: bool = True) -> click.Command:
         chosen, name = chosen_records(dataset, source, runs, recipe, budget)
         for note in left_out_note(chosen.left_out):
             click.echo(note, err=True)
-        shown = chosen.records if all_seeds else chosen.one_each
+        shown = list(chosen.records) if all_seeds else chosen.one_each
+        if budget is None:
+            shown, told = one_budget(shown)
+            if told:
+                click.echo(told, err=True)
         for path in draw(shown, dataset, figure_folder(output, runs, dataset, name)):
             click.echo(str(path))
 
+    DRAWS[str(command.name)] = draw
     return command
 
 

@@ -20,17 +20,19 @@ def list_methods() -> None:
     Example: repro method list
     """
     from repro.errors import ReproError
-    from repro.methods.registry import find, names
+    from repro.methods.registry import find_apart, hidden, names
 
     for name in names():
         try:
-            row = find(name)
+            row = find_apart(name)
         except ReproError as error:
             click.echo(f"{name}: {error}")
             continue
         where = f"from {row.source.told}" if row.source else "built in"
         paper = "" if row.in_paper else ", not in the paper"
         click.echo(f"{name}: {row.title}{paper}, {where}")
+    for sentence in hidden():
+        click.echo(sentence)
 
 
 @method.command("check")
@@ -47,17 +49,15 @@ def check_method(method: str, debug: bool) -> None:
     import os
     import sys
 
-    from repro.data import load_split
-    from repro.method_check import FAILED, examine
-    from repro.methods.registry import find
+    from repro import processes
+    from repro.method_check import FAILED, examined
 
     if debug:
         os.environ["REPRO_DEBUG"] = "1"
-    row = find(method)
+    row, findings = processes.call(examined, method, who=f"the method {method}")
     failed = 0
     click.echo(f"{row.name}: {row.title}" + (f", {row.source.told}" if row.source else ""))
-    splits = [load_split("glyphs", None, split) for split in ("train", "test")]
-    for finding in examine(row, *splits):
+    for finding in findings:
         click.echo(f"{finding.verdict:8}{finding.rule}")
         if finding.told:
             click.echo(f"        {finding.told}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from repro.errors import ReproError
 from repro.ray_cluster import RayOptions
@@ -46,6 +47,12 @@ def reads_mirror(folder: Path) -> bool:
     return active() is None and is_mirror(folder)
 
 
+def _given(name: str) -> bool:
+    """Whether an option was named on the command line."""
+    ctx = click.get_current_context(silent=True)
+    return ctx is not None and ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE
+
+
 def runs_option(access: Literal["read", "copy", "drive"]) -> Callable[[F], F]:
     """``--runs``; the command receives a folder, the mirror of what a URL names.
 
@@ -57,6 +64,8 @@ def runs_option(access: Literal["read", "copy", "drive"]) -> Callable[[F], F]:
         @functools.wraps(function)
         def call(*words: Any, runs: Path | str, **options: Any) -> Any:
             take_over = options.pop("take_over", False)
+            if "source" in options and options["source"] is None and _given("runs"):
+                options["source"] = "runs"  # who names a place is not shown another one
             if isinstance(runs, Path):
                 return function(*words, runs=runs, **options)
             from repro.remote import session

@@ -67,7 +67,9 @@ def report(
 
 @episodes.command("draw")
 @click.argument("dataset")
-@click.option("--data", "root", type=click.Path(path_type=Path), help="Its folder.")
+@click.option(
+    "--data", "root", type=click.Path(path_type=Path), help="Folder or archive with the images."
+)
 @click.option(
     "--index",
     default=0,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,12 +15,13 @@ import click
 
 from repro import publishing, records
 from repro.analysis import check as checks
+from repro.analysis import compare as pairs
 from repro.analysis import table1
 from repro.analysis.formats import as_text
-from repro.analysis.selection import Selection, select
+from repro.analysis.selection import Selection, one_budget, select
 from repro.analysis.verdicts import MARGIN
 from repro.cli_options import RUNS, reads_mirror, runs_option, with_options
-from repro.errors import RecordError
+from repro.errors import RecordError, unknown
 
 margin_option = click.option(
     "--margin", type=click.FloatRange(min=0, min_open=True), default=100 * MARGIN,
@@ -62,6 +63,11 @@ def read_source(dataset: str, source: str | None, runs: Path) -> tuple[list[reco
                 if not found:
                     raise no_records(dataset, str(root))
                 return found, name
+    from repro.data import names
+
+    there = {path.name for root in (runs, RESULTS) if root.is_dir() for path in root.iterdir()}
+    if dataset not in {*names(), *there}:
+        raise unknown("dataset", dataset, names())
     raise no_records(dataset, f"{runs} or {RESULTS}")
 
 
@@ -124,7 +130,12 @@ def table(
     Example: repro table --dataset mini-imagenet --from results --format markdown
     """
     chosen, _ = chosen_records(dataset, source, runs, recipe, budget, seed)
-    built = table1.build(chosen.records, dataset, margin / 100, chosen.left_out, chosen.apart)
+    shown: Sequence[records.Record] = chosen.records
+    if style == "latex" and budget is None:
+        shown, told = one_budget(shown)
+        if told:
+            click.echo(told, err=True)
+    built = table1.build(shown, dataset, margin / 100, chosen.left_out, chosen.apart)
     if style == "text" and sys.stdout.isatty():
         click.echo(as_text(built, shutil.get_terminal_size().columns))
     else:
@@ -133,9 +144,9 @@ def table(
 
 @click.command()
 @source_options
-@click.option("--pinned", is_flag=True, help="Hold runs against the published records.")
-@click.option("--curves", is_flag=True, help="Hold unfinished trainings against published curves.")
-@click.option("--reported", is_flag=True, help="Hold records against the paper (default).")
+@click.option("--pinned", is_flag=True, help="Compare runs with the published records.")
+@click.option("--curves", is_flag=True, help="Compare unfinished trainings with published curves.")
+@click.option("--reported", is_flag=True, help="Compare records with the paper (default).")
 @click.option(
     "--strict", is_flag=True, help="Exit 1 where the paper was not reproduced; from 3 seeds on."
 )
@@ -144,18 +155,18 @@ def check(
     dataset: str, source: str | None, runs: Path, recipe: str, budget: str | None,
     pinned: bool, curves: bool, reported: bool, strict: bool, margin: float,
 ) -> None:  # fmt: skip
-    """Hold measured against published (--pinned, --curves) or reported (--reported) numbers.
+    """Compare measured with published (--pinned, --curves) or reported (--reported) numbers.
 
     Example: repro check --pinned --dataset glyphs
     """
     failed = False
     if pinned:
-        mine = read_source(dataset, "runs", runs)[0]
         if not RESULTS.is_dir():
             raise RecordError(
                 f"--pinned needs published records under {RESULTS}, which is not here; published "
                 "records lie in the folder results of a checkout: run the command there"
             )
+        mine = read_source(dataset, "runs", runs)[0]
         lines, ok = checks.pinned(mine, records.read_records(RESULTS, dataset))
         click.echo("\n".join(lines))
         failed |= not ok
@@ -173,21 +184,38 @@ def check(
 
 
 @click.command()
+@click.argument("cells", nargs=-1)
 @click.option("--dataset", default="glyphs", show_default=True, help="Data set.")
 @runs_option("copy")
 @click.option("--output", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
-def publish(dataset: str, runs: Path, output: Path) -> None:
-    """Copy finished runs, curves and small checkpoints to results/, to be committed.
+@click.option("--unsealed", is_flag=True,
+              help="Also records from before a digest covered commit and curve.")  # fmt: skip
+def publish(
+    cells: tuple[str, ...], dataset: str, runs: Path, output: Path, unsealed: bool
+) -> None:  # fmt: skip
+    """Copy finished CELLS, their curves and small checkpoints to results/, to be committed.
 
-    Example: repro publish --dataset mini-imagenet
+    A cell is the folder of its record, or named as in `repro compare`: a method, or a method with
+    fields (meta_lstm@k_shot=5,budget=quick,seed=1). Without CELLS all of the data set are copied.
+
+    Example: repro publish meta_lstm finetune@k_shot=5 --dataset mini-imagenet
     """
     from repro.data import pack_of
     from repro.data.images import verify_pack
 
-    for digest in {record.digests["data"] for record in records.read_records(runs, dataset)}:
+    chosen = [pairs.parse(text, records.methods_in(runs)) for text in cells]
+    there = records.read_records(runs, dataset)
+    for selector in chosen:
+        if not any(selector.names(record) for record in there):
+            raise RecordError(f"no finished run of {dataset} under {runs} is {selector.text}")
+
+    def wanted(record: records.Record) -> bool:
+        return not chosen or any(selector.names(record) for selector in chosen)
+
+    for digest in {record.digests["data"] for record in filter(wanted, there)}:
         if (pack := pack_of(dataset, digest)) is not None:
             verify_pack(pack)  # not numbers of images that were changed
-    for folder in publishing.publish(runs, output, dataset):
+    for folder in publishing.publish(runs, output, dataset, unsealed=unsealed, wanted=wanted):
         click.echo(str(folder))
 
 

@@ -9,18 +9,12 @@ from typing import Any
 
 import click
 
+from repro import records
 from repro.allocator import keep_large_buffers
-from repro.cli_figures import (
-    plot_curves,
-    plot_differences,
-    plot_distributions,
-    plot_gates,
-    plot_table,
-)
+from repro.analysis import table1
+from repro.analysis.selection import select_apart
+from repro.cli_figures import DRAWS
 from repro.cli_options import FolderOrUrl, engine_options
-from repro.cli_results import (
-    table,
-)
 from repro.cli_work import (
     at_step_option,
     k_shot_option,
@@ -45,38 +39,40 @@ from repro.errors import RecordError
 @click.option("--shots", default="1,5", show_default=True, help="Support images per class.")
 @engine_options
 @run_options
-@click.pass_context
-def reproduce(
-    ctx: click.Context, /, methods: str, shots: str, files: tuple[str, ...], **options: Any
-) -> None:  # fmt: skip
+def reproduce(methods: str, shots: str, files: tuple[str, ...], **options: Any) -> None:
     """Train and test every cell, then show table, figures and verdicts.
 
     Finished cells are not run again; interrupted ones go on.
 
     Example: repro reproduce --dataset mini-imagenet --data PATH --budget smoke
     """
-    from repro import config
-
     rows = rows_named([word.strip() for word in methods.split(",")], files)
-    pack = run_cells(rows, numbers(shots, "--shots"), **options)
+    pack, cells = run_cells(rows, numbers(shots, "--shots"), **options)
     dataset, runs = options["dataset"], options["runs"]
-    dataset = dataset.partition("@")[0]
+    name = dataset = dataset.partition("@")[0]
     if dataset != "glyphs":  # there may be records of other images under this name
         dataset = f"{dataset}@{pack.name.rpartition('-')[2]}"
-    recipe = config.recipe(options["recipe"]).name
-    budget = config.budget(options["budget"], rows).name
-    shown = {"dataset": dataset, "runs": runs, "source": "runs", "recipe": recipe,
-             "budget": budget}  # fmt: skip
-    ctx.invoke(table, **shown, style="text", seed=None, margin=1.0)
-    figures = runs / dataset / "figures"
-    drawn = {**shown, "output": figures}
+    # Those planned, by their digests: a name of a budget or data set may stand for others, too.
+    planned = [records.read_record(records.cell_folder(runs, cell)) for cell in cells]
+    first = [record for record in planned if record.seed == options["seed"]]
+    trainings = {record.training.get("digest") for record in planned}
+    beside = [
+        record
+        for record in select_apart(records.read_records(runs, name), planned, None)
+        if record.training.get("digest") in trainings
+    ]
+    click.echo(table1.build(planned, dataset, apart=beside).format("text"))
+    figures = ["plot-table", "plot-distributions"]
+    if any(cell.training() for cell in cells):
+        figures.insert(0, "plot-curves")
     if "meta_lstm" in [row.name for row in rows]:
-        ctx.invoke(plot_gates, **drawn)
-    ctx.invoke(plot_curves, **drawn)
-    ctx.invoke(plot_table, **drawn)
-    ctx.invoke(plot_distributions, **drawn)
+        figures.insert(0, "plot-gates")
     if len(rows) > 1:
-        ctx.invoke(plot_differences, **drawn)
+        figures.append("plot-differences")
+    for figure in figures:
+        shown = planned if figure == "plot-table" else first
+        for path in DRAWS[figure](shown, dataset, runs / dataset / "figures"):
+            click.echo(str(path))
 
 
 @click.command()
@@ -117,10 +113,13 @@ def evaluate(
 
     Example: repro evaluate meta_lstm --k-shot 1 --trained-k-shot 5
     """
-    run_cells(
+    _, cells = run_cells(
         rows_named([method], files, only=True), [k_shot], **options, jobs="1", threads=threads,
         train_k_shot=trained_k_shot, unfinished=unfinished, at_step=at_step,
     )  # fmt: skip
+    for cell in cells:
+        record = records.read_record(records.cell_folder(options["runs"], cell))
+        click.echo(table1.result(record))
 
 
 @click.command()
@@ -143,6 +142,7 @@ def verify(
     from repro.data import pack_of, prepare
     from repro.data.images import verify_pack
     from repro.interrupts import stop_requests
+    from repro.processes import call
     from repro.progress import ConsoleReporter
     from repro.records import MODEL, read_record
     from repro.verify import verify as run_verify
@@ -153,7 +153,11 @@ def verify(
         folder = session.read(record, "copy", functools.partial(click.echo, err=True))
     else:
         folder = record
-    found = [path.parent for path in sorted(folder.rglob("record.json"))]
+    found = [
+        path.parent
+        for path in sorted(folder.rglob("record.json"))
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
     if not found:
         raise RecordError(f"no record.json in or under {record}; give the folder of a cell")
     if len(found) > 1:
@@ -167,7 +171,12 @@ def verify(
             if pack not in verified:
                 verify_pack(pack)
                 verified.add(pack)
-            verdict = run_verify(path, pack, reporter, stop, n_episode, files)
+            if dict(named.config.get("row") or {}).get("source"):
+                work = functools.partial(run_verify, path, pack, n_episode=n_episode, files=files)
+                who = f"the method {named.method}"
+                verdict = call(work, who=who, reporter=reporter, stop=stop)
+            else:
+                verdict = run_verify(path, pack, reporter, stop, n_episode, files)
             named_apart = f"{path} ({named.apart})" if named.apart else path
             click.echo(verdict.sentence(named_apart))
             failed |= not verdict.ok

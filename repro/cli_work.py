@@ -90,7 +90,8 @@ def run_options(function: F, recipe: str = "--recipe", files: bool = True, one: 
     """
     options = [
         click.option("--dataset", default="glyphs", show_default=True, help="Data set."),
-        click.option("--data", "root", type=click.Path(path_type=Path), help="Its folder."),
+        click.option("--data", "root", type=click.Path(path_type=Path),
+                     help="Folder or archive with the images."),
         click.option(
             "--budget", default="quick", show_default=True, metavar="NAME[,field=n]",
             help="smoke, quick or paper.",
@@ -106,7 +107,7 @@ def run_options(function: F, recipe: str = "--recipe", files: bool = True, one: 
                      help="How many seeds from it."),
         click.option("--precision", default="auto", show_default=True, help="auto, fp32 or bf16."),
         click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
-                     show_default=True, help="Of all cells."),
+                     show_default=True, help="Device for every run."),
         *([] if one else [
             click.option("--jobs", default="auto", show_default=True, help="Cells side by side.")
         ]),
@@ -142,11 +143,13 @@ def numbers(text: str, name: str) -> list[int]:
 def rows_named(words: list[str], files: tuple[str, ...], only: bool = False) -> list[Row]:
     """The rows asked for; with ``only``, files are loaded but no rows unless asked for."""
     keep_large_buffers()
-    from repro.methods.registry import find, resolve
+    from repro.methods.registry import find_apart, hidden, resolve
 
+    for sentence in hidden():
+        click.echo(sentence, err=True)
     if only:
-        loaded = [find(word) for word in files]
-        return [find(word, loaded) for word in words]
+        loaded = [find_apart(word) for word in files]
+        return [find_apart(word, loaded) for word in words]
     return resolve(words, files)
 
 
@@ -188,8 +191,8 @@ def run_cells(
     ray: RayOptions | None = None,
     work: Work | None = None,
     n_task: int | None = None,
-) -> Path:
-    """Plan the cells, run them, name what failed; the pack they ran on.
+) -> tuple[Path, list[RunConfig]]:
+    """Plan the cells, run them, name what failed; the pack they ran on, and the cells.
 
     Args:
         work: what to do with the cells; by default they are trained and tested.
@@ -201,9 +204,9 @@ def run_cells(
     keep_large_buffers()
     import torch
 
-    from repro.cells import Place, plan, run_training
+    from repro.cells import Place, plan
     from repro.data import prepare
-    from repro.engine import default_jobs, needed, run
+    from repro.engine import default_jobs, needed, run, run_trainings
     from repro.interrupts import stop_requests
     from repro.progress import ConsoleReporter
     from repro.provenance import command_line
@@ -240,9 +243,7 @@ def run_cells(
             n_thread = ray.threads
         place = Place(runs, pack, n_thread, device, force, unfinished, marks)
         if only_training:
-            for cell in cells:
-                run_training(cell, place, reporter, stop)
-            failures = []
+            failures = run_trainings(cells, place, reporter, stop, command_line())
         elif ray is not None:
             from repro import ray_engine
 
@@ -252,5 +253,5 @@ def run_cells(
     for failure in failures:
         click.echo(f"error: {failure.message}", err=True)
     if failures:
-        sys.exit(failures[0].exit_code)
-    return pack
+        sys.exit(failures[0].exit_code or 1)
+    return pack, cells

@@ -45,7 +45,7 @@ class _Recurrence(torch.autograd.Function):
         return states[1:].clone()
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, of_states: Tensor) -> tuple[Tensor, Tensor]:
         weight, states, cells, gates = ctx.saved_tensors
         of_inputs, of_cell = torch.empty_like(gates), torch.zeros_like(states[0])
@@ -102,12 +102,14 @@ class FullContext(nn.Module):
 
     def support(self, features: Tensor) -> Tensor:
         """g(x_i) = g'(x_i) + forward + backward output, ``[n_support, n_feature]``, in sequence."""
-        lstm = self.bidirectional
-        forward = recurrence(features, lstm.weight_ih_l0, lstm.weight_hh_l0, lstm.bias_ih_l0)
-        backward = recurrence(
-            features.flip(0), lstm.weight_ih_l0_reverse, lstm.weight_hh_l0_reverse,
-            lstm.bias_ih_l0_reverse,
-        ).flip(0)  # fmt: skip
+
+        def run(sequence: Tensor, suffix: str) -> Tensor:
+            names = ("weight_ih", "weight_hh", "bias_ih")
+            parts = (self.bidirectional.get_parameter(f"{name}_l0{suffix}") for name in names)
+            return recurrence(sequence, *parts)
+
+        forward = run(features, "")
+        backward = run(features.flip(0), "_reverse").flip(0)
         if self.recipe.fce_backward == "reversed":
             # The authors' code adds the outputs in the order in which they are computed.
             backward = backward.flip(0)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import queue
-import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +14,9 @@ from repro.board import Board
 from repro.config import RunConfig
 from repro.errors import Interrupted, ReproError, from_os_error
 from repro.interrupts import StopRequest, stop_requests
+from repro.processes import Line, Worker, wait
 from repro.progress import Queued, Reporter
 from repro.units import Unit, Work, units
-
-POLL_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -53,19 +49,19 @@ def needed(cells: Sequence[RunConfig], runs: Path, all_of_them: bool) -> list[Pa
     return list(folders)
 
 
-def _work(task: Unit, place: Any, command: str, channel: Any) -> None:
-    """The body of a worker process; what it has to say goes through the channel."""
+def _work(task: Unit, place: Any, command: str, line: Line) -> None:
+    """The body of a worker process."""
     keep_large_buffers()
     with stop_requests() as stop:
-        reporter = Queued(channel, stop, task.name)
+        reporter = Queued(line, stop, task.name)
         try:
             _do(task, place, reporter, stop, command)
         except ReproError as error:
-            channel.put(("failed", task.name, str(error), error.exit_code))
+            line.put(("failed", task.name, str(error), error.exit_code))
         except OSError as error:
-            channel.put(("failed", task.name, str(from_os_error(error)), 1))
+            line.put(("failed", task.name, str(from_os_error(error)), 1))
         else:
-            channel.put(("done", task.name))
+            line.put(("done", task.name))
 
 
 def _do(task: Unit, place: Any, reporter: Reporter, stop: StopRequest, command: str) -> None:
@@ -115,30 +111,89 @@ def run(
     tasks = units(unfinished(cells, place, reporter))
     if not tasks:
         return []
-    if jobs <= 1:
-        here = [task for task in tasks if task.kind == "cell"]  # each trains what it needs
-        return _run_here(here, place, reporter, stop, command)
+    if _here(tasks, jobs):
+        return _run_here(one_by_one(tasks), place, reporter, stop, command)
     return _Pool(place, jobs, reporter, stop, command).run(tasks)
+
+
+def run_trainings(
+    cells: Sequence[RunConfig], place: Any, reporter: Reporter, stop: StopRequest, command: str
+) -> list[Failure]:
+    """Make the trainings that the cells need, one after the other.
+
+    Raises:
+        Interrupted: as :func:`run`.
+    """
+    tasks = [task for task in units(cells) if task.kind == "training"]
+    if _here(tasks, 1):
+        return _run_here(tasks, place, reporter, stop, command)
+    return _Pool(place, 1, reporter, stop, command).run(tasks)
+
+
+def _here(tasks: Sequence[Unit], jobs: int) -> bool:
+    """Whether this process does it all: somebody's own code would change what runs after it."""
+    return jobs <= 1 and not any(task.is_own for task in tasks)
+
+
+def one_by_one(tasks: Sequence[Unit]) -> list[Unit]:
+    """Each training just before the first cell that needs it, so that results come early."""
+    trainings = {task.name: task for task in tasks if task.kind == "training"}
+    found = []
+    for task in tasks:
+        if task.kind != "training":
+            if task.needs in trainings:
+                found.append(trainings.pop(task.needs))
+            found.append(task)
+    return [*found, *trainings.values()]
 
 
 def _run_here(
     tasks: Sequence[Unit], place: Any, reporter: Reporter, stop: StopRequest, command: str
 ) -> list[Failure]:
-    failures, board = [], Board(reporter)
+    failures: dict[str, Failure] = {}
+    board = Board(reporter)
     for unit in tasks:
-        board.add(unit.name, unit.weight, is_cell=True)
+        board.add(unit.name, unit.weight, unit.kind != "training", unit.needs)
     for unit in tasks:
+        if unit.needs in failures:
+            failures[unit.name] = after(unit, failures[unit.needs])
+            board.set(unit.name, "failed")
+            continue
         board.set(unit.name, "running")
         try:
-            _do(unit, place, reporter, stop, command)
+            _do(unit, place, Counted(reporter, board, unit), stop, command)
             board.set(unit.name, "done")
         except Interrupted:
             raise
         except ReproError as error:
-            failures.append(Failure(unit.name, str(error), error.exit_code))
+            failures[unit.name] = failure(unit, str(error), error.exit_code)
             board.set(unit.name, "failed")
     board.tell(now=True)
-    return failures
+    return list(failures.values())
+
+
+def failure(unit: Unit, message: str, exit_code: int) -> Failure:
+    """Of a unit, told with method, shot and seed."""
+    told = message if message.startswith(unit.title) else f"{unit.title}: {message}"
+    return Failure(unit.name, told, exit_code)
+
+
+def after(unit: Unit, why: Failure) -> Failure:
+    """Of a cell whose training failed."""
+    return Failure(unit.name, f"{unit.title}: not run, its training failed", why.exit_code)
+
+
+class Counted:
+    """Passes progress on and counts it, for the time left of all that is to be done."""
+
+    def __init__(self, reporter: Reporter, board: Board, unit: Unit) -> None:
+        self._reporter, self._board, self._unit = reporter, board, unit
+        self.say, self.tally = reporter.say, reporter.tally
+
+    def report(self, task: str, done: int, total: int, note: str = "") -> None:
+        self._reporter.report(task, done, total, note)
+        if total and self._unit.kind != "work":
+            self._board.progress(self._unit.name, self._unit.share(task, done, total))
 
 
 def run_works(
@@ -162,23 +217,11 @@ def run_works(
     for name, config, owner, work in works:
         training = owner.training() if owner else None
         tasks.append(Unit(name, "work", config, training.digest if training else None, work))
-    if jobs <= 1:
+    if _here(tasks, jobs):
         return _run_here(tasks, place, reporter, stop, command)
     owners = [owner for _, _, owner, _ in works if owner is not None]
     trainings = [task for task in units(owners) if task.kind == "training"]
     return _Pool(place, jobs, reporter, stop, command).run(trainings + tasks)
-
-
-def _context() -> Any:
-    """How workers start: afresh, but from a process that has loaded torch, where there is one.
-
-    Loading it takes two seconds of a processor, which a grid of short cells would pay per task.
-    """
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["repro.cells"])
-    return context
 
 
 class _Pool:
@@ -189,9 +232,7 @@ class _Pool:
     ) -> None:
         self.place, self.jobs, self.reporter = place, jobs, reporter
         self.stop, self.command = stop, command
-        self.context = _context()
-        self.channel = self.context.Queue()
-        self.running: dict[str, Any] = {}
+        self.running: dict[str, Worker] = {}
         self.board = Board(reporter)
         self.units: dict[str, Unit] = {}
         self.done: set[str] = set()
@@ -201,8 +242,8 @@ class _Pool:
         try:
             return self._run(tasks)
         except KeyboardInterrupt:  # a second Ctrl-C: nobody waits for a safe point
-            for process in self.running.values():
-                process.kill()
+            for worker in self.running.values():
+                worker.process.kill()
             raise
 
     def _run(self, tasks: list[Unit]) -> list[Failure]:
@@ -215,10 +256,10 @@ class _Pool:
             if self.stop and not told:
                 told = True
                 waiting.clear()
-                for process in self.running.values():
-                    if process.pid:
-                        os.kill(process.pid, signal.SIGTERM)
+                for worker in self.running.values():
+                    worker.stop()
             self._start(waiting)
+            wait(list(self.running.values()))
             self._listen()
             self._bury()
             self.board.tell()
@@ -231,55 +272,48 @@ class _Pool:
         for task in list(waiting):
             if task.needs in self.failures:
                 waiting.remove(task)
-                why = self.failures[task.needs]
-                self._failed(Failure(task.name, why.message, why.exit_code))
+                self._failed(after(task, self.failures[task.needs]))
             elif len(self.running) < self.jobs and (task.needs is None or task.needs in self.done):
                 waiting.remove(task)
-                process = self.context.Process(
-                    target=_work, args=(task, self.place, self.command, self.channel)
-                )
-                process.start()
-                self.running[task.name] = process
+                self.running[task.name] = Worker(_work, task, self.place, self.command)
                 self.board.set(task.name, "running")
 
     def _listen(self) -> None:
-        timeout = POLL_S
-        while True:
-            try:
-                kind, *rest = self.channel.get(timeout=timeout)
-            except queue.Empty:
-                return
-            timeout = 0.0
-            if kind == "report":
-                name, label, done, total, note = rest
-                self.reporter.report(label, done, total, note)
-                if total:
-                    self.board.progress(name, self.units[name].share(label, done, total))
-            elif kind == "say":
-                self.reporter.say(*rest)
-            elif kind == "done":
-                self.done.add(rest[0])
-                self.board.set(rest[0], "done")
-            else:
-                self._failed(Failure(*rest))
+        for worker in list(self.running.values()):
+            for kind, *rest in worker.messages():
+                if kind == "report":
+                    name, label, done, total, note = rest
+                    self.reporter.report(label, done, total, note)
+                    if total:
+                        self.board.progress(name, self.units[name].share(label, done, total))
+                elif kind == "say":
+                    self.reporter.say(*rest)
+                elif kind == "done":
+                    self.done.add(rest[0])
+                    self.board.set(rest[0], "done")
+                else:
+                    name, message, exit_code = rest
+                    self._failed(failure(self.units[name], message, exit_code))
 
     def _failed(self, failure: Failure) -> None:
         self.failures[failure.task] = failure
         self.board.set(failure.task, "failed")
 
     def _bury(self) -> None:
-        for name, process in list(self.running.items()):
-            if process.is_alive():
+        for name, worker in list(self.running.items()):
+            if worker.process.is_alive():
                 continue
-            process.join()
+            worker.process.join()
             self._listen()
             del self.running[name]
             if name not in self.done and name not in self.failures:
+                unit = self.units[name]
+                own = f" or the method {unit.config.method} ended it" if unit.is_own else ""
                 self._failed(
-                    Failure(
-                        name,
-                        f"{name}: its process ended with code {process.exitcode} (out of memory, "
-                        "or killed); run the same command to go on from its last checkpoint",
+                    failure(
+                        unit,
+                        f"its process {worker.ending} (out of memory, killed{own}); run the same "
+                        "command to go on from its last checkpoint",
                         1,
                     )
                 )

@@ -53,6 +53,15 @@ class Interrupted(ReproError):
         self.exit_code = exit_code
 
 
+def text_of(error: BaseException) -> str:
+    """The first line of what somebody else's exception says, fit for a terminal."""
+    try:
+        lines = str(error).strip().splitlines()
+    except Exception as second:
+        return f"its __str__ raised {type(second).__name__}"
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in lines[0]) if lines else ""
+
+
 def from_os_error(error: OSError) -> StorageError:
     """The sentence for a file that the system refuses to read or write."""
     what = f"{error.filename}: " if error.filename else ""

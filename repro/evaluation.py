@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +35,9 @@ class Partial:
 
     def __init__(self, path: Path, digest: str) -> None:
         self.path, self.digest = path, digest
-        self._last, self._cost = time.monotonic(), 0.0
+        self.spent = 0.0  # seconds that interrupted calls took
+        self._began = self._last = time.monotonic()
+        self._cost = 0.0
 
     def load(self, n_query: int) -> npt.NDArray[np.uint8]:
         """Rows ``[n_done, n_query]``; none where the file is absent, damaged or of another test."""
@@ -41,10 +45,12 @@ class Partial:
         try:
             head, _, body = self.path.read_bytes().partition(b"\n")
             header = json.loads(head)
+            spent = float(header.pop("wall_s", 0.0))
             if header != {"digest": self.digest, "sha256": hashlib.sha256(body).hexdigest()}:
                 return nothing
+            self.spent = spent if 0 <= spent < math.inf else 0.0
             return np.frombuffer(body, dtype=np.uint8).reshape(-1, n_query)
-        except (OSError, ValueError):
+        except (OSError, ValueError, TypeError, AttributeError):
             return nothing
 
     def save(self, rows: npt.NDArray[np.uint8], now: bool = False) -> None:
@@ -53,7 +59,8 @@ class Partial:
         if not now and began - self._last < max(SAVE_INTERVAL_S, SAVE_COST * self._cost):
             return
         body = rows.tobytes()
-        header = {"digest": self.digest, "sha256": hashlib.sha256(body).hexdigest()}
+        header: dict[str, Any] = {"digest": self.digest, "sha256": hashlib.sha256(body).hexdigest()}
+        header["wall_s"] = round(self.spent + began - self._began, 3)
         storage.write_bytes(self.path, json.dumps(header).encode() + b"\n" + body)
         self._last = time.monotonic()
         self._cost = self._last - began

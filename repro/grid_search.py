@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ def choose(
     """
     path = folder / SELECTION
     done = [] if force else tried_before(path, searched["checkpoint"], points)
+    began, spent = time.monotonic(), spent_before(path) if done else 0.0
     for number in range(len(done), len(points)):
         method.choice, method.head_index = points[number], 0
         lr, decay = points[number]
@@ -49,7 +51,9 @@ def choose(
         predictions = evaluate(method, episodes, images, Quiet(reporter), task, stop, partial)
         mean = float(accuracies(predictions, episodes).mean())
         done.append({"lr": lr, "decay": decay, "accuracy": mean})
-        write_tried(path, searched["checkpoint"], done)
+        wall_s = spent + partial.spent + time.monotonic() - began
+        write_tried(path, searched["checkpoint"], done, wall_s)
+        spent += partial.spent
         partial.discard()
         reporter.report(task, number + 1, len(points), f"lr {lr:g}, decay {decay:g}: {mean:.1%}")
     best = max(range(len(points)), key=lambda number: done[number]["accuracy"])
@@ -57,9 +61,18 @@ def choose(
     return {"n_episode": len(episodes), "grid": done, "chosen": done[best]}
 
 
-def write_tried(path: Path, checkpoint: str, done: Sequence[dict[str, Any]]) -> None:
-    """Keep the grid points tried so far for a search that goes on."""
-    storage.write_json(path, {"checkpoint": checkpoint, "grid": list(done)})
+def write_tried(
+    path: Path, checkpoint: str, done: Sequence[dict[str, Any]], wall_s: float = 0.0
+) -> None:
+    """Keep the grid points tried so far, and the seconds they took, for a search that goes on."""
+    content = {"checkpoint": checkpoint, "grid": list(done), "wall_s": round(wall_s, 3)}
+    storage.write_json(path, content)
+
+
+def spent_before(path: Path) -> float:
+    """Seconds that the grid points in a file took; 0 where it does not say."""
+    wall_s = storage.read_json(path).get("wall_s", 0.0) if path.exists() else 0.0
+    return float(wall_s) if isinstance(wall_s, (int, float)) and 0 <= wall_s < 1e9 else 0.0
 
 
 def tried_before(path: Path, checkpoint: str, points: Sequence[GridPoint]) -> list[dict[str, Any]]:

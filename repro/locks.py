@@ -8,6 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from repro import storage
 from repro.errors import Interrupted
 from repro.interrupts import StopRequest
 from repro.progress import Reporter
@@ -35,7 +36,7 @@ def locked(folder: Path, task: str, reporter: Reporter, stop: StopRequest) -> It
                 raise Interrupted(
                     f"{task}: stopped while waiting for another process", stop.exit_code
                 ) from None
-    _sweep(folder)
+    storage.sweep(folder)
     try:
         yield
     finally:
@@ -49,12 +50,5 @@ def try_lock(folder: Path) -> FileLock | None:
         lock.acquire(timeout=0)
     except Timeout:
         return None
-    _sweep(folder)
+    storage.sweep(folder)
     return lock
-
-
-def _sweep(folder: Path) -> None:
-    """Remove the temporary files of a killed writer; nobody else writes here now."""
-    for left in folder.glob(".*"):
-        if left != folder / ".lock":
-            left.unlink()

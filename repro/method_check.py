@@ -8,16 +8,21 @@ sentence for an answer that breaks this.
 from __future__ import annotations
 
 import random
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from repro.data import load_split
 from repro.data.images import ImageSplit
 from repro.errors import MethodError
 from repro.method_probes import reseed
 from repro.method_questions import Examination
+from repro.method_watch import changed, opened, settings
+from repro.methods.registry import find
 from repro.rows import Row
 
 OK, FAILED, NOTE, SKIPPED = "ok", "FAILED", "note", "skipped"
@@ -52,12 +57,46 @@ _LOADED: _Question = ("loads what a record keeps of its state", Examination.load
 _GENERATORS: _Question = (
     "draws from no global generator", Examination.draws_from_its_own_generators
 )  # fmt: skip
+_HIDDEN: _Question = ("keeps no count beside its state", Examination.hides_no_number)
+_BESIDE: tuple[_Question, ...] = (
+    ("uses no images but those it is given", Examination.uses_given_images),
+    ("reads no file that its digest does not cover", Examination.reads_what_is_covered),
+    ("leaves torch's global settings as they are", Examination.leaves_torch_alone),
+)
 _INDUCTIVE: _Question = ("predicts each query for itself", Examination.is_inductive)
 
 
-def examine(row: Row, train: ImageSplit, test: ImageSplit) -> Iterator[Finding]:
-    """Put every question; the first three spare the others where they fail."""
-    asked = Examination(row, train, test)
+def examined(word: str) -> tuple[Row, list[Finding]]:
+    """Load a method by its name or file and put every question, on the embedded glyphs.
+
+    To be called in a process that does nothing else: the method's code is run in it.
+
+    Raises:
+        UsageError, MethodError: as :func:`repro.methods.registry.find`.
+    """
+    train, test = (load_split("glyphs", None, split) for split in ("train", "test"))
+    before = settings()
+    with opened() as at_import:
+        row = find(word)
+    return row, list(examine(row, train, test, at_import, changed(before)))
+
+
+def examine(
+    row: Row, train: ImageSplit, test: ImageSplit, at_import: Sequence[Path] = (),
+    changes: Sequence[str] = (),
+) -> Iterator[Finding]:  # fmt: skip
+    """Put every question; the first three spare the others where they fail.
+
+    Args:
+        at_import, changes: what was opened and changed when its class was loaded.
+    """
+    with tempfile.TemporaryDirectory(prefix="repro-method-") as folder:
+        asked = Examination(row, train, test, Path(folder), at_import, changes)
+        yield from _examine(asked)
+
+
+def _examine(asked: Examination) -> Iterator[Finding]:
+    row = asked.row
     generators = random.getstate(), np.random.get_state(), torch.get_rng_state()
     n_thread = torch.get_num_threads()
     torch.set_num_threads(1)  # the networks are tiny
@@ -69,8 +108,14 @@ def examine(row: Row, train: ImageSplit, test: ImageSplit) -> Iterator[Finding]:
             finding = _ask(asked, rule, question)
             yield finding
             if finding.verdict == FAILED:
+                for rule, question in _BESIDE:
+                    yield _ask(asked, rule, question)
                 return
         for rule, question in _questions(row):
+            yield _ask(asked, rule, question)
+        if row.training == row.name:
+            yield _ask(asked, *_HIDDEN, verdict=NOTE)
+        for rule, question in _BESIDE:
             yield _ask(asked, rule, question)
         yield _ask(asked, *_INDUCTIVE, verdict=NOTE)
     finally:

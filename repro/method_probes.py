@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,15 @@ from repro.seeding import Stream, words
 PER_CLASS = 30  # images of a class that are used
 
 
-def part_of(split: ImageSplit, n_class: int) -> ImageSplit:
-    """The first images of the first classes, in memory."""
+def part_of(split: ImageSplit, n_class: int, folder: Path) -> ImageSplit:
+    """The first images of the first classes, mapped from a file in ``folder``, as in a run."""
     rows = split.class_rows[:n_class]
     kept = np.concatenate([split.images[first : first + PER_CLASS] for first, _ in rows])
     places = tuple((PER_CLASS * i, PER_CLASS) for i in range(len(rows)))
-    kept.setflags(write=False)  # as the memory-mapped images of a run are
-    return replace(split, images=kept, class_ids=split.class_ids[:n_class], class_rows=places)
+    path = folder / f"{split.split}.npy"
+    np.save(path, kept, allow_pickle=False)
+    images = np.load(path, mmap_mode="r", allow_pickle=False)
+    return replace(split, images=images, class_ids=split.class_ids[:n_class], class_rows=places)
 
 
 def shuffled_queries(episode: Episode) -> tuple[Episode, np.ndarray]:

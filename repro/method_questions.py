@@ -7,8 +7,10 @@ and none where all is well.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +19,7 @@ from torch import Tensor
 from repro.config import EpisodeSpec, Recipe
 from repro.data.images import ImageSplit
 from repro.episodes import Episode, EpisodeSampler
-from repro.errors import ReproError
+from repro.errors import ReproError, text_of
 from repro.method_probes import (
     Generators,
     differing_entries,
@@ -27,13 +29,15 @@ from repro.method_probes import (
     same,
     shuffled_queries,
 )
-from repro.methods.base import Setting, SplitImages, StepResult
+from repro.method_watch import changed, foreign, hidden_numbers, images_of, opened, settings
+from repro.methods.base import OPTIMIZERS, Setting, SplitImages, StepResult
 from repro.methods.guard import problem_of_scores, problem_of_state
-from repro.methods.registry import build, build_training
+from repro.methods.registry import build, build_training, covered
 from repro.rows import Row
 
 N_TRAIN_CLASS, N_WAY, N_QUERY = 12, 5, 8
 N_STEP = 2  # training steps before the questions
+LATER, LATER_S = 26, 10.0  # a resumed training is followed to this step, or for so many seconds
 SHOT = 5
 
 
@@ -42,26 +46,42 @@ class Examination:
 
     Args:
         train, test: splits that the episodes are drawn from.
+        folder: for the files that they are mapped from.
+        at_import, changed: files that were opened, and settings of torch that were changed, when
+            the class was loaded.
     """
 
-    def __init__(self, row: Row, train: ImageSplit, test: ImageSplit) -> None:
+    def __init__(
+        self, row: Row, train: ImageSplit, test: ImageSplit, folder: Path,
+        at_import: Sequence[Path] = (), changed: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         self.row = row
-        self.train, self.test = part_of(train, N_TRAIN_CLASS), part_of(test, len(test.class_ids))
+        self.began = time.time()
+        self.train = part_of(train, N_TRAIN_CLASS, folder)
+        self.test = part_of(test, len(test.class_ids), folder)
         self.setting = self._setting(SHOT)
         spec = EpisodeSpec(N_WAY, SHOT, N_QUERY)
         self.episodes = EpisodeSampler(self.test.class_rows, "test", spec, 0).first(4)
         self.trained: dict[str, Tensor] | None = None
         self.moved: dict[str, list[str]] = {}  # where a global generator was read
+        self.opened: list[tuple[str, Path]] = [("its module", path) for path in at_import]
+        self.changed = [f"{told} in its module" for told in changed]
 
     def _setting(self, k_shot: int) -> Setting:
         if self.row.training is not None and self.row.train_shot != "task":
             k_shot = 0 if self.row.train_shot == "none" else SHOT
         image_size = self.train.image_size
-        return Setting(image_size, len(self.train.class_ids), N_WAY, k_shot, Recipe(), seed=0)
+        n_step = dict(self.row.n_step).get("quick", 100) if self.row.training else 0
+        return Setting(
+            image_size, len(self.train.class_ids), N_WAY, k_shot, Recipe(), seed=0, n_step=n_step
+        )
 
     def _watched(self, where: str, call: Callable[[], Any]) -> Any:
-        generators = Generators()
-        found = call()
+        generators, before = Generators(), settings()
+        with opened() as files:
+            found = call()
+        self.opened += [(where, path) for path in files]
+        self.changed += [f"{told} in {where}" for told in changed(before)]
         for name in generators.drawn():
             self.moved.setdefault(name, []).append(where)
         return found
@@ -74,9 +94,15 @@ class Examination:
         return method
 
     def load(self, method: Any) -> None:
-        """Give an instance the trained state, if there is one."""
+        """Give an instance the trained state, if there is one, and what it asks to see."""
         if self.trained is not None:
-            method.load_state({name: value.clone() for name, value in self.trained.items()})
+            self._load(method, self.trained)
+        if self.row.source is not None and self.row.training != self.row.name:
+            self._watched("fit", lambda: method.fit(self.images(self.train)))
+
+    def _load(self, method: Any, state: dict[str, Tensor]) -> None:
+        given = {name: value.clone() for name, value in state.items()}
+        self._watched("load_state", lambda: method.load_state(given))
 
     def images(self, split: ImageSplit | None = None) -> SplitImages:
         """The images of a split, with nothing embedded yet; by default those of the tests."""
@@ -187,8 +213,11 @@ class Examination:
             return "calls itself transductive, yet predicts each query for itself"
         return "transductive, as the class says" if transductive else ""
 
-    def _same_steps(self, one: Any, other: Any, what: str) -> str:
-        for step in (N_STEP, N_STEP + 1):
+    def _same_steps(self, one: Any, other: Any, what: str, last: int = N_STEP + 2) -> str:
+        ends = time.monotonic() + LATER_S
+        for step in range(N_STEP, last):
+            if step > N_STEP + 1 and time.monotonic() > ends:
+                break
             results = self.step(one, step), self.step(other, step)
             states = one.state(), other.state()
             differing = differing_entries(*states)
@@ -214,7 +243,55 @@ class Examination:
                     "differently; state has to hold everything that predict uses"
                 )
         return self._same_steps(
-            whole, resumed, "a fresh instance that loads the state of a training"
+            whole, resumed, "a fresh instance that loads the state of a training", LATER
+        )
+
+    def hides_no_number(self) -> str:
+        """A schedule that counts for itself may matter at a step that is not tried here."""
+        whole, resumed = self.fresh(load=False), self.fresh()
+        for step in range(N_STEP):
+            self.step(whole, step)
+        differing = hidden_numbers(*(getattr(m, "method", m) for m in (whole, resumed)))
+        if not differing:
+            return ""
+        return (
+            f"after {N_STEP} steps {differing[0]} differs between the instance that was trained "
+            "and a fresh one that loaded its state; where a later step depends on it, as a "
+            "learning-rate schedule does, take it from the step number or keep it in state"
+        )
+
+    def uses_given_images(self) -> str:
+        """Of all calls so far."""
+        test_first = sorted(self.opened, key=lambda found: found[1].name != "test.npy")
+        for where, path in test_first:
+            if images_of([path]):
+                return (
+                    f"opens {path.name} of a data set in {where}; only the images that it is "
+                    "given may be used, those of meta-test never in training"
+                )
+        return ""
+
+    def reads_what_is_covered(self) -> str:
+        """Of all calls so far, and of loading the class."""
+        if self.row.source is None:
+            return ""
+        read = foreign([path for _, path in self.opened], covered(self.row), self.began)
+        if not read:
+            return ""
+        where = next(w for w, path in self.opened if path.name.startswith(read[0].stem))
+        return (
+            f"reads {read[0]} in {where}, which its digest does not cover, so that a record stays "
+            "when the file changes; put modules beside its own file, and name other files in the "
+            "class: files = (...)"
+        )
+
+    def leaves_torch_alone(self) -> str:
+        """Of all calls so far, and of loading the class."""
+        if not self.changed:
+            return ""
+        return (
+            f"changes {self.changed[0]}; set it for a block (with ...) and put it back, for "
+            "training and test do not run in the same order everywhere"
         )
 
     def has_no_hidden_past(self) -> str:
@@ -237,20 +314,22 @@ class Examination:
 
     def loads_what_is_published(self) -> str:
         assert self.trained is not None
-        kept = {k: v.clone() for k, v in self.trained.items() if not k.startswith("adam.")}
+        kept = {k: v.clone() for k, v in self.trained.items() if not k.startswith(OPTIMIZERS)}
         method = self.fresh(load=False)
         try:
             method.load_state(kept)
         except ReproError as error:
             return (
-                "load_state fails without the entries whose names begin with adam., which records "
-                f"leave out: {error}"
+                "load_state fails without the entries whose names begin with "
+                f"{' or '.join(OPTIMIZERS)}, which records leave out: {text_of(error)}"
             )
+        if self.row.source is not None and self.row.training != self.row.name:
+            method.fit(self.images(self.train))
         if torch.equal(
             self.predict(method, self.episodes[0]), self.predict(self.fresh(), self.episodes[0])
         ):
             return ""
-        return "predictions depend on state entries whose names begin with adam."
+        return f"predictions depend on state entries whose names begin with {OPTIMIZERS}"
 
     def draws_from_its_own_generators(self) -> str:
         found = []

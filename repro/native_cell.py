@@ -95,9 +95,8 @@ class NativeTape:
         )  # fmt: skip
         if failed:
             raise MemoryError("no memory for the meta-gradient")
-        of_lstm, of_gate, of_bias = sums.to(lstm.dtype).split(
-            [rows * (columns + 1), 2 * (hidden + 3), 2]
-        )
+        sizes = [rows * (columns + 1), 2 * (hidden + 3), 2]
+        of_lstm, of_gate, of_bias = torch.split(sums.to(lstm.dtype), sizes)
         of_lstm, of_gate = of_lstm.view(rows, columns + 1), of_gate.view(2, hidden + 3)
         forget = of_gate[0, : hidden + 2]
         enter = torch.cat([of_gate[1, : hidden + 1], of_gate[1, hidden + 2 :]])

@@ -59,9 +59,8 @@ def run_part(
     """
     trained = run_training(config, place, reporter, stop)
     torch.set_num_threads(place.threads)
-    method, setting = build_row(config, place)
-    if trained is not None:
-        method.load_state(trained.state)
+    folder = records.cell_folder(place.runs, config)
+    method, setting = build_row(config, place, trained.state if trained else None, folder)
     split = open_pack(place.pack, "val" if part.kind == "grid" else "test")
     images = SplitImages(split, setting)
     title = f"{config.method} {config.spec.k_shot}-shot: "

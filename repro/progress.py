@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 from repro.interrupts import StopRequest
 
@@ -38,7 +39,8 @@ class Tally:
         )
         open_ = self.running + self.waiting
         known = open_ and self.left_s is not None
-        return counts + (f", about {_duration(self.left_s or 0)} left" if known else "")
+        left = max(1.0, self.left_s or 0)  # what is open takes time
+        return counts + (f", about {_duration(left)} left" if known else "")
 
 
 class Reporter(Protocol):
@@ -69,7 +71,11 @@ class ConsoleReporter:
             Progress(
                 TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=24),
-                TextColumn("{task.completed:,}/{task.total:,} {task.fields[note]}", markup=False),
+                TextColumn(
+                    "{task.completed:,}/{task.total:,} {task.fields[note]}",
+                    markup=False,
+                    table_column=Column(overflow="fold", no_wrap=False, ratio=1),
+                ),
                 TimeElapsedColumn(),
                 console=self.console,
             )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import functools
+import importlib.metadata
 import platform
-import re
 import shlex
 import subprocess
 import sys
@@ -14,7 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from repro import __version__, storage
 from repro.kernels.library import used
+from repro.remote.store import shown as url_shown
+
+DISTRIBUTION = "repro-fewshot"
 
 
 def provenance(device: str, threads: int, command: str) -> dict[str, Any]:
@@ -32,6 +37,7 @@ def provenance(device: str, threads: int, command: str) -> dict[str, Any]:
         "threads": threads,
         "commit": commit,
         "dirty": dirty,
+        "repro": {"version": __version__, "source": source_digest()},
         "command": command,
     }
 
@@ -59,12 +65,14 @@ def command_line() -> str:
 
     def shown(word: str) -> str:
         if "://" in word:
-            return re.sub(r"(\w://)[^/@]*@", r"\1", word)  # a URL, without a password
+            return url_shown(word)
         option, equals, value = word.rpartition("=")
         parts = (Path(part).name if Path(part).is_absolute() else part for part in value.split(","))
         return option + equals + ",".join(parts)
 
-    return shlex.join(["repro", *map(shown, sys.argv[1:])])
+    line = shlex.join(["repro", *map(shown, sys.argv[1:])])
+    # A name may hold what no text does (bytes that are not UTF-8) and what no terminal should get.
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
 
 
 _known: tuple[str, bool] | None = None
@@ -77,13 +85,23 @@ def assume(state: tuple[str, bool]) -> None:
 
 
 def git_state() -> tuple[str, bool]:
-    """Commit of the code, and whether the code differs from it; unknown outside a checkout."""
-    return _known or _own_git_state()
+    """Commit of the code, and whether the code differs from it.
+
+    Outside a checkout of this package, the installed version, and whether its files are still
+    those that were installed.
+    """
+    return _known or code_state(Path(__file__).parent)
+
+
+@functools.cache
+def source_digest() -> str:
+    """Of the package's Python files: the code that runs, wherever it was got from."""
+    return storage.code_digest(Path(__file__).parent, (".py", ".c", ".h"))
 
 
 @functools.cache  # of the code that runs: what is edited meanwhile does not
-def _own_git_state() -> tuple[str, bool]:
-    home = Path(__file__).parent
+def code_state(home: Path) -> tuple[str, bool]:
+    """:func:`git_state` of the package in a folder. git is asked only where it tracks it."""
 
     def git(*words: str) -> str:
         done = subprocess.run(
@@ -92,6 +110,29 @@ def _own_git_state() -> tuple[str, bool]:
         return done.stdout.strip()
 
     try:
+        git("ls-files", "--error-unmatch", "--", str(home / "__init__.py"))
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", str(home)))
     except (OSError, subprocess.CalledProcessError):
-        return "unknown", True
+        return _installed(home)
+
+
+def _installed(home: Path) -> tuple[str, bool]:
+    """The version that was installed, and whether a Python file differs from what pip wrote."""
+    try:
+        files = importlib.metadata.distribution(DISTRIBUTION).files or []
+    except importlib.metadata.PackageNotFoundError:
+        files = []
+    wanted = {
+        Path(str(file.locate())).resolve(): file.hash.value
+        for file in files
+        if file.hash is not None and file.hash.mode == "sha256" and file.suffix == ".py"
+    }
+    here = {path.resolve() for path in home.rglob("*.py")}
+    found = {
+        path: base64.urlsafe_b64encode(bytes.fromhex(storage.file_digest(path)))
+        .decode()
+        .rstrip("=")
+        for path in here
+    }
+    same = bool(here) and all(wanted.get(path) == found[path] for path in here)
+    return f"version {__version__}" if same else "unknown", not same

@@ -19,18 +19,18 @@ from repro import evaluation, records, ship, training
 from repro.board import Board
 from repro.cells import Place
 from repro.config import RunConfig
-from repro.engine import Failure, stopped, unfinished
+from repro.engine import Failure, after, failure, stopped, unfinished
 from repro.errors import ReproError
 from repro.interrupts import StopRequest
 from repro.kernels.library import wanted
 from repro.locks import try_lock
 from repro.parts import PART_EPISODES, Divided, Part, kinds
 from repro.progress import Reporter
-from repro.provenance import git_state
+from repro.provenance import git_state, source_digest
 from repro.ray_cluster import RayOptions, check_fits, cluster, slots
 from repro.ray_hub import start_hub
 from repro.ray_tasks import Task, folder_of, training_ended
-from repro.ray_worker import Job, Outcome, source_digest, work
+from repro.ray_worker import Job, Outcome, work
 from repro.units import Unit, units
 
 POLL_S = 0.2
@@ -81,9 +81,10 @@ class _Driver:
         self.reporter, self.stop, self.command = reporter, stop, command
         self.part_episodes = part_episodes
         self.hub = start_hub(ray, place.pack)
-        self.work = ray.remote(
-            num_cpus=options.cpus_per_cell, num_gpus=options.gpus_per_cell, max_retries=0
-        )(work)
+        asked = {"num_cpus": options.cpus_per_cell, "num_gpus": options.gpus_per_cell}
+        self.work = ray.remote(**asked, max_retries=0)(work)
+        # Somebody's own code: its process does nothing else afterwards.
+        self.own_work = ray.remote(**asked, max_retries=0, max_calls=1)(work)
         self.board = Board(reporter)
         self.tasks: dict[str, Task] = {}
         self.dependents: dict[str, list[str]] = defaultdict(list)
@@ -234,7 +235,8 @@ class _Driver:
             files, shared = ship.training_files(runs, task.folder), {}
         else:
             files, shared = ship.cell_files(runs, task.folder), self._shared(unit)
-        self.running[self.work.remote(job, files, shared, self.hub)] = job
+        remote = self.own_work if unit.is_own else self.work
+        self.running[remote.remote(job, files, shared, self.hub)] = job
 
     def _shared(self, unit: Unit) -> Any:
         """The training that cells share, in the object store once while they need it."""
@@ -340,12 +342,12 @@ class _Driver:
 
     def _fail(self, task: Task, message: str, exit_code: int) -> None:
         unit = task.unit
-        self.failures[unit.name] = Failure(unit.title, message, exit_code)
+        self.failures[unit.name] = failure(unit, message, exit_code)
         self.reporter.say(f"{unit.title} failed: {message}")
         for name in self.dependents[unit.name]:
             other = self.tasks[name]
             if not other.ended:
-                self.failures[name] = Failure(other.unit.title, message, exit_code)
+                self.failures[name] = after(other.unit, self.failures[unit.name])
                 other.ended = True
                 self.board.set(name, "failed")
         self._end(task, "failed")

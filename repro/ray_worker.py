@@ -6,7 +6,6 @@ Nothing is written but the scratch folder and the cache of packs: the driver alo
 from __future__ import annotations
 
 import contextlib
-import functools
 import shutil
 import tempfile
 import time
@@ -77,12 +76,6 @@ class Outcome:
     rows: npt.NDArray[np.uint8] | None = None
 
 
-@functools.cache
-def source_digest() -> str:
-    """Of the package's source files: the same code has to run everywhere."""
-    return storage.code_digest(Path(provenance.__file__).parent, (".py", ".c", ".h"))
-
-
 class _Remote:
     """Sends progress and changed files to the hub; its answers tell whether to stop."""
 
@@ -136,7 +129,7 @@ class _Remote:
 
 def work(job: Job, files: dict[str, bytes], shared: dict[str, bytes], hub: Any) -> Outcome:
     """Run one job; what it raises that is not a ReproError is a fault of the code."""
-    if source_digest() != job.code:
+    if provenance.source_digest() != job.code:  # the same code has to run everywhere
         return Outcome(
             "failed",
             f"{job.name}: node {provenance.node()} has another version of repro than this machine; "

@@ -3,29 +3,50 @@
 A cell is a folder ``<root>/<dataset>/<method>/<k>-shot/seed-<n>/<recipe>-<budget>-<digest8>/``
 with ``record.json`` (config, digests, one accuracy per episode, provenance), ``predictions.npy``
 (the predicted label of every query, uint8 ``[n_episode, n_way * n_query]``), ``metrics.jsonl``
-(training curve) and, for the meta-LSTM, ``gates.json``.
+(training curve) and, for the meta-LSTM, ``gates.json``. The types are in
+:mod:`repro.record_schema`.
+
+Three digests say that a cell is whole: ``digests.record`` of what a run of one config gives,
+``files`` of the curve and the gates, and ``seal`` of everything in the record, provenance too.
+Cells that were published before (schema 2) have the last two in ``sealed.json`` beside them.
 """
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from repro import paper, storage
+from repro import names, paper, storage
 from repro.config import Budget, EpisodeSpec, Recipe, RunConfig, TrainingConfig
 from repro.errors import RecordError, UsageError
-from repro.rows import BUILT_IN, check_name, from_record, numerics_revision
+from repro.record_files import (
+    ASIDE,
+    CURVE,
+    FILE,
+    GATES,
+    PREDICTIONS,
+    accuracies,
+    outcome_digest,
+    read_predictions,
+    sealed,
+    sealed_beside,
+    write_files,
+)
+from repro.record_files import MODEL as MODEL
+from repro.record_schema import RecordFile
+from repro.revisions import check_revision as check_revision
+from repro.revisions import other_revision as other_revision
+from repro.rows import BUILT_IN, check_name, from_record
 
-SCHEMA = 2
+SCHEMA = 3
 _OUTCOME = ("config", "accuracy", "selection", "numerics_revision")
-MODEL = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -34,6 +55,9 @@ class Record:
 
     Attributes:
         earlier_tests: of the same cell on meta-test, of an earlier checkpoint or with --force.
+        files: digests of the curve and the gates beside it.
+        sealed: whether a digest covers its provenance, so that time, commit and ``dirty`` are
+            those it was written with.
     """
 
     path: Path
@@ -52,6 +76,14 @@ class Record:
     started_at: str
     wall_s: float
     earlier_tests: tuple[dict[str, Any], ...] = ()
+    files: dict[str, str] = field(default_factory=dict)
+    sealed: bool = True
+
+    @property
+    def when(self) -> float:
+        """Seconds since 1970 at which its test began; 0 where no digest covers the time."""
+        began = datetime.datetime.fromisoformat(self.started_at)
+        return began.timestamp() if self.sealed else 0.0
 
     @property
     def place(self) -> tuple[dict[str, str], str, int]:
@@ -138,30 +170,46 @@ class Record:
     def n_episode(self) -> int:
         return len(self.accuracy)
 
+    def folder(self, root: Path) -> Path:
+        """Where it belongs, by its content."""
+        digest = self.digests.get("config", "")
+        return _folder(
+            root, self.dataset, self.method, self.k_shot, self.seed, self.recipe_name,
+            self.budget_name, digest,
+        )  # fmt: skip
+
 
 def cell_folder(root: Path, config: RunConfig) -> Path:
-    """Where a cell's record is."""
-    return (
-        root
-        / config.dataset
-        / config.method
-        / f"{config.spec.k_shot}-shot"
-        / f"seed-{config.seed}"
-        / f"{config.recipe.name}-{config.budget.name}-{config.digest[:8]}"
-    )
+    """Where a cell's record is.
+
+    Raises:
+        RecordError: a name in the config cannot be a folder's.
+    """
+    return _folder(
+        root, config.dataset, config.method, config.spec.k_shot, config.seed,
+        config.recipe.name, config.budget.name, config.digest,
+    )  # fmt: skip
+
+
+def _folder(
+    root: Path, dataset: str, method: str, k_shot: int, seed: int, recipe: str, budget: str,
+    digest: str,
+) -> Path:  # fmt: skip
+    last = f"{recipe}-{budget}-{digest[:8]}"
+    parts = (dataset, method, f"{k_shot}-shot", f"seed-{seed}", last)
+    return root.joinpath(*map(names.part, parts))
 
 
 def training_folder(root: Path, config: TrainingConfig) -> Path:
-    """Where a training's checkpoints are; cells that share a training share the folder."""
+    """Where a training's checkpoints are; cells that share a training share the folder.
+
+    Raises:
+        RecordError: as :func:`cell_folder`.
+    """
     name = config.training if not config.k_shot else f"{config.training}-{config.k_shot}-shot"
-    return (
-        root
-        / config.dataset
-        / "trainings"
-        / name
-        / f"seed-{config.seed}"
-        / f"{config.recipe_name}-{config.budget_name}-{config.digest[:8]}"
-    )
+    last = f"{config.recipe_name}-{config.budget_name}-{config.digest[:8]}"
+    parts = (config.dataset, "trainings", name, f"seed-{config.seed}", last)
+    return root.joinpath(*map(names.part, parts))
 
 
 def config_of(record: Record) -> RunConfig:
@@ -193,7 +241,7 @@ def config_of(record: Record) -> RunConfig:
             own=row,
         )
     except (KeyError, TypeError, ValueError, UsageError) as error:
-        raise RecordError(f"{record.path / 'record.json'}: damaged config ({error})") from error
+        raise RecordError(f"{record.path / FILE}: damaged config ({error})") from error
 
 
 def write_order(name: str) -> int:
@@ -203,7 +251,7 @@ def write_order(name: str) -> int:
     last; so a kill in between leaves what a kill of the run itself would have left.
     """
     last = name.rpartition("/")[2]
-    if last == "record.json":
+    if last == FILE:
         return 3
     if last.startswith(("checkpoint-", "best-", "milestone-")) and last.endswith(".json"):
         return 2
@@ -211,117 +259,77 @@ def write_order(name: str) -> int:
 
 
 def write_record(folder: Path, content: dict[str, Any], predictions: npt.NDArray[np.uint8]) -> None:
-    """Write predictions, then the record: a record that is there is whole."""
+    """Write predictions, then the record: a record that is there is whole, and of its files."""
     buffer = io.BytesIO()
     np.save(buffer, predictions, allow_pickle=False)
-    storage.write_bytes(folder / "predictions.npy", buffer.getvalue())
     digests = {**content["digests"], "predictions": hashlib.sha256(buffer.getvalue()).hexdigest()}
-    content = {"schema": SCHEMA, **content, "digests": digests}
+    files = {
+        name: storage.file_digest(folder / name)
+        for name in (CURVE, GATES)
+        if (folder / name).exists()
+    }
+    content = {**content, "schema": SCHEMA, "digests": digests, "files": files}
     digests["record"] = outcome_digest(content, _OUTCOME)
-    storage.write_json(folder / "record.json", content)
-
-
-def outcome_digest(content: dict[str, Any], fields: Sequence[str]) -> str:
-    """Of what a run of one config gives on one machine: everything but times and provenance.
-
-    Args:
-        fields: of a record, beside its training and digests.
-    """
-    kept = {key: content[key] for key in fields}
-    kept["training"] = {k: v for k, v in content["training"].items() if not k.endswith("_s")}
-    kept["digests"] = {key: value for key, value in content["digests"].items() if key != "record"}
-    return storage.digest(kept)
+    record = storage.json_bytes(sealed(content))
+    write_files(folder, {PREDICTIONS: buffer.getvalue(), FILE: record})
 
 
 def read_record(folder: Path) -> Record:
-    """Read and check one record.
+    """Read and check one record; its accuracies are those of its predictions.
 
     Raises:
         RecordError: missing, damaged or nonsense; the file and the field are named.
     """
-    path = folder / "record.json"
-    content = storage.read_json(path)
+    record = _read(folder, FILE)
+    found = accuracies(read_predictions(record), record)
+    if not np.array_equal(found, record.accuracy):
+        raise RecordError(
+            f"{folder / FILE} is not a valid record (its accuracies are not those of its "
+            f"{PREDICTIONS}); delete it and run the cell again"
+        )
+    return record
+
+
+def _read(folder: Path, name: str) -> Record:
+    """A record without its predictions."""
+    path = folder / name
+    raw = storage.read_bytes(path)
+    content = storage.parse_json(raw, path)
     try:
-        if content["schema"] != SCHEMA:
-            raise ValueError(f"schema {content['schema']!r}, expected {SCHEMA}")
-        accuracy = fractions(content["accuracy"])
+        file = storage.conform(content, RecordFile)
         if content["digests"]["record"] != outcome_digest(content, _OUTCOME):
             raise ValueError("digests.record: the content was changed")
-        config = dict(content["config"])
-        for key in ("dataset", "method", "k_shot", "seed", "recipe_name", "budget_name"):
-            config[key]
-        for key in ("n_step", "reached_step"):
-            int(content["training"].get(key, 0))
-        int(config.get("at_step") or 0)
-        told = config.get("row")
-        check_name(str(config["method"]), str(told["title"]) if told else "-")
+        if file.schema == SCHEMA and file.seal != sealed(content)["seal"]:
+            raise ValueError("seal: the content was changed")
+        told = file.config.row
+        check_name(file.config.method, told.title if told else "-")
+        files = file.files
+        if file.schema != SCHEMA:
+            files = sealed_beside(folder, raw)
         return Record(
             path=folder,
-            config=config,
-            digests={str(k): str(v) for k, v in content["digests"].items()},
-            numerics_revision=int(content["numerics_revision"]),
-            accuracy=accuracy,
-            training=dict(content["training"]),
+            config=content["config"],
+            digests=file.digests,
+            numerics_revision=file.numerics_revision,
+            accuracy=np.asarray(file.accuracy, dtype=np.float64),
+            training=content["training"],
             selection=content["selection"],
-            versions=dict(content["versions"]),
-            device=str(content["device"]),
-            threads=int(content["threads"]),
-            commit=str(content["commit"]),
-            dirty=bool(content["dirty"]),
-            command=str(content["command"]),
-            started_at=str(content["started_at"]),
-            wall_s=float(content["wall_s"]),
-            earlier_tests=tuple(map(dict, content.get("earlier_tests", ()))),
+            versions=file.versions,
+            device=file.device,
+            threads=file.threads,
+            commit=file.commit,
+            dirty=file.dirty,
+            command=file.command,
+            started_at=file.started_at,
+            wall_s=file.wall_s,
+            earlier_tests=tuple(content.get("earlier_tests", ())),
+            files=files,
+            sealed=file.schema == SCHEMA or FILE in files,
         )
-    except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
+    except (KeyError, TypeError, ValueError, UsageError) as error:
         raise RecordError(
             f"{path} is not a valid record (field {error}); delete it and run the cell again"
         ) from error
-
-
-def fractions(accuracy: Any) -> npt.NDArray[np.float64]:
-    """The accuracies of a record, ``[n_episode]``.
-
-    Raises:
-        ValueError, TypeError: they are none.
-    """
-    found = np.asarray(accuracy, dtype=np.float64)
-    if found.ndim != 1 or not len(found) or not ((found >= 0) & (found <= 1)).all():
-        raise ValueError("accuracy is not a list of fractions")
-    return found
-
-
-class Revised(Protocol):
-    """A record of a cell or of an ablation."""
-
-    @property
-    def path(self) -> Path: ...
-    @property
-    def method(self) -> str: ...
-    @property
-    def numerics_revision(self) -> int: ...
-
-
-def other_revision(record: Revised) -> str:
-    """Why a record's numbers are not this code's, as a sentence; empty where they are."""
-    current = numerics_revision(record.method)
-    if record.numerics_revision == current:
-        return ""
-    return (
-        f"{record.path} is of numerics revision {record.numerics_revision}, this code's "
-        f"{record.method} is of {current}; run it again"
-    )
-
-
-def check_revision(record: Revised) -> None:
-    """Refuse a record whose row has other arithmetic now.
-
-    Raises:
-        RecordError: it is of another numerics revision than its row in this code.
-    """
-    reason = other_revision(record)
-    if reason:
-        raise RecordError(reason)
 
 
 def finished(folder: Path, config: RunConfig) -> Record | None:
@@ -330,12 +338,12 @@ def finished(folder: Path, config: RunConfig) -> Record | None:
     Raises:
         RecordError: a record is there but damaged or of another configuration.
     """
-    if not (folder / "record.json").exists():
+    if not (folder / FILE).exists():
         return None
     record = read_record(folder)
     if record.digests.get("config") != config.digest:
         raise RecordError(
-            f"{folder / 'record.json'} belongs to another configuration; move it away or use "
+            f"{folder / FILE} belongs to another configuration; move it away or use "
             "--force to run the cell again"
         )
     return None if record.unfinished else record
@@ -343,9 +351,10 @@ def finished(folder: Path, config: RunConfig) -> Record | None:
 
 def earlier_tests(folder: Path) -> list[dict[str, Any]]:
     """What the record about to be replaced said, so that every test on meta-test stays told."""
-    if not (folder / "record.json").exists():
+    name = next((name for name in (FILE, ASIDE) if (folder / name).exists()), None)
+    if name is None:
         return []
-    record = read_record(folder)
+    record = _read(folder, name)
     told = {
         "started_at": record.started_at,
         "reached_step": record.n_step,
@@ -357,11 +366,28 @@ def earlier_tests(folder: Path) -> list[dict[str, Any]]:
 
 
 def read_records(root: Path, dataset: str) -> list[Record]:
-    """All records of a dataset, in a stable order."""
-    paths = sorted((root / dataset).glob("*/*-shot/seed-*/*/record.json"))
-    return [read_record(path.parent) for path in paths]
+    """All records of a dataset, in a stable order.
+
+    Raises:
+        RecordError: one is damaged, or of another cell than its folder's name says.
+    """
+    found = []
+    for path in sorted((root / dataset).glob(f"*/*-shot/seed-*/*/{FILE}")):
+        folder = path.parent
+        if any(part.startswith(".") for part in folder.relative_to(root / dataset).parts):
+            continue  # an editor's copies
+        record = read_record(folder)
+        own = record.folder(root)
+        if folder != own or record.dataset != dataset:
+            raise RecordError(
+                f"{path} is the record of {own.relative_to(root)}; move its folder back there or "
+                "delete it"
+            )
+        found.append(record)
+    return found
 
 
 def methods_in(*roots: Path) -> set[str]:
     """Methods that have records of any data set."""
-    return {path.parents[1].name for root in roots for path in root.glob("*/*/*-shot/seed-*")}
+    found = {path.parents[1].name for root in roots for path in root.glob("*/*/*-shot/seed-*")}
+    return found - {"trainings"}

@@ -8,6 +8,7 @@ Nothing here needs torch.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,7 @@ TRAIN_SHOTS = ("task", "five", "none")
 MAX_TITLE = 40  # characters
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 # Folders and options that a row may not be confused with.
+_TITLES: dict[str, str] = {}  # of rows that come with this package, to their names
 _TAKEN = frozenset({"all", "figures", "paper", PRETRAIN, "trainings"})
 
 _COMMON = ("gamma_init", "pixels", "augmentation", "eval_resize", "parameters_tested")
@@ -142,6 +144,16 @@ def check_name(name: str, title: str) -> None:
         raise UsageError(
             f"the title of {name} is 1 to {MAX_TITLE} printable characters, not {title!r}"
         )
+    owner = _TITLES.get(_plain(title), name)
+    if owner != name:
+        raise UsageError(
+            f"the title of {name} is {title!r}, which is that of {owner}; give it another"
+        )
+
+
+def _plain(title: str) -> str:
+    """A title as a reader sees it: without case, width and the number of spaces."""
+    return " ".join(unicodedata.normalize("NFKC", title).casefold().split())
 
 
 def steps(smoke: int, quick: int, paper: int) -> tuple[tuple[str, int], ...]:
@@ -231,6 +243,7 @@ _NOT_IN_PAPER = (
     ),
 )  # fmt: skip
 BUILT_IN: dict[str, Row] = {row.name: row for row in (*_PAPER, *_NOT_IN_PAPER)}
+_TITLES.update((_plain(row.title), row.name) for row in BUILT_IN.values())
 
 
 def built_in(name: str) -> Row:

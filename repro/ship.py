@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from repro import storage
+from repro import checkpoints, names, storage
 from repro.errors import RecordError
 from repro.records import write_order
 from repro.training import METRICS
 
 # What a cell goes on from; the rest of its folder is what it writes.
-CELL_FILES = ("record.json", "selection.json", "test.partial")
+CELL_FILES = ("record.json", "predictions.npy", "selection.json", "test.partial")
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,7 @@ def apply(root: Path, changes: Changes) -> None:
         RecordError: a path that leaves ``root``. StorageError: the disk refuses.
     """
     for name in (*changes.written, *changes.removed):
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise RecordError(f"a worker sent a file {name!r} that is not below the runs folder")
+        names.below(root, name)
     for name in sorted(changes.written, key=lambda name: (write_order(name), name)):
         storage.write_bytes(root / name, changes.written[name])
     for name in changes.removed:
@@ -100,8 +99,8 @@ def _whole(folder: Path, stem: str) -> list[Path]:
     for header in headers:
         tensors = header.with_suffix(".safetensors")
         try:
-            if storage.file_digest(tensors) == storage.read_json(header)["sha256"]:
+            if storage.file_digest(tensors) == checkpoints.read_header(header).sha256:
                 return [header, tensors]
-        except (OSError, RecordError, KeyError, TypeError):
+        except (OSError, RecordError):
             continue
     return [path for header in headers for path in (header, header.with_suffix(".safetensors"))]

@@ -6,13 +6,20 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
+import msgspec
+
+from repro import names
 from repro.errors import RecordError, StorageError
 from repro.regular import open_file
+
+MAX_BYTES = 64 * 2**20  # of a file that is read whole: records, curves, gates, predictions
+_TEMPORARY = ".part"
+T = TypeVar("T")
 
 
 def canonical_json(value: Any) -> str:
@@ -35,9 +42,35 @@ def code_digest(folder: Path, suffixes: tuple[str, ...] = (".py",)) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 (64 hex digits) of a file's bytes."""
+    """SHA-256 (64 hex digits) of a file's bytes.
+
+    Raises:
+        OSError: it cannot be read or is no ordinary file.
+    """
     with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_bytes(path: Path, follow: bool = True, limit: int = MAX_BYTES) -> bytes:
+    """A file of a record, whole.
+
+    Args:
+        follow: symbolic links.
+    Raises:
+        RecordError: it is missing, no regular file, longer than ``limit`` or cannot be read.
+    """
+    if not follow and path.is_symlink():
+        raise RecordError(f"{path} is a symbolic link, not a file; put the file itself there")
+    try:
+        with open_file(path) as file:
+            content = file.read(limit + 1)
+    except FileNotFoundError:
+        raise RecordError(f"{path} is missing; restore it or run the cell again") from None
+    except OSError as error:
+        raise RecordError(f"{path} cannot be read ({error.strerror}); restore it") from error
+    if len(content) > limit:
+        raise RecordError(f"{path} has more than {limit:,} bytes; restore or delete it")
+    return content
 
 
 @contextlib.contextmanager
@@ -50,13 +83,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-        temporary = Path(name)
+        name = f".{path.name}.{secrets.token_hex(4)}{_TEMPORARY}"
+        temporary = path.with_name(name)
+        # Not by tempfile: the rights are those that the user's umask gives.
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
-        temporary.chmod(0o644)
         temporary.replace(path)
         temporary = None
     except OSError as error:
@@ -94,20 +127,53 @@ def write_text(path: Path, content: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write readable JSON atomically (indent 1, sorted keys, no NaN)."""
-    write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    write_bytes(path, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    """What :func:`write_json` writes."""
+    text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    return text.encode()
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files of a killed writer; nobody else may write there now."""
+    for left in folder.glob(f".*{_TEMPORARY}"):
+        if left.is_file() and not left.is_symlink():
+            left.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        RecordError: the file is missing or is not JSON.
+        RecordError: the file is missing or is not JSON (NaN, infinite and half characters are
+            not), or a text in it has control characters.
+    """
+    return parse_json(read_bytes(path), path)
+
+
+def parse_json(content: bytes, path: Path | str) -> Any:
+    """As :func:`read_json` of content that was read from ``path``."""
+    try:
+        value = msgspec.json.decode(content)
+        odd = names.unprintable(value)
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"{path} is not readable JSON ({error}); delete or restore it") from error
+    if odd:
+        raise RecordError(
+            f"{path} holds {odd[:40]!r}, which is no plain text; delete or restore it"
+        )
+    return value
+
+
+def conform(value: Any, schema: type[T]) -> T:
+    """A JSON value as a type of :mod:`msgspec`.
+
+    Raises:
+        ValueError: it does not conform; the text names the place in it.
     """
     try:
-        with open_file(path) as file:
-            return json.loads(file.read())
-    except FileNotFoundError:
-        raise RecordError(f"{path} is missing") from None
-    except (OSError, ValueError, RecursionError) as error:
-        what = error.strerror if isinstance(error, OSError) else error
-        raise RecordError(f"{path} is not readable JSON ({what}); delete or restore it") from error
+        return msgspec.convert(value, schema)
+    except (RecordError, KeyError) as error:  # of a check over several fields
+        raise ValueError(str(error)) from error

@@ -119,7 +119,7 @@ def train(
     if found is None:
         metrics.rewind(0, metrics.window)
     else:
-        method.load_state(found.tensors)
+        checkpoints.load_into(method, found.tensors, folder, bool(config.source))
         found.tensors.clear()  # for FCE nine tenths of a GiB
         step, best, spent = found.step, found.extra["best"], found.extra["wall_s"]
         # Without the best one a later validation would be called the best of all.
@@ -251,8 +251,8 @@ def ended(config: TrainingConfig, folder: Path) -> bool:
     newest = checkpoints.newest(folder)
     if newest is None:
         return False
-    header = storage.read_json(newest)
-    return bool(header.get("step") == config.n_step and header.get("config") == config.digest)
+    header = checkpoints.read_header(newest)
+    return header.step == config.n_step and header.config == config.digest
 
 
 def tested_digest(config: TrainingConfig, folder: Path) -> str:
@@ -263,7 +263,4 @@ def tested_digest(config: TrainingConfig, folder: Path) -> str:
     """
     stem = "best" if config.recipe.parameters_tested == "best" else "checkpoint"
     newest = checkpoints.newest(folder, stem) or folder / f"{stem}-{config.n_step:07d}.json"
-    try:
-        return str(storage.read_json(newest)["sha256"])
-    except (KeyError, TypeError) as error:
-        raise RecordError(f"{newest} is not a checkpoint header (field {error})") from error
+    return checkpoints.read_header(newest).sha256

@@ -9,6 +9,7 @@ from typing import Any
 from repro.config import RunConfig
 from repro.interrupts import StopRequest
 from repro.progress import Reporter
+from repro.rows import PRETRAIN
 
 # (place, reporter, stop, command) -> None; for a process of its own it has to be picklable
 Work = Callable[[Any, Reporter, StopRequest, str], object]
@@ -40,6 +41,12 @@ class Unit:
             return self.name
         shot = f" {training.k_shot}-shot" if training.k_shot else ""
         return f"train {training.training}{shot} seed {training.seed}"
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it runs code that does not come with this package."""
+        pretraining = self.kind == "training" and self.config.row.training == PRETRAIN
+        return self.config.own is not None and not pretraining
 
     @property
     def weight(self) -> float:

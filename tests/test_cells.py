@@ -1,8 +1,11 @@
 """Whole cells on a tiny data set: every row, interruption and resume, damage, publishing."""
 
+import base64
 import dataclasses
-import json
+import functools
+import hashlib
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +23,7 @@ from repro.methods.meta_lstm import MetaLSTM
 from repro.progress import Silent
 from repro.records import Record
 from repro.rows import BUILT_IN
+from tests.analysis.analysis_doubles import reseal
 from tests.conftest import TINY
 
 
@@ -205,12 +209,14 @@ def test_publishing_copies_whole_cells_and_refuses_uncommitted_code(
     (cell,) = cells(tiny_pack, "meta_lstm")
     record = finish(tmp_path / "runs", tiny_pack, cell)
     path = record.path / "record.json"
-    content = json.loads(path.read_text())
-    path.write_text(json.dumps({**content, "dirty": True}))
+    reseal(record.path, dirty=True)
     with pytest.raises(RecordError, match="uncommitted changes"):
         publishing.publish(tmp_path / "runs", tmp_path / "results", "tiny")
+    path.write_text(path.read_text().replace('"dirty": true', '"dirty": false'))
+    with pytest.raises(RecordError, match="seal: the content was changed"):
+        publishing.publish(tmp_path / "runs", tmp_path / "results", "tiny")
     assert not (tmp_path / "results").exists()
-    path.write_text(json.dumps({**content, "dirty": False}))
+    reseal(record.path, dirty=False)
     (target,) = publishing.publish(tmp_path / "runs", tmp_path / "results", "tiny")
     assert sorted(item.name for item in target.iterdir()) == [
         *("gates.json", "metrics.jsonl", "model.safetensors"),
@@ -319,3 +325,74 @@ def test_a_published_training_serves_further_rows_without_being_made_again(
     model.write_bytes(model.read_bytes()[:-1] + b"x")
     with pytest.raises(RecordError, match=r"model.safetensors does not have the digest"):
         publishing.restore(results, tmp_path / "third", "tiny")
+
+
+@pytest.mark.parametrize("method", ["nearest_neighbor", "proto_net", "meta_lstm"])
+def test_shots_that_a_class_has_not_images_for_are_refused_before_training(
+    tiny_pack: Path, method: str
+) -> None:
+    def cells(k_shot: int) -> list[config.RunConfig]:
+        recipe = config.recipe("authors-code")
+        return plan("tiny", tiny_pack, [method], [1, k_shot], [0], recipe, TINY, "fp32", "cpu")
+
+    assert len(cells(10)) == 2  # 10 + 15 of 25
+    with pytest.raises(UsageError, match=(
+        f"{method} 11-shot: an episode of the test split takes 26 images of a class, but c13 has "
+        "25; ask for at most 10 shots, or leave the class out"
+    )):  # fmt: skip
+        cells(11)
+
+
+def test_the_time_of_a_test_counts_interrupted_parts(tmp_path: Path) -> None:
+    """What stopped calls took is kept beside their predictions, and added up."""
+    from repro import evaluation
+
+    path = tmp_path / "test.partial"
+    first = evaluation.Partial(path, "d")
+    first._began -= 50.0
+    first.save(np.zeros((3, 75), np.uint8), now=True)
+    second = evaluation.Partial(path, "d")
+    assert len(second.load(75)) == 3
+    assert second.spent == pytest.approx(50.0, abs=1.0)
+    second._began -= 20.0
+    second.save(np.zeros((4, 75), np.uint8), now=True)
+    third = evaluation.Partial(path, "d")
+    third.load(75)
+    assert third.spent == pytest.approx(70.0, abs=1.0)
+    other = evaluation.Partial(path, "of another test")
+    assert len(other.load(75)) == 0 and other.spent == 0.0
+
+
+def test_the_commit_is_told_only_where_git_tracks_the_package(tmp_path: Path) -> None:
+    """A copy inside somebody else's repository is not that repository's commit."""
+    from repro import provenance
+
+    home = tmp_path / "theirs" / "site" / "repro"
+    home.mkdir(parents=True)
+    (home / "__init__.py").write_text("")
+    run = functools.partial(subprocess.run, cwd=tmp_path / "theirs", check=True)
+    run(["git", "init", "-q"])
+    (tmp_path / "theirs" / "a").write_text("1")
+    run(["git", "add", "a"])
+    run(["git", "-c", "user.name=x", "-c", "user.email=x", "commit", "-qm", "x"])
+    assert provenance.code_state(home) == ("unknown", True)
+
+
+def test_an_installed_package_is_clean_while_its_files_are_those_that_were_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from repro import __version__, provenance
+
+    home = tmp_path / "repro_copy"
+    home.mkdir()
+    (home / "__init__.py").write_text("x = 1\n")
+    value = base64.urlsafe_b64encode(hashlib.sha256(b"x = 1\n").digest()).decode().rstrip("=")
+    info = tmp_path / "repro_copy-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: repro_copy\nVersion: 1.0\n")
+    (info / "RECORD").write_text(f"repro_copy/__init__.py,sha256={value},6\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(provenance, "DISTRIBUTION", "repro_copy")
+    assert provenance._installed(home) == (f"version {__version__}", False)
+    (home / "__init__.py").write_text("x = 2\n")
+    assert provenance._installed(home) == ("unknown", True)

@@ -1,14 +1,17 @@
 """Damaged and hostile files: only a ReproError that names the file, never a traceback."""
 
 import contextlib
+import copy
 import io
 import json
 import random
 import resource
 import signal
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +20,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from repro import checkpoints, config, records, storage
-from repro.analysis import curves, gates
+from repro import ablation_records, checkpoints, config, records, storage
+from repro.analysis import curves, gates, table1
+from repro.analysis.ablation import summarise
+from repro.analysis.ablation_formats import format_ablation
+from repro.analysis.formats import FORMATS
+from repro.analysis.selection import select_records, siblings
 from repro.cells import Place, plan, run_cell
 from repro.config import EpisodeSpec
 from repro.data import mini_imagenet
@@ -33,7 +40,9 @@ from repro.evaluation import Partial
 from repro.grid_search import tried_before
 from repro.interrupts import StopRequest
 from repro.progress import Silent
-from tests.analysis.analysis_doubles import write_gates
+from repro.records import Record
+from tests.analysis.analysis_doubles import record, reseal, write_gates
+from tests.analysis.test_ablation_effects import write as write_variant
 from tests.conftest import TINY, tiny_plans
 from tests.data.layout_copies import LAYOUTS, SMALL, contain, small_files
 
@@ -131,12 +140,113 @@ def test_a_record_whose_numbers_were_changed_is_refused(tmp_path: Path, tiny_pac
     refused("the content was changed", accuracy=[1.0 - accuracy[0], *accuracy[1:]])
     refused("the content was changed", training={**whole["training"], "reached_step": 75_000})
     refused("the content was changed", numerics_revision=0)
+    refused("seal: the content was changed", started_at="2030-01-01T00:00:00+00:00")
+    refused("seal: the content was changed", dirty=not whole["dirty"])
     without = {key: value for key, value in whole["digests"].items() if key != "record"}
     refused("field 'record'", digests=without)
-    refused("schema 1, expected 2", schema=1)
+    refused("schema", schema=1)
     path.write_text("[" * 100_000)
     with pytest.raises(RecordError, match="not readable JSON"):
         records.read_record(record.path)
+
+
+ODD: list[object] = [
+    None, True, -1, 10**30, 1e300, 1.5, "", "x", "\ud800", "\x1b[31m", "../x", "a/b", [], [[]], {},
+    {"a": 1}, [None], float("nan"), float("inf"),
+]  # fmt: skip
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where something is in a JSON value; of long lists the first two."""
+    yield path
+    if isinstance(value, dict):
+        for key in value:
+            yield from places(value[key], (*path, key))
+    elif isinstance(value, list):
+        for number, item in enumerate(value[:2]):
+            yield from places(item, (*path, number))
+
+
+def odd(content: Any, name: str, folder: Path, read: Reader) -> tuple[int, int]:
+    """Replace every field by every odd value and repair the digests: how many, how many refused."""
+    n = refused = 0
+    for place in list(places(content))[1:]:
+        for value in ODD:
+            changed = copy.deepcopy(content)
+            *parents, last = place
+            inner = changed
+            for key in parents:
+                inner = inner[key]
+            inner[last] = value
+            (folder / name).write_text(json.dumps(changed))
+            with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
+                reseal(folder, name)
+            n += 1
+            try:
+                read(folder)
+            except RecordError:
+                refused += 1
+    (folder / name).write_text(json.dumps(content))
+    read(folder)
+    return n, refused
+
+
+@contextlib.contextmanager
+def few_resources(gibibytes: float, seconds: float) -> Iterator[None]:
+    """What is read may neither take more memory than now and this, nor more time."""
+    peak, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    yield
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < gibibytes * 2**20
+    assert time.process_time() - began < seconds
+
+
+def test_records_with_odd_values_and_right_digests(tmp_path: Path, tiny_pack: Path) -> None:
+    recipe = config.recipe("authors-code,neighbor_features=pixels")
+    (cell,) = plan("tiny", tiny_pack, ["nearest_neighbor"], [1], [0], recipe, TINY, "fp32", "cpu")
+    made = run_cell(cell, Place(tmp_path, tiny_pack, 1, "cpu"), Silent(), StopRequest(), "repro t")
+    earlier = {"started_at": made.started_at, "reached_step": 1, "checkpoint": "",
+               "n_episode": 6, "accuracy": 0.5}  # fmt: skip
+    point = {"lr": 0.1, "decay": 0.0, "accuracy": 0.5}
+    selection = {"n_episode": 1, "grid": [point], "chosen": point}
+    training = {"name": "pretrain", "k_shot": 0, "n_step": 9, "reached_step": 9, "tested_step": 9,
+                "digest": "a" * 64, "wall_s": 1.0, "checkpoint_s": 0.1}  # fmt: skip
+    reseal(made.path, earlier_tests=[earlier], selection=selection, training=training)
+    content = json.loads((made.path / "record.json").read_text())
+
+    def read(folder: Path) -> None:
+        (found,) = records.read_records(tmp_path, "tiny")
+        with contextlib.suppress(RecordError):
+            records.config_of(found)
+        for style in FORMATS:
+            table1.build(select_records([found], None), "tiny").format(style)
+        siblings(found, [found])
+
+    with few_resources(0.5, 60):
+        n, refused = odd(content, "record.json", made.path, read)
+    assert n > 1500
+    assert refused > 0.6 * n
+
+
+def test_variants_with_odd_values_and_right_digests(tmp_path: Path) -> None:
+    folder = tmp_path / "made-up/ablation/meta_lstm-5-shot/authors-code-smoke-0123abcd"
+    accuracy = np.linspace(0.2, 0.6, 60)
+    for label in ("base", "theta_0=random"):
+        write_variant(folder, label, 0, accuracy)
+    content = json.loads((folder / "base/seed-0/variant.json").read_text())
+    with few_resources(0.5, 60):
+        n, refused = odd(
+            content, "variant.json", folder / "base/seed-0",
+            lambda _: format_ablation(summarise(ablation_records.read_all(folder)), "json"),
+        )  # fmt: skip
+    assert refused > 0.6 * n
+
+
+def test_headers_of_checkpoints_with_odd_values(tmp_path: Path) -> None:
+    checkpoints.write(tmp_path, 3, {"params": torch.zeros(3)}, {"best": 0.5}, "d" * 64)
+    path = tmp_path / "checkpoint-0000003.json"
+    content = json.loads(path.read_text())
+    _, refused = odd(content, path.name, tmp_path, lambda _: checkpoints.read(path, "d" * 64))
+    assert refused > 60
 
 
 def test_grid_searches(tmp_path: Path) -> None:
@@ -156,15 +266,24 @@ def test_manifests(tmp_path: Path) -> None:
 
 
 def test_gates_and_curves(tmp_path: Path) -> None:
+    def read(reader: Callable[[Record], object]) -> Reader:
+        # As someone who also repairs the digest of what was damaged.
+        return lambda path: reader(record(k_shot=5, path=path.parent))
+
     write_gates(tmp_path, 5, 4, n_episode=2)
-    damage(tmp_path / "gates.json", gates._read)
+    damage(tmp_path / "gates.json", read(gates._read))
     path = tmp_path / "metrics.jsonl"
     lines = [
         {"kind": "train", "step": 10, "loss": 1.5, "accuracy": 0.3},
         {"kind": "validation", "step": 10, "accuracy": {"5": 0.4}, "half_width": {"5": 0.02}},
     ]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    damage(path, lambda p: curves.read_curve(p, 5))
+    damage(path, read(curves.read_curve))
+    for line in (b"5\n", b"\xff\xfe\n", b'{"kind": "train", "step": NaN, "accuracy": 1e999}\n'):
+        path.write_bytes(line)
+        with pytest.raises(RecordError, match="not a readable training curve"):
+            curves.read_curve(record(k_shot=5, path=tmp_path))
+        assert checkpoints.parse_json_lines(path) == []
 
 
 def test_packs(tiny_pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,7 +85,7 @@ def test_the_main_job_runs_from_the_wheel_alone(fresh: Path, home: Path) -> None
     [
         ("table",), ("check",), ("compare", "finetune", "nearest_neighbor"), ("data", "list"),
         ("episodes", "verify", "glyphs"), ("report", "--output", "the report.html"),
-        ("plot-gates",), ("power",), ("method", "list"), ("doctor",),
+        ("plot-gates",), ("power", "finetune", "nearest_neighbor"), ("method", "list"), ("doctor",),
     ],
     ids=lambda words: words[0],
 )  # fmt: skip

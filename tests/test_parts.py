@@ -105,7 +105,7 @@ def test_a_file_that_leaves_the_runs_folder_is_refused_before_anything_is_writte
 ) -> None:
     runs = tmp_path / "runs"
     for changes in (ship.Changes({"a": b"", name: b""}), ship.Changes({"a": b""}, (name,))):
-        with pytest.raises(RecordError, match="not below the runs folder"):
+        with pytest.raises(RecordError, match="is not a path below"):
             ship.apply(runs, changes)
     assert not runs.exists()
 

@@ -57,3 +57,15 @@ def test_json_is_canonical_and_errors_name_the_file(tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_bytes(b"\xff{")
     with pytest.raises(RecordError, match=r"bad\.json is not readable JSON"):
         storage.read_json(tmp_path / "bad.json")
+
+
+def test_a_pipe_or_device_under_the_name_of_a_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "record.json")
+    (tmp_path / "zero.json").symlink_to("/dev/zero")
+    for name, what in (("record.json", "a pipe"), ("zero.json", "a device")):
+        with pytest.raises(
+            RecordError, match=rf"{name} is not readable JSON \(it is {what}, not a"
+        ):
+            storage.read_json(tmp_path / name)
+        with pytest.raises(OSError, match=f"it is {what}, not a file"):
+            storage.file_digest(tmp_path / name)

@@ -243,40 +243,13 @@ def _effect(
     )
 
 
-def read_summary(path: Path) -> Ablation:
-    """An ablation as ``ablation.json`` keeps it.
-
-    Raises:
-        RecordError: the file is damaged; it is named.
-    """
-    content = storage.read_json(path)
-    try:
-        if content.pop("schema") != SCHEMA:
-            raise ValueError("schema")
-        effects = tuple(Effect(**_tuples(effect)) for effect in content.pop("effects"))
-        found = Ablation(effects=effects, **_tuples(content))
-        _check(found)
-        return found
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise RecordError(
-            f"{path} is not a valid ablation ({error}); write it again with `repro ablate --show`"
-        ) from error
-
-
-def _tuples(content: dict[str, Any]) -> dict[str, Any]:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
-
-
-def _check(found: Ablation) -> None:
-    numbers = [*found.base_by_seed, *(e.effect for e in found.effects)]
-    if not all(math.isfinite(number) and abs(number) <= 1 for number in numbers):
-        raise ValueError("an accuracy or effect is not a fraction")
-
-
 def summaries(root: Path, dataset: str) -> list[Ablation]:
-    """The ablations of a dataset that have a summary under a folder, in a stable order."""
+    """The finished ablations of a dataset under a folder, computed from their records.
+
+    Their ``ablation.json`` is for other programs; nothing is read from it.
+    """
     paths = sorted((root / dataset / "ablation").glob(f"*/*/{variants.SUMMARY}"))
-    return [read_summary(path) for path in paths]
+    return [summarise(variants.read_all(path.parent)) for path in paths]
 
 
 def write_summary(folder: Path) -> Ablation:

@@ -102,8 +102,8 @@ def notes(found: Ablation) -> list[str]:
     told = [
         f"Effect: the base with this one switch changed, minus the base, on the same episodes "
         f"under the same training seeds (common initial values and training episodes). Budget "
-        f"{found.budget} ({max(found.n_step):,} training steps), {found.precision}. Unit of every "
-        f"error: {unit}. p Holm: of p over the {len(found.effects)} switches shown."
+        f"{found.budget} ({max(found.n_step):,} training steps), {found.precision}. Errors are "
+        f"computed over {unit}. p Holm: of p over the {len(found.effects)} switches shown."
     ]
     crossed = [effect for effect in found.effects if effect.covers == BOTH]
     if crossed:

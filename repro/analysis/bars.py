@@ -21,7 +21,10 @@ from repro.errors import RecordError
 _OFFSET = 0.17  # of the two points of a row, in rows
 
 
-def _point(axes: Axes, interval: HasInterval, y: float, color: str, filled: bool) -> None:
+def _point(
+    axes: Axes, interval: HasInterval, y: float, color: str, filled: bool, note: str = ""
+) -> None:  # fmt: skip
+    """An interval with its numbers; one with a note is open, as its training has not ended."""
     half_width = interval.half_width if math.isfinite(interval.half_width) else 0.0
     axes.errorbar(
         [interval.mean],
@@ -29,14 +32,15 @@ def _point(axes: Axes, interval: HasInterval, y: float, color: str, filled: bool
         xerr=[half_width],
         fmt="o" if filled else "s",
         color=color,
-        mfc=color if filled else "white",
+        mfc=color if filled and not note else "white",
         ms=4,
         mew=1.1,
         elinewidth=1.6,
         capsize=3,
     )
     axes.annotate(
-        percent_interval(interval) if math.isfinite(interval.half_width) else "",
+        (percent_interval(interval) if math.isfinite(interval.half_width) else "")
+        + (f"\n{note}" if note else ""),
         (interval.mean + half_width, y),
         xytext=(5, 0),
         textcoords="offset points",
@@ -48,14 +52,14 @@ def _point(axes: Axes, interval: HasInterval, y: float, color: str, filled: bool
 
 def _draw(table: Table) -> Figure:
     extra = len(table.methods) - len(paper.METHODS)
-    fig = style.new_figure(9.6, 4.3 + 0.7 * extra)
+    fig = style.new_figure(max(9.6, 3.9 * len(table.shots) + 1.8), 4.3 + 0.7 * extra)
     colors = style.colors(table.methods)
-    panels = fig.subplots(1, len(paper.SHOTS), sharey=True, squeeze=False)[0]
+    panels = fig.subplots(1, len(table.shots), sharey=True, squeeze=False)[0]
     shown = [i.mean for c in table.cells for i in (c.reported, c.measured) if i is not None]
     shown += [mean for cell in table.cells for mean in cell.seed_means]
     low = math.floor(10 * min(0.2, *shown)) / 10
     high = min(1.0, max(shown)) + 0.12  # room for the numbers
-    for axes, k_shot in zip(panels, paper.SHOTS, strict=True):
+    for axes, k_shot in zip(panels, table.shots, strict=True):
         axes.set_xlim(low, high)
         for cell in table.cells:
             if cell.k_shot == k_shot:
@@ -66,7 +70,7 @@ def _draw(table: Table) -> Figure:
         axes.grid(axis="y", visible=False)
     panels[0].set_yticks(range(len(table.methods)), _labels(table), parse_math=False)
     panels[0].set_ylim(len(table.methods) - 0.5, -0.5)
-    fig.suptitle("\n".join(textwrap.wrap(table.title, 110)), fontsize=10)
+    style.heading(fig, table.title)
     handles = [
         Line2D([], [], color=style.MUTED, marker="s", mfc="white", mew=1.1, lw=1.6),
         Line2D([], [], color=style.INK, marker="o", lw=1.6),
@@ -78,6 +82,9 @@ def _draw(table: Table) -> Figure:
     if any(len(cell.seeds) > 1 for cell in table.cells):
         handles.append(Line2D([], [], color=style.INK, marker="|", ms=6, lw=0))
         labels.append("a training seed")
+    if any(cell.progress for cell in table.cells):
+        handles.append(Line2D([], [], color=style.INK, marker="o", mfc="white", mew=1.1, lw=1.6))
+        labels.append("training has not ended")
     fig.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return fig
 
@@ -86,7 +93,7 @@ def _labels(table: Table) -> list[str]:
     """Names of the rows; below those that the paper does not have, that it does not."""
     known = len(paper.METHODS)
     return [
-        title if i < known else f"{title}\n({NOT_IN_PAPER})"
+        title if i < known else f"{textwrap.fill(title, 26)}\n({NOT_IN_PAPER})"
         for i, title in enumerate(table.row_titles)
     ]
 
@@ -96,7 +103,7 @@ def _row(axes: Axes, cell: Cell, y: int, color: str) -> None:
         _point(axes, cell.reported, y - _OFFSET, style.MUTED, filled=False)
     if cell.measured is not None:
         at = y + (_OFFSET if cell.reported else 0)
-        _point(axes, cell.measured, at, color, filled=True)
+        _point(axes, cell.measured, at, color, filled=True, note=cell.progress)
         if len(cell.seeds) > 1:  # below the interval, which would cover them
             below = [at + _OFFSET] * len(cell.seeds)
             axes.plot(cell.seed_means, below, "|", color=color, ms=6, mew=1.2)

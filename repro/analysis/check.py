@@ -65,11 +65,11 @@ def reported(
             continue
         lines.append(
             f"{head}  measured {percent_interval(cell.measured)}{seeds}, {told}, "
-            f"{sentence(cell.judged)}"
+            f"{sentence(cell.judged, cell.same_images)}"
         )
         lines += [
             f"    re-run ({rerun.published.source}) {percent_interval(rerun.published)}, "
-            f"{sentence(rerun.judged)}"
+            f"{sentence(rerun.judged, cell.same_images)}"
             for rerun in cell.reruns
         ]
         told_of = known(cell, chosen.records)
@@ -105,8 +105,10 @@ def strict_lines(failures: Sequence[str]) -> list[str]:
     return [f"{rule}; {'; '.join(failures) if failures else 'nothing failed'}."]
 
 
-def sentence(judged: Verdict) -> str:
+def sentence(judged: Verdict, same_images: bool = True) -> str:
     """A verdict in words: difference, equivalence, p and label."""
+    if not same_images:
+        return f"{judged.label} ({judged.reason})"
     told = f"difference {percent_interval(judged.difference, signed=True)}"
     equivalent = "" if judged.label == NOT_COMPARABLE else "equivalent "
     told += f", {equivalent}within {points(judged.smallest_margin)} points"
@@ -183,7 +185,7 @@ def pinned(runs: Sequence[Record], published: Sequence[Record]) -> tuple[list[st
         n_pair += 1
         other = max(
             found,
-            key=lambda r: (r.digests.get("config") == run.digests.get("config"), r.started_at),
+            key=lambda r: (r.digests.get("config") == run.digests.get("config"), r.when),
         )
         reason = _mismatch(run, other)
         if reason:

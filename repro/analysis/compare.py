@@ -36,6 +36,20 @@ class Selector:
     folder: Path | None
     fields: dict[str, str]
 
+    def names(self, record: Record) -> bool:
+        """Whether a record is the one of the folder, or has the method and the fields."""
+        if self.folder is not None:
+            return record.path.resolve() == self.folder.resolve()
+        values = {
+            "dataset": record.dataset,
+            "recipe": record.recipe_name,
+            "budget": record.budget_name,
+            "seed": str(record.seed),
+            "k_shot": str(record.k_shot),
+        }
+        same = all(values[name] == value for name, value in self.fields.items())
+        return record.method == self.method and same
+
 
 @dataclass(frozen=True)
 class Side:

@@ -59,16 +59,14 @@ def _row(pair: Comparison) -> tuple[str, ...]:
 def notes(pairs: Sequence[Comparison]) -> list[str]:
     """What is said below the pairs: the unit, what ± covers, what p-values are about."""
     blocks = sorted({pair.paired.block for pair in pairs})
-    unit = " or ".join(
-        f"blocks of {b} episodes; each block uses all classes once" if b > 1 else "single episodes"
-        for b in blocks
-    )
+    unit = " or ".join(f"blocks of {b} episodes" if b > 1 else "single episodes" for b in blocks)
+    shared = "; each block uses all test classes once" if max(blocks, default=1) > 1 else ""
     told = [
-        f"First − second on the same episodes. Errors are computed over {unit}. p t: paired t "
-        "test; p flip: seeded sign-flip permutation test; p Holm: of p t over the "
-        f"{_count(len(pairs))} shown. won, lost: shares of episodes; d: mean over standard "
-        "deviation of the differences per episode; narrower: the paired 95% interval against the "
-        "unpaired one."
+        f"First − second on the same episodes. Errors are computed over {unit}{shared}. "
+        "p t: paired t test; p flip: seeded sign-flip "
+        f"permutation test; p Holm: of p t over the {_count(len(pairs))} shown. won, lost: shares "
+        "of episodes; d: mean over standard deviation of the differences per episode; narrower: "
+        "the paired 95% interval against the unpaired one."
     ]
     one = [pair for pair in pairs if pair.crossed is None]
     if one:

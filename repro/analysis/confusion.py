@@ -6,8 +6,6 @@ images per class; the record's episode digest says whether they are the same epi
 
 from __future__ import annotations
 
-import hashlib
-import io
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ import numpy.typing as npt
 from repro.config import EpisodeSpec
 from repro.data.ravi import IMAGES_PER_CLASS, RAVI_SPLIT
 from repro.episodes import Episode, EpisodeSampler, episodes_digest
-from repro.errors import RecordError
+from repro.record_files import read_predictions
 
 if TYPE_CHECKING:
     from repro.records import Record
@@ -97,37 +95,6 @@ def redrawn_episodes(record: Record, n_class: int) -> list[Episode] | None:
         return None
     episodes = EpisodeSampler(rows, "test", spec, seed, classes).first(record.n_episode)
     return episodes if episodes_digest(episodes) == record.digests.get("episodes") else None
-
-
-def read_predictions(record: Record) -> npt.NDArray[np.uint8]:
-    """Predicted labels of every query, ``[n_episode, n_way * n_query]``.
-
-    Raises:
-        RecordError: missing, or not those that the record was written with.
-    """
-    path = record.path / "predictions.npy"
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise RecordError(
-            f"{path} cannot be read ({error.strerror}); restore it or run the cell again"
-        ) from error
-    n_way, n_query = (int(record.config.get(name, 0)) for name in ("n_way", "n_query"))
-    named = record.digests.get("predictions")  # records of before the digest have none
-    if named in (None, hashlib.sha256(content).hexdigest()):
-        try:
-            found: npt.NDArray[np.uint8] = np.load(io.BytesIO(content), allow_pickle=False)
-        except (ValueError, EOFError, OSError) as error:
-            raise RecordError(f"{path} is damaged ({error}); restore it") from error
-        # The recorded accuracies tell as much as a digest about which labels these are.
-        if found.dtype == np.uint8 and found.shape == (record.n_episode, n_way * n_query):
-            labels = np.repeat(np.arange(n_way), n_query)
-            right = (found == labels).mean(1)
-            if (found < n_way).all() and np.allclose(right, record.accuracy, rtol=0, atol=1e-9):
-                return found
-    raise RecordError(
-        f"{path} is not the file its record was written with; restore it or run the cell again"
-    )
 
 
 def count(

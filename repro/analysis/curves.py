@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import textwrap
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -20,12 +20,16 @@ from repro import paper
 from repro.analysis import style
 from repro.analysis.table1 import select_records
 from repro.errors import RecordError
-from repro.rows import order
+from repro.record_files import CURVE, read_beside
+from repro.record_schema import Line, TrainLine
+from repro.rows import PRETRAIN, order
 
 if TYPE_CHECKING:
     from repro.records import Record
 
-FILE = "metrics.jsonl"
+FILE = CURVE
+_LINES = msgspec.json.Decoder(Line)
+PRETRAINING = "Pre-training, validated by nearest neighbor"
 SMOOTHING = 0.1  # share of the curve's points that a running mean covers
 Values = npt.NDArray[np.float64]
 
@@ -42,35 +46,86 @@ class Curve:
 
     @property
     def smoothed(self) -> Values:
-        """Centred running mean over :data:`SMOOTHING` of the points, shorter at the ends."""
-        window = max(1, round(SMOOTHING * len(self.accuracy)))
-        series = pd.Series(self.accuracy)
-        return series.rolling(window, center=True, min_periods=1).mean().to_numpy(np.float64)
+        """Running mean over :data:`SMOOTHING` of the points, as many before a point as after it.
+
+        At the ends it covers fewer, so that the line begins and ends where the points do.
+        """
+        n = len(self.accuracy)
+        total = np.concatenate([[0.0], np.cumsum(self.accuracy)])
+        place = np.arange(n)
+        reach = np.minimum(np.minimum(place, n - 1 - place), round(SMOOTHING * n) // 2)
+        found: Values = (total[place + reach + 1] - total[place - reach]) / (2 * reach + 1)
+        return found
 
 
-def read_curve(path: Path, k_shot: int) -> Curve:
-    """The curve of one training with the validation at ``k_shot``.
+@dataclass(frozen=True)
+class Drawn:
+    """What is drawn of one training and shot.
+
+    Attributes:
+        key: the row, or ``pretrain`` for the training that rows share.
+        title: of the row or training. note: what else has to be told; may be empty.
+    """
+
+    record: Record
+    key: str
+    title: str
+    note: str
+    curve: Curve
+
+
+def drawn(record: Record) -> Drawn:
+    """The curve of a record, under the title of what was trained and validated.
+
+    Of a training at another shot the line is left out: it is accuracy at that other shot.
 
     Raises:
         RecordError: the file is missing or damaged.
     """
+    curve = read_curve(record)
+    trained, told = record.training.get("k_shot"), []
+    if trained and int(trained) != record.k_shot:
+        empty = np.empty(0, np.float64)
+        curve = replace(curve, step=empty, accuracy=empty)
+        told.append(f"trained at {trained}-shot")
+    if record.unfinished:
+        told.append(f"{record.n_step:,} of {int(record.training['n_step']):,} steps")
+    key, title = record.method, record.title
+    if record.training.get("name") == PRETRAIN:
+        key, title = PRETRAIN, PRETRAINING
+    return Drawn(record, key, title, "\n".join(told), curve)
+
+
+def read_curve(record: Record) -> Curve:
+    """The curve of a record's training with the validation at its shot.
+
+    Raises:
+        RecordError: the file is missing, damaged or not that of the record.
+    """
+    return parse_curve(read_beside(record, FILE), record.path / FILE, record.k_shot)
+
+
+def parse_curve(content: bytes, path: Path, k_shot: int) -> Curve:
+    """The curve in a file's content, with the validation at ``k_shot``.
+
+    Raises:
+        RecordError: it is damaged; the path is named.
+    """
+    shot = str(k_shot)
     train: list[tuple[float, float]] = []
     validation: list[tuple[float, float, float]] = []
     try:
-        for line in path.read_text().splitlines():
-            found = json.loads(line)
-            if found["kind"] == "train":
-                train.append((found["step"], found["accuracy"]))
-            elif found["kind"] == "validation" and str(k_shot) in found["accuracy"]:
-                half_width = found["half_width"][str(k_shot)]
-                validation.append((found["step"], found["accuracy"][str(k_shot)], half_width))
-        first = np.array(train, np.float64).reshape(-1, 2)
-        second = np.array(validation, np.float64).reshape(-1, 3)
-    except (OSError, KeyError, TypeError, ValueError) as error:
+        for line in _LINES.decode_lines(content):
+            if isinstance(line, TrainLine):
+                train.append((line.step, line.accuracy))
+            elif shot in line.accuracy:
+                validation.append((line.step, line.accuracy[shot], line.half_width[shot]))
+    except (KeyError, ValueError) as error:
         raise RecordError(
-            f"{path} is not a readable training curve ({error}); delete its folder and run the "
-            "cell again"
+            f"{path} is not a readable training curve ({error}); test the cell again with --force"
         ) from error
+    first = np.array(train, np.float64).reshape(-1, 2)
+    second = np.array(validation, np.float64).reshape(-1, 3)
     return Curve(first[:, 0], first[:, 1], second[:, 0], second[:, 1], second[:, 2])
 
 
@@ -78,7 +133,8 @@ def _steps(value: float, _: int | None = None) -> str:
     return f"{value / 1000:g}k" if value >= 1000 else f"{value:g}"
 
 
-def _panel(axes: Axes, record: Record, curve: Curve, color: str) -> None:
+def _panel(axes: Axes, shown: Drawn, color: str) -> None:
+    record, curve = shown.record, shown.curve
     axes.plot(curve.step, curve.accuracy, color=color, lw=0.6, alpha=0.35)
     axes.plot(curve.step, curve.smoothed, color=color, lw=1.6)
     axes.errorbar(
@@ -96,23 +152,25 @@ def _panel(axes: Axes, record: Record, curve: Curve, color: str) -> None:
     )
     chance = 1 / float(record.config.get("n_way", paper.N_WAY))
     axes.axhline(chance, color=style.MUTED, lw=0.9, ls=":")
+    axes.text(0.97, 0.97, shown.note, transform=axes.transAxes, ha="right", va="top", fontsize=7.5)
     axes.xaxis.set_major_locator(MaxNLocator(3))
     axes.xaxis.set_major_formatter(FuncFormatter(_steps))
 
 
-def _draw(curves: dict[tuple[str, int], tuple[Record, Curve]]) -> Figure:
-    titles = {record.method: record.title for record, _ in curves.values()}
-    methods = sorted(titles, key=order)
-    colors = style.colors(methods)
+def _draw(curves: dict[tuple[str, int], Drawn]) -> Figure:
+    titles = {shown.key: shown.title for shown in curves.values()}
+    methods = sorted(titles, key=lambda key: order("nearest_neighbor" if key == PRETRAIN else key))
+    colors = style.colors(key for key in methods if key != PRETRAIN)
+    colors[PRETRAIN] = colors["nearest_neighbor"]
     shots = sorted({shot for _, shot in curves})
     fig = style.new_figure(max(5.0, 2.35 * len(methods) + 0.5), 2.2 * len(shots) + 0.9)
     panels = fig.subplots(len(shots), len(methods), sharey=True, sharex="col", squeeze=False)
     for column, method in enumerate(methods):
-        panels[0, column].set_title(titles[method], parse_math=False)
+        panels[0, column].set_title(textwrap.fill(titles[method], 24), parse_math=False)
         for row, shot in enumerate(shots):
             axes = panels[row, column]
             if (method, shot) in curves:
-                _panel(axes, *curves[method, shot], colors[method])
+                _panel(axes, curves[method, shot], colors[method])
             else:
                 axes.text(0.5, 0.5, "not run", transform=axes.transAxes, ha="center", va="center")
         # Now that both shots are drawn: it ends the scaling of the axis that they share.
@@ -129,7 +187,7 @@ def _draw(curves: dict[tuple[str, int], tuple[Record, Curve]]) -> Figure:
     ]
     # Three columns do not fit the width of two panels.
     labels = [
-        "training (baselines: over all training classes)",
+        "training (pre-training: over all training classes)",
         "meta-validation, 95% interval",
         "chance in an episode",
     ]
@@ -138,16 +196,16 @@ def _draw(curves: dict[tuple[str, int], tuple[Record, Curve]]) -> Figure:
 
 
 def plot_curves(records: Iterable[Record], out_dir: Path) -> list[Path]:
-    """Draw ``training_curves.png`` and ``.svg``: a panel per method and shot that was trained.
+    """Draw ``training_curves.png`` and ``.svg``: a panel per training and shot.
+
+    The pre-training that rows share is one panel, whichever of them was run.
 
     Raises:
         RecordError: no record has a training curve, or one is damaged.
     """
     trained = [record for record in records if (record.path / FILE).exists()]
-    curves = {
-        (r.method, r.k_shot): (r, read_curve(r.path / FILE, r.k_shot))
-        for r in select_records(trained, None)
-    }
+    found = [drawn(record) for record in select_records(trained, None)]
+    curves = {(shown.key, shown.record.k_shot): shown for shown in found}
     if not curves:
         raise RecordError(f"no record with a {FILE}; run `repro reproduce` first")
     with style.applied():

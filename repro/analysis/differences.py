@@ -59,7 +59,7 @@ def _draw(found: Sequence[Matrix], records: Sequence[Record]) -> Figure:
     fig = style.new_figure((0.86 * size + 1.0) * len(found) + 0.2, 0.86 * size + 1.5)
     for axes, matrix in zip(fig.subplots(1, len(found), squeeze=False)[0], found, strict=True):
         _panel(axes, matrix, [names[method] for method in matrix.methods])
-    fig.suptitle(f"Row minus column, same episodes, points: {title(records)}", fontsize=10)
+    style.heading(fig, f"Row minus column, same episodes, points: {title(records)}")
     several = len(one_each(records)) < len(records)
     seeds = ", and over seeds where several were run" if several else ""
     told = [

@@ -97,7 +97,7 @@ def _draw(records: Sequence[Record]) -> Figure:
     n_episode = " or ".join(map(str, sorted({record.n_episode for record in records})))
     for axes in panels[-1]:
         axes.set_xlabel("accuracy of an episode")
-    fig.suptitle(f"{n_episode} episodes a cell: {title(records)}", fontsize=10)
+    style.heading(fig, f"{n_episode} episodes a cell: {title(records)}")
     handles = [
         Patch(color=style.MUTED, alpha=0.75, lw=0),
         Line2D([], [], color=style.INK, lw=1.1, marker="|", ls="", ms=9),

@@ -86,8 +86,8 @@ def _columns(cell: Cell, brief: bool = False) -> list[str]:
         reported,
         percent_interval(cell.measured),
         class_text(cell.class_half_width),
-        percent_interval(judged.difference, signed=True) if judged else "",
-        points(judged.smallest_margin) if judged else "",
+        percent_interval(cell.difference, signed=True) if cell.difference else "",
+        points(judged.smallest_margin) if judged and cell.difference else "",
         f"{cell.n_episode:,}",
         cell.steps or f"{cell.n_step:,}",
         cell.budget or "",
@@ -153,6 +153,12 @@ def _as_markdown(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _cell_text(value: object) -> object:
+    """A spreadsheet would compute what begins like a formula; a quote before it keeps it text."""
+    formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@"))
+    return f"'{value}" if formula else value
+
+
 def _as_csv(table: Table) -> str:
     """Cells as rows; fractions as in JSON, without the lists: seeds are apart by spaces.
 
@@ -166,7 +172,7 @@ def _as_csv(table: Table) -> str:
             content[name] = " ".join(map(str, content[name]))
         for name in ("bootstrap", "reruns", "further"):
             del content[name]
-        rows.append(content)
+        rows.append({key: _cell_text(value) for key, value in content.items()})
     writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
@@ -188,7 +194,7 @@ def _as_latex(table: Table) -> str:
         mean, half_width = percent_interval(interval).split(" ± ")
         return rf"${mean} \pm {half_width}\%$"
 
-    shots = paper.SHOTS
+    shots = table.shots
     of = {(cell.method, cell.k_shot): cell for cell in table.cells}
     heads = " & ".join(rf"\multicolumn{{2}}{{c}}{{\textbf{{{k}-shot}}}}" for k in shots)
     lines = [
@@ -210,14 +216,30 @@ def _as_latex(table: Table) -> str:
             lines += [r"\hline", rf"\multicolumn{{{1 + 2 * len(shots)}}}{{l}}{{{NOT_IN_PAPER}}} \\"]
         values = [latex_escape(title)]
         for k_shot in shots:
-            cell = of[method, k_shot]
-            values += [number(cell.reported, ""), number(cell.measured)]
+            cell = of.get((method, k_shot))
+            if cell is None:
+                values += ["", NOT_RUN]
+                continue
+            mark = r"\textsuperscript{*}" if cell.progress else ""
+            values += [number(cell.reported, ""), number(cell.measured) + mark]
         lines.append(rf"{' & '.join(values)} \\")
-        for line in (line for k_shot in shots for line in of[method, k_shot].further):
+        here = [of[method, k_shot] for k_shot in shots if (method, k_shot) in of]
+        for line in (line for cell in here for line in cell.further):
             values = [rf"\quad {latex_escape(line.apart)}"]
             for k_shot in shots:
                 values += ["", number(line.measured) if k_shot == line.k_shot else ""]
             lines.append(rf"{' & '.join(values)} \\")
+    unfinished = [
+        f"{cell.title} {cell.k_shot}-shot ({cell.progress})"
+        for cell in table.cells
+        if cell.progress
+    ]
+    if unfinished:
+        told = latex_escape(f" training not at its end: {', '.join(unfinished)}.")
+        lines += [
+            r"\hline",
+            rf"\multicolumn{{{1 + 2 * len(shots)}}}{{l}}{{\textsuperscript{{*}}{told}}} \\",
+        ]
     lines += [r"\hline", r"\end{tabular}", r"\end{table}"]
     return "\n".join(lines) + "\n"
 

@@ -18,45 +18,32 @@ from repro.analysis.gate_numbers import Background
 from repro.analysis.selection import siblings
 from repro.analysis.table1 import select_records
 from repro.errors import RecordError
+from repro.record_files import GATES as FILE_OF_GATES
+from repro.record_files import read_beside
+from repro.record_schema import GatesFile
 
 if TYPE_CHECKING:
     from repro.records import Record
 
-FILE = "gates.json"
-SCHEMA = 1
+FILE = FILE_OF_GATES
 GATES = ("forget", "input")
 _TITLES = {"forget": "forget gate  $f_t$", "input": "input gate  $i_t$"}
 Content = dict[str, Any]
 
 
-def _read(path: Path) -> Content:
-    """One ``gates.json``, its shapes checked.
+def _read(record: Record) -> Content:
+    """The gates of one record.
 
     Raises:
-        RecordError: missing, damaged or of another schema.
+        RecordError: missing, damaged or not those of the record.
     """
-    content = storage.read_json(path)
+    path = record.path / FILE
+    content = storage.parse_json(read_beside(record, FILE), path)
     try:
-        if content["schema"] != SCHEMA:
-            raise ValueError(f"schema {content['schema']!r}, expected {SCHEMA}")
-        n_step, n_episode = int(content["n_step"]), int(content["n_episode"])
-        for gate in GATES:
-            for layer in content["layers"]:
-                found = content["gates"][gate][layer]
-                shapes = {
-                    "trace": (np.shape(found["trace"]), (n_episode, n_step)),
-                    "untrained": (np.shape(found["untrained"]), (n_step,)),
-                    **{p: (np.shape(found["band"][p]), (n_step,)) for p in ("5", "25", "75", "95")},
-                }
-                for name, (shape, expected) in shapes.items():
-                    if shape != expected:
-                        raise ValueError(f"{gate} {layer} {name}: {shape}, expected {expected}")
-                for name in ("mean", "untrained_mean", "episode_variance"):
-                    float(found[name])
-    except (KeyError, TypeError, ValueError) as error:
+        storage.conform(content, GatesFile)
+    except ValueError as error:
         raise RecordError(
-            f"{path} is not a valid file of gates (field {error}); delete its folder and run the "
-            "cell again"
+            f"{path} is not a valid file of gates ({error}); test the cell again with --force"
         ) from error
     return dict(content)
 
@@ -68,7 +55,11 @@ def read_gates(records: Iterable[Record]) -> dict[int, Content]:
         RecordError: no record has gates, or one is damaged.
     """
     with_gates = [r for r in records if r.method == "meta_lstm" and (r.path / FILE).exists()]
-    found = {r.k_shot: _read(r.path / FILE) for r in select_records(with_gates, None)}
+    found = {}
+    for r in select_records(with_gates, None):
+        planned = int(r.training.get("n_step", 0))
+        told = f"{r.n_step:,} of {planned:,} steps" if r.unfinished else ""
+        found[r.k_shot] = {**_read(r), "progress": told}
     if not found:
         raise RecordError(
             f"no record of meta_lstm with a {FILE}; run the cell first, for instance "
@@ -87,7 +78,7 @@ def background(records: Iterable[Record]) -> Background:
         if r.unfinished
     }
     others = [
-        gate_numbers.numbers({r.k_shot: _read(r.path / FILE)})
+        gate_numbers.numbers({r.k_shot: _read(r)})
         for first in shown
         for r in siblings(first, traced)
         if r is not first
@@ -145,6 +136,7 @@ def _draw(found: dict[int, Content]) -> Figure:
         content = found[shot]
         layers = content["layers"]
         absent = f"   ({', '.join(missing)}: not run)" if missing else ""
+        absent += f"   ({content['progress']})" if content["progress"] else ""
         block.suptitle(f"{shot}-shot{absent}", fontsize=11.5, fontweight="bold")
         axes = block.subplots(2, len(layers), sharex=True, sharey=True, squeeze=False)
         for row, gate in enumerate(GATES):
@@ -153,7 +145,7 @@ def _draw(found: dict[int, Content]) -> Figure:
                 _panel(panel, content["gates"][gate][layer])
                 if row == 0:
                     panel.set_title(layer)
-            axes[row, 0].set_ylabel(_TITLES[gate])
+            axes[row, 0].set_ylabel(_TITLES[gate], parse_math=True)
         block.supxlabel("update", fontsize=9)
     n_episode = sorted({int(found[shot]["n_episode"]) for shot in shots})
     color = style.COLORS["meta_lstm"]

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from repro import records, storage
-from repro.analysis.curves import FILE, read_curve
+from repro.analysis.curves import FILE, Curve, parse_curve
 from repro.analysis.paired import quantile
 from repro.analysis.stats import Interval
 from repro.analysis.text import percent, percent_interval
@@ -44,6 +44,11 @@ class Training:
     def name(self) -> str:
         method = str(self.content["training"])
         return BUILT_IN[method].title if method in BUILT_IN else method
+
+    def curve(self, k_shot: int) -> Curve:
+        """Its curve with the validation at a shot."""
+        path = self.path / FILE
+        return parse_curve(path.read_bytes(), path, k_shot)
 
     def same_kind(self, other: Training) -> bool:
         """Whether row, recipe, data, length and numerics are the same; seeds may differ."""
@@ -133,9 +138,9 @@ def hold(unfinished: Training, published: Sequence[Training], k_shot: int) -> On
         RecordError: a curve is damaged.
     """
     mine = unfinished.path / FILE
-    curve = read_curve(mine, k_shot)
+    curve = unfinished.curve(k_shot)
     others = [
-        (int(other.content["seed"]), read_curve(other.path / FILE, k_shot))
+        (int(other.content["seed"]), other.curve(k_shot))
         for other in published
         if k_shot in other.shots
         and unfinished.same_kind(other)
@@ -174,7 +179,7 @@ def against_published(root: Path, results: Path, dataset: str) -> list[str]:
     published, lines = trainings(results, dataset), []
     for training in trainings(root, dataset):
         for k_shot in training.shots:
-            curve = read_curve(training.path / FILE, k_shot)
+            curve = training.curve(k_shot)
             reached = int(max([*curve.step.tolist(), *curve.validation_step.tolist()], default=0))
             if reached >= int(training.content["n_step"]):
                 continue

@@ -116,11 +116,11 @@ def render(
     page = _environment().get_template("report.html.j2").render(
         table=table,
         dataset=dataset,
-        shots=paper.SHOTS,
+        shots=table.shots,
         summary=_summary(table),
         colors=style.colors(table.methods),
         titles=dict(zip(table.methods, table.row_titles, strict=True)),
-        bars=[(shot, report_charts.bars(table, shot)) for shot in paper.SHOTS],
+        bars=[(shot, report_charts.bars(table, shot)) for shot in table.shots],
         distributions=[(shot, report_charts.distribution(differences.ordered(models, shot), shot))
                        for shot in shots],
         matrices=differences.matrices(records),

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from repro import paper
 from repro.analysis.confusion import Confusion
-from repro.analysis.curves import Curve
+from repro.analysis.curves import Drawn
 from repro.analysis.formats import NOT_IN_PAPER
 from repro.analysis.stats import HasInterval, accuracy_histogram
 from repro.analysis.svg import Frame, element
@@ -132,8 +132,9 @@ def _thinned(length: int) -> list[int]:
     return sorted({round(place) for place in places.tolist()})
 
 
-def training(record: Record, curve: Curve) -> Markup:
+def training(shown: Drawn, name: str) -> Markup:
     """Smoothed training accuracy as a line, meta-validation as points with intervals."""
+    record, curve = shown.record, shown.curve
     steps = [*curve.step.tolist(), *curve.validation_step.tolist()]
     last = max(steps, default=1.0)
     frame = Frame(WIDTH, 190, (0, last), (0, 1), right=22, bottom=38)
@@ -160,7 +161,6 @@ def training(record: Record, curve: Curve) -> Markup:
         if len(curve.validation)
         else "no meta-validation"
     )
-    name = f"{record.title}, {record.k_shot}-shot"
     return frame.picture(f"{name}: accuracy over {last:,.0f} training steps, {told}.", *parts)
 
 

@@ -84,12 +84,15 @@ def training(records: Sequence[Record]) -> list[Titled]:
     """
     made = []
     for k_shot in sorted({record.k_shot for record in records}):
-        for record in ordered(records, k_shot):
-            path = record.path / curves.FILE
-            if path.exists():
-                curve = curves.read_curve(path, record.k_shot)
-                title = f"{record.title}, {k_shot}-shot"
-                made.append(Titled(title, report_charts.training(record, curve)))
+        found = [
+            curves.drawn(record)
+            for record in ordered(records, k_shot)
+            if (record.path / curves.FILE).exists()
+        ]
+        for shown in {shown.key: shown for shown in found}.values():
+            title = f"{shown.title}, {k_shot}-shot"
+            told = f" ({', '.join(shown.note.splitlines())})" if shown.note else ""
+            made.append(Titled(f"{title}{told}", report_charts.training(shown, title)))
     return made
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from repro import paper, storage
 from repro.analysis.classes import n_class
-from repro.errors import RecordError
+from repro.errors import RecordError, UsageError
 from repro.presets import RECIPES, Recipe
 from repro.rows import numerics_revision, order
 
@@ -55,14 +55,14 @@ def one_each(records: Iterable[Record]) -> list[Record]:
     return list(first.values())
 
 
-def _rank(record: Record) -> tuple[bool, int, bool, int, int, str]:
+def _rank(record: Record) -> tuple[bool, int, bool, int, int, float]:
     return (
         not record.transductive,  # where any recipe may be shown, the row's own number is
         _BUDGET_RANK.get(record.budget_name, 0),
         not record.unfinished,
         record.n_step,
         -record.seed,
-        record.started_at,
+        record.when,
     )
 
 
@@ -94,7 +94,7 @@ def select(
     ]
     newest = max(
         (record for record in found if not _outdated(record)),
-        key=lambda record: record.started_at,
+        key=lambda record: record.when,
         default=None,
     )
     cells: dict[tuple[tuple[int, str], int], list[Record]] = {}
@@ -145,6 +145,30 @@ def _why(record: Record, chosen: Sequence[Record]) -> str:
     return f"another configuration ({', '.join(differing) or 'other episodes'})"
 
 
+def one_budget(records: Sequence[Record]) -> tuple[list[Record], str]:
+    """Those of the largest budget among them, and a sentence on the others (empty: none).
+
+    For pictures and tables without a column for it: numbers of other budgets are not mixed in.
+    """
+    if not records:
+        return [], ""
+    top = max(records, key=_rank)
+    kept = [r for r in records if _budget(r) == _budget(top)]
+    left = sorted(
+        {
+            f"{r.title} {r.k_shot}-shot ({r.budget_name})"
+            for r in records
+            if not any(r is other for other in kept)
+        }
+    )
+    told = f"left out, of another budget than {top.budget_name}: {', '.join(left)}"
+    return kept, f"{told}; --budget chooses" if left else ""
+
+
+def _budget(record: Record) -> str:
+    return storage.digest([record.budget_name, record.config.get("budget")])
+
+
 def select_records(
     records: Sequence[Record],
     recipe: str | None,
@@ -189,14 +213,17 @@ def _trained_by(record: Record) -> str:
         return ""
     kept = {**dict(record.config["recipe"]), "name": name}
     kept["query_batch_norm"] = RECIPES[name].query_batch_norm
-    return name if Recipe(**kept) == RECIPES[name] else ""
+    try:
+        return name if Recipe(**kept) == RECIPES[name] else ""
+    except (TypeError, UsageError):  # a switch or value of another version
+        return ""
 
 
 def siblings(record: Record, records: Iterable[Record]) -> list[Record]:
     """The record and those that differ from it in nothing but the seed, by seed, the newest of
     each."""
     key, by_seed = but_seed(record), {record.seed: record}
-    for other in sorted(records, key=lambda r: r.started_at):
+    for other in sorted(records, key=lambda r: r.when):
         if other.seed != record.seed and but_seed(other) == key:
             by_seed[other.seed] = other
     return [by_seed[seed] for seed in sorted(by_seed)]

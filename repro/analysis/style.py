@@ -13,6 +13,7 @@ import matplotlib
 import seaborn
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import FuncFormatter
 
 from repro import storage
@@ -35,6 +36,7 @@ INK = "#222222"
 MUTED = "#767676"
 ACCENT = _PALETTE[3]  # reference lines
 DPI = 150
+HEADING_SIZE = 10  # points
 _RC: Any = {
     "axes.edgecolor": MUTED,
     "axes.grid": True,
@@ -56,6 +58,7 @@ _RC: Any = {
     "svg.fonttype": "path",
     "svg.hashsalt": "repro",
     "text.color": INK,
+    "text.parse_math": False,  # titles and names are text, a $ in them too
     "xtick.color": INK,
     "xtick.labelsize": 8,
     "ytick.color": INK,
@@ -91,6 +94,30 @@ def new_figure(width: float, height: float) -> Figure:
     fig = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(fig)
     return fig
+
+
+def heading(fig: Figure, text: str) -> None:
+    """A title over the whole figure, in as many lines as its width asks for."""
+    limit = 0.97 * fig.bbox.width
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and _width(fig, longer) <= limit:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    while lines and any(_width(fig, line) > limit for line in lines):  # one word may be too long
+        long = next(line for line in lines if _width(fig, line) > limit)
+        at, half = lines.index(long), len(long) // 2
+        lines[at : at + 1] = [long[:half], long[half:]]
+    fig.suptitle("\n".join(lines), fontsize=HEADING_SIZE, parse_math=False)
+
+
+def _width(fig: Figure, text: str) -> float:
+    """Of one line of a heading, in pixels."""
+    font = FontProperties(family=matplotlib.rcParams["font.family"], size=HEADING_SIZE)
+    renderer: Any = fig.canvas.get_renderer()  # type: ignore[attr-defined]
+    return float(renderer.get_text_width_height_descent(text, font, ismath=False)[0])
 
 
 def percent_axis() -> FuncFormatter:

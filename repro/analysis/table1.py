@@ -22,6 +22,7 @@ from repro.analysis.seeds import Estimate, estimate
 from repro.analysis.selection import LeftOut, but_seed, select_records, stacked
 from repro.analysis.stats import Interval
 from repro.analysis.strays import strays
+from repro.analysis.text import percent_interval
 from repro.analysis.verdicts import (
     EQUIVALENT,
     HIGHER,
@@ -90,6 +91,8 @@ class Cell:
     apart: str = ""  # transductive, milestone: why it is not the row's own number
     steps: str = ""  # n_step for people, of a milestone with those of the whole training
     further: tuple[Cell, ...] = ()  # tests of the cell's training that are apart from it
+    same_images: bool = True  # as what is reported; else there is no difference to speak of
+    progress: str = ""  # steps made of those planned, where the training has not ended
 
     @property
     def title(self) -> str:
@@ -107,7 +110,7 @@ class Cell:
     @property
     def difference(self) -> Interval | None:
         """Measured - reported."""
-        return self.judged.difference if self.judged else None
+        return self.judged.difference if self.judged and self.same_images else None
 
     @property
     def verdict(self) -> str:
@@ -156,8 +159,8 @@ class Cell:
             "stray_seeds": [self.seeds[i] for i in strays(self.seed_means)],
             "covers": found.covers if found else None,
             "margin": judged.margin if judged else None,
-            "smallest_margin": _finite(judged, "smallest_margin"),
-            "p": judged.p if judged else None,
+            "smallest_margin": _finite(judged, "smallest_margin") if self.difference else None,
+            "p": judged.p if judged and self.difference else None,
             "p_holm": judged.p_holm if judged else None,
             "holds_to_seed_sd": judged.holds_to_seed_sd if judged else None,
             "bootstrap": list(found.bootstrap) if found and found.bootstrap else None,
@@ -200,6 +203,11 @@ class Table:
     def methods(self) -> tuple[str, ...]:
         """The rows, each once."""
         return tuple(dict.fromkeys(cell.method for cell in self.cells))
+
+    @property
+    def shots(self) -> tuple[int, ...]:
+        """The paper's and those that were run, in order."""
+        return tuple(sorted({cell.k_shot for cell in self.cells}))
 
     @property
     def row_titles(self) -> tuple[str, ...]:
@@ -281,6 +289,20 @@ def _cell(
         label,
         first.apart,
         first.steps,
+        same_images=dataset.partition("@")[0] == "mini-imagenet",
+        progress=f"{first.n_step:,} of {int(first.training['n_step']):,} steps"
+        if first.unfinished
+        else "",
+    )
+
+
+def result(record: Record) -> str:
+    """One record in a line, for people."""
+    measured = percent_interval(estimate(stacked([record])).interval)
+    progress = f", trained for {record.n_step:,} steps" if record.unfinished else ""
+    return (
+        f"{record.title} {record.k_shot}-shot, seed {record.seed}, budget {record.budget_name}: "
+        f"{measured} % over {record.n_episode:,} episodes{progress} ({record.path})"
     )
 
 
@@ -335,7 +357,8 @@ def build(
             margin,
         )
         for method in (*paper.METHODS, *sorted(others, key=order))
-        for k_shot in paper.SHOTS
+        for k_shot in sorted({*paper.SHOTS, *(record.k_shot for record in records)})
+        if k_shot in paper.SHOTS or (method, k_shot) in chosen
     ]
     with_holm = iter(adjusted([cell.judged for cell in cells if cell.judged]))
     shown = tuple(

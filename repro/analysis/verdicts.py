@@ -29,8 +29,8 @@ class Verdict:
     """What can be said of measured - published.
 
     Attributes:
-        label: in this precedence: not comparable; higher or lower (the 95% interval excludes 0
-            and the margin asked for is not met); equivalent (within that margin); not
+        label: in this precedence: not comparable; higher or lower (the 95% interval excludes 0 and
+            the margin asked for is not met); equivalent (within that margin); not
             distinguishable.
         reason: why it is not comparable, else empty.
         difference: with its 95% interval.

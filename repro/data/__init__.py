@@ -95,8 +95,9 @@ def find(name: str) -> Dataset:
     try:
         loaded = entries[0].load()
         dataset: Dataset = loaded() if isinstance(loaded, type) else loaded
-    except Exception as error:  # another package's code may fail in any way
-        raise DataError(f"{source} cannot be loaded ({error}); repair or uninstall it") from error
+    except BaseException as error:  # another package's code may fail, or exit, in any way
+        why = str(error) if isinstance(error, Exception) else type(error).__name__
+        raise DataError(f"{source} cannot be loaded ({why}); repair or uninstall it") from error
     missing = [
         word for word in ("name", "wanted", "accepts", "prepare") if not hasattr(dataset, word)
     ]
@@ -156,6 +157,18 @@ def prepare(
     return pack
 
 
+def _made(
+    dataset: Dataset, root: Path | None, selection: Selection, progress: ImageProgress
+) -> Path:
+    """What a data set's ``prepare`` gives; an exit in its code is no success."""
+    try:
+        return dataset.prepare(root, selection, progress)
+    except (SystemExit, GeneratorExit) as error:
+        raise DataError(
+            f"the data set {dataset.name} raised {type(error).__name__} in prepare: no pack"
+        ) from error
+
+
 def _prepared(
     name: str, root: Path | None, progress: ImageProgress, selection: Selection, afresh: bool
 ) -> Path:
@@ -165,7 +178,7 @@ def _prepared(
     if at:
         return _named_pack(name, digest, root, selection)
     if not dataset.wanted:
-        return _checked(dataset, dataset.prepare(root, selection, progress))
+        return _checked(dataset, _made(dataset, root, selection, progress))
     if root is None:
         return _prepared_before(dataset, selection.chosen())
     place = shown_path(root)
@@ -187,7 +200,7 @@ def _prepared(
             with contextlib.suppress(OSError):  # now it is the one asked for last
                 os.utime(known)
             return pack
-    pack = _checked(dataset, dataset.prepare(root, selection, progress))
+    pack = _checked(dataset, _made(dataset, root, selection, progress))
     write_source(known, PackSource(name, place, selection, chosen, pack.name, fingerprint))
     return pack
 

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from repro.data import safe_pickle
+from repro.data.archives import bounded_members
 from repro.data.dataset import ImageProgress, Selection
 from repro.data.decoding import Counter
 from repro.data.images import SPLITS, Pixels, SplitPlan, build_pack
-from repro.data.sources import bounded_members
 from repro.errors import DataError
 from repro.regular import read_file
 

@@ -196,12 +196,14 @@ def _shallow(image: Image.Image, name: str, scale: Scale | None) -> Image.Image:
             f"{name} has grey values of more than eight bits, whose range is not known; save it "
             "with eight bits"
         )
-    values = np.asarray(image).astype(np.float64)
-    if image.mode == "F":
-        grey = np.rint(values * (255 / top))
+    grey = np.asarray(image).astype(np.float32)
+    if image.mode == "F" or top == 1:
+        grey *= 255 / top
+        np.rint(grey, out=grey)
     else:
-        grey = np.floor(values * (256 / (top + 1)))  # 16 bits lose the lower 8
-    return Image.fromarray(grey.clip(0, 255).astype(np.uint8))
+        grey *= 256 / (top + 1)  # exact: 16 bits lose the lower 8
+        np.floor(grey, out=grey)
+    return Image.fromarray(grey.clip(0, 255, out=grey).astype(np.uint8))
 
 
 def _stretched(rgb: Image.Image, size: int) -> Pixels:

@@ -10,9 +10,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from repro.data.archives import refuse_other
 from repro.data.images import SPLITS, Pixels
 from repro.data.ravi import Target
-from repro.data.sources import Source, html_error, is_html, refuse_other
+from repro.data.sources import Source, html_error, is_html
 from repro.errors import DataError
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")

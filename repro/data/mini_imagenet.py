@@ -20,7 +20,7 @@ from repro.errors import DataError
 
 IMAGE_SIZE = 84  # px; the authors' loader stretches whatever size it finds
 _CHUNK = 256  # images read ahead of the decoders
-_AHEAD_BYTES = 2**25  # and what they may take
+_AHEAD_BYTES = 2**24  # and what they may take
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)

@@ -190,4 +190,5 @@ def _packed(
         return SplitPlan(ids, (IMAGES_PER_CLASS,) * len(ids), fill)
 
     plans = {split: plan(found[split]) for split in SPLITS}
-    return build_pack(name, size, plans, origin)
+    said = ", ".join(f"{len(classes)} {split}" for split, classes in found.items())
+    return build_pack(name, size, plans, origin, lambda: [f"the split {kind}: {said}"])

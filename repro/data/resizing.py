@@ -9,11 +9,14 @@ Source: torch/image, generic/image.c, ``scaleLinear_rowcol`` (which computes in 
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 
 from repro.data.images import Pixels
 
+_LARGE = 2**22  # values: of more, numpy's ``reduceat`` would make eight times larger copies
 Sums = npt.NDArray[np.int64]
 
 
@@ -36,7 +39,11 @@ def _resize_rows(values: npt.NDArray[np.integer], n_new: int) -> tuple[Sums, int
     if n_old >= n_new:
         # In units of 1/n_new of an old row, a new row covers n_old: whole rows and two parts.
         first, part = np.divmod(np.arange(n_new + 1) * n_old, n_new)
-        whole = np.add.reduceat(values, first[:-1], axis=0, dtype=np.int64)
+        if values.size < _LARGE:
+            whole = np.add.reduceat(values, first[:-1], axis=0, dtype=np.int64)
+        else:
+            parts = (values[a:b] for a, b in pairwise(first))
+            whole = np.stack([part.sum(axis=0, dtype=np.int64) for part in parts])
         edge = _scaled(values[first.clip(max=n_old - 1)], part)
         return n_new * whole + edge[1:] - edge[:-1], n_old
     if n_old == 1:

@@ -25,7 +25,7 @@ from repro.errors import DataError
 
 SPARE_BYTES = 2**26
 # Each step may leave some 100 bytes; published pickles of images take one for 500 bytes.
-MAX_STEPS, BYTES_PER_STEP = 4_000_000, 100
+MAX_STEPS, BYTES_PER_STEP = 2_000_000, 100
 # Booleans, integers, floats and fixed-length bytes or text; never objects, fields or voids.
 _PLAIN = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|[SU][1-9][0-9]{0,6})")
 

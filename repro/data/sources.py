@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import lzma
 import os
-import re
 import struct
 import tarfile
 import zipfile
@@ -17,8 +16,17 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import IO, Self
+from typing import IO
 
+from repro.data.archives import (
+    COMPRESSED,
+    bounded_members,
+    check_xz,
+    is_last_part,
+    refuse_other,
+    refuse_unread,
+    unread,
+)
 from repro.errors import DataError
 from repro.regular import open_file
 
@@ -35,22 +43,8 @@ BAD_ARCHIVE = (
 _SPLIT_NAMES = frozenset(("train", "val", "validation", "test"))
 _ASIDE = (".csv", ".md", ".txt", ".json", "")  # what may lie beside an archive
 _MAX_DEPTH = 8
-_MAX_LABEL_BYTES = 2**20  # of a long name or the extended header of a file in a tar
-_MAX_LABELS_BYTES = 2**26  # of all of them
 _BYTES_PER_FILE = 100  # of an archive: one with more files than that is made to fill memory
 _FILES_ANYWAY = 10_000
-_MAX_XZ_MEMORY = 2**28
-_ENCRYPTED, _STORED, _DEFLATED, _DEFLATE_64 = 0x1, 0, 8, 9
-# How archives begin that are not read here, or are a part of one.
-_OTHERS = {
-    b"7z\xbc\xaf\x27\x1c": "a 7z archive", b"Rar!\x1a\x07": "a RAR archive",
-    b"\x28\xb5\x2f\xfd": "compressed by Zstandard", b"\x04\x22\x4d\x18": "compressed by LZ4",
-    b"\x1f\x9d": "compressed by compress", b"PK\x07\x08": "the first of several parts of a zip",
-    b"PK00PK": "the first of several parts of a zip",
-}  # fmt: skip
-_PART = re.compile(r"\.(z\d\d|\d{2,3}|part\w{1,3}|a[a-z])$", re.IGNORECASE)
-_WHOLE = re.compile(r"\.(zip|tar|tgz|gz|bz2|xz|7z|rar|z\d\d)$", re.IGNORECASE)
-_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ")
 
 
 @dataclass(frozen=True)
@@ -237,65 +231,13 @@ def _kind(file: IO[bytes], name: str) -> str:
     refuse_other(head, name)
     if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
         return "zip"
-    if head.startswith(_COMPRESSED) or head[257:262] == b"ustar":
+    if head.startswith(COMPRESSED) or head[257:262] == b"ustar":
         return "tar"
     if stem(name) is not None:
         raise DataError(
             f"{name} is not a readable archive (it begins with {head[:8]!r}); get it again"
         )
     return "file"
-
-
-def refuse_other(head: bytes, name: str) -> None:
-    """Refuse an archive of a kind that is not read, or a part of one, and say what it is.
-
-    Raises:
-        DataError: it is one.
-    """
-    for beginning, what in _OTHERS.items():
-        if head.startswith(beginning):
-            raise _unread(name, what)
-    if _PART.search(name) and _WHOLE.search(_PART.sub("", name)):
-        raise _unread(name, "one of several parts of an archive")
-
-
-def _unread(name: str, what: str) -> DataError:
-    return DataError(
-        f"{name} is {what}, which is not read here; unpack it with the program that made it and "
-        "give the folder"
-    )
-
-
-def bounded_members() -> type[tarfile.TarInfo]:
-    """Entries of one tar file whose names cannot fill memory."""
-    left = _MAX_LABELS_BYTES
-
-    class Member(tarfile.TarInfo):
-        @classmethod
-        def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-            nonlocal left
-            found = super().frombuf(buf, encoding, errors)
-            if found.type in _LABELS:
-                left -= found.size
-                if found.size > _MAX_LABEL_BYTES or left < 0:
-                    raise tarfile.ReadError(f"a name or header of {found.size:,} bytes")
-            elif found.type == tarfile.GNUTYPE_SPARSE:
-                raise tarfile.ReadError("a sparse file")
-            return found
-
-        def _sparse(self, *_: object) -> None:
-            raise tarfile.ReadError("a sparse file")
-
-        # A map of a sparse file may be as long as the tar.
-        _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _sparse
-
-    return Member
-
-
-_LABELS = (
-    tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE,
-    tarfile.SOLARIS_XHDTYPE,
-)  # fmt: skip
 
 
 def _add_folder(source: Source, root: Path, nested: frozenset[str]) -> None:
@@ -336,28 +278,15 @@ def _add_archive(
         source._room += path.stat().st_size // _BYTES_PER_FILE
         inner = nested | _SPLIT_NAMES
         if kind == "zip":
+            if is_last_part(path):
+                raise unread(str(path), "the last of several parts of a zip")
             _add_zip(source, zipfile.ZipFile(path), within, inner, str(path))
         else:
-            _check_xz(path)
+            check_xz(path)
             opened = tarfile.open(path, tarinfo=bounded_members())  # noqa: SIM115
             _add_tar(source, opened, within, inner)
     except BAD_ARCHIVE as error:
-        if "span multiple disks" in str(error):
-            raise _unread(str(path), "the last of several parts of a zip") from error
         raise DataError(f"{path} is not a readable archive ({error}); get it again") from error
-
-
-def _check_xz(path: Path) -> None:
-    """Refuse an xz file that asks for much memory.
-
-    Raises:
-        lzma.LZMAError: it does.
-    """
-    with open_file(path) as file:
-        head = file.read(2**16)
-    if head.startswith(_COMPRESSED[2]):
-        limited = lzma.LZMADecompressor(lzma.FORMAT_XZ, _MAX_XZ_MEMORY)
-        limited.decompress(head, max_length=1)
 
 
 def _add_zip(
@@ -366,11 +295,7 @@ def _add_zip(
     source._stack.enter_context(opened)
     for info in opened.infolist():
         source.count()
-        if info.flag_bits & _ENCRYPTED:
-            raise _unread(called, "protected by a password")
-        if info.compress_type not in (_STORED, _DEFLATED):
-            kind = "Deflate64" if info.compress_type == _DEFLATE_64 else "another method"
-            raise _unread(called, f"compressed by {kind} (number {info.compress_type})")
+        refuse_unread(info, called)
         if not info.is_dir():
             _add_member(source, info.filename, _zipped(opened, info), within, nested)
 

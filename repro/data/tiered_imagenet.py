@@ -18,10 +18,10 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from repro.data import safe_pickle
+from repro.data.archives import bounded_members
 from repro.data.dataset import ImageProgress, Selection
 from repro.data.decoding import Counter, decode, fill_by_threads
 from repro.data.images import SPLITS, Pixels, SplitPlan, build_pack
-from repro.data.sources import bounded_members
 from repro.errors import DataError
 from repro.regular import open_file
 

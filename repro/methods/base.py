@@ -29,6 +29,7 @@ class Setting:
     Attributes:
         n_class: classes of the meta-train split. k_shot: the shot it is (or was) trained for; 0
             where training has no episodes.
+        n_step: steps of its whole training, for schedules; 0 where nothing is trained.
         precision: ``fp32`` or ``bf16`` (autocast of the learner only).
     """
 
@@ -40,6 +41,7 @@ class Setting:
     seed: int
     precision: str = "fp32"
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    n_step: int = 0
 
     def autocast(self) -> AbstractContextManager[None]:
         """bf16 for the learner's convolutions where the run's precision says so."""
@@ -160,7 +162,13 @@ class Method(Protocol):
     - ``train_shot``: support images per class in training, the ``"task"``'s (default) or always
       ``"five"``, so that one training serves both columns;
     - ``switches``: names of the recipe's switches that its training depends on; by default all;
-    - ``transductive``: whether a prediction depends on the other queries; the table says so.
+    - ``transductive``: whether a prediction depends on the other queries; the table says so;
+    - ``files``: names of further files that it reads, from its module's folder; their content is
+      part of its digest, as is what its module imports from beside it.
+
+    Where it has no training of its own it may have ``fit(images)``: called once with the
+    meta-train images, after ``load_state`` and before ``predict`` (for a mean to be taken off,
+    for instance).
 
     Randomness comes from :func:`repro.seeding.words` with ``setting.seed`` and
     ``Stream.OWN_METHOD``. `repro method check` puts all of this to the test.
@@ -199,31 +207,23 @@ class Trainable(Method, Protocol):
         ...
 
 
-class Adam:
-    """torch's Adam over named tensors, with a state that is tensors only.
+class Optimizer:
+    """An optimizer of torch over named tensors, with a state that is tensors only.
 
-    It adds ε to the root of the corrected second moment; Torch7's adds it to the root of the
-    uncorrected one, so its ε is 1/√(1 - 0.999^t) times as large: 32 times at t = 1. It moves those
-    coordinates whose gradient is not far above that ε. In a training of a Matching Network
-    on mini-ImageNet 13% of the updates differ by more than 1% of the learning rate in the first
-    step, 1% in the tenth and 0.07% in the hundredth; so it is left as torch has it.
+    Args:
+        make: the optimizer of a list of tensors, for instance
+            ``lambda params: torch.optim.SGD(params, lr=0.1, momentum=0.9)``.
     """
 
+    prefix = "optimizer"  # of its entries in the state, which records leave out
+
     def __init__(
-        self, params: dict[str, Tensor], lr: float, fused: bool = False, prefix: str = "adam"
+        self, params: dict[str, Tensor], make: Callable[[list[Tensor]], torch.optim.Optimizer]
     ) -> None:
-        """
-        Args:
-            fused: read and write each tensor once a step: for many parameters, other bits.
-            prefix: of the names of the moments in the state; it begins with ``adam``.
-        """
-        self.params, self.prefix = params, prefix
+        self.params = params
         for param in params.values():
             param.requires_grad_()
-        on_gpu = next(iter(params.values())).device.type == "cuda"
-        self._adam = torch.optim.Adam(
-            list(params.values()), lr=lr, capturable=on_gpu, fused=fused or None
-        )
+        self.inner = make(list(params.values()))
 
     def step(self, lr: float | None = None) -> None:
         """Update the parameters in place from their ``grad`` and clear it.
@@ -232,15 +232,27 @@ class Adam:
             lr: the learning rate from now on; None leaves it. No part of the state.
         """
         if lr is not None:
-            self._adam.param_groups[0]["lr"] = lr
-        self._adam.step()
-        self._adam.zero_grad(set_to_none=True)
+            for group in self.inner.param_groups:
+                group["lr"] = lr
+        self.inner.step()
+        self.inner.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Tensor]:
-        """Parameters and, as ``<prefix>.<name>.<entry>``, the optimizer's moments and step."""
+        """Parameters and, as ``<prefix>.<name>.<entry>``, what the optimizer keeps of each.
+
+        Raises:
+            TypeError: the optimizer keeps something else than tensors (L-BFGS does).
+        """
         found = {name: param.detach() for name, param in self.params.items()}
         for name, param in self.params.items():
-            for entry, value in self._adam.state[param].items():
+            for entry, value in self.inner.state[param].items():
+                if value is None:  # SGD without momentum
+                    continue
+                if not isinstance(value, Tensor):
+                    raise TypeError(
+                        f"{type(self.inner).__name__} keeps {entry}, a {type(value).__name__}; a "
+                        "state is tensors only"
+                    )
                 found[f"{self.prefix}.{name}.{entry}"] = value.detach()
         return found
 
@@ -250,11 +262,42 @@ class Adam:
             with torch.no_grad():
                 param.copy_(state[name])
             prefix = f"{self.prefix}.{name}."
-            self._adam.state[param] = {
+            self.inner.state[param] = {
                 key.removeprefix(prefix): value.to(param.device, copy=True)
                 for key, value in state.items()
                 if key.startswith(prefix)
             }
+
+
+class Adam(Optimizer):
+    """torch's Adam over named tensors, with a state that is tensors only.
+
+    It adds ε to the root of the corrected second moment; Torch7's adds it to the root of the
+    uncorrected one, so its ε is 1/√(1 - 0.999^t) times as large: 32 times at t = 1. It moves those
+    coordinates whose gradient is not far above that ε. In a training of a Matching Network
+    on mini-ImageNet 13% of the updates differ by more than 1% of the learning rate in the first
+    step, 1% in the tenth and 0.07% in the hundredth; so it is left as torch has it.
+    """
+
+    prefix = "adam"
+
+    def __init__(
+        self, params: dict[str, Tensor], lr: float, fused: bool = False, prefix: str = "adam"
+    ) -> None:
+        """
+        Args:
+            fused: read and write each tensor once a step: for many parameters, other bits.
+            prefix: of the names of the moments in the state; it begins with ``adam``.
+        """
+        self.prefix = prefix
+        on_gpu = next(iter(params.values())).device.type == "cuda"
+        super().__init__(
+            params,
+            lambda ps: torch.optim.Adam(ps, lr=lr, capturable=on_gpu, fused=fused or None),
+        )
+
+
+OPTIMIZERS = tuple(f"{kind.prefix}." for kind in (Adam, Optimizer))
 
 
 def accuracy(scores: Tensor, labels: Tensor) -> float:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from repro.episodes import Episode
-from repro.errors import MethodError, ReproError
+from repro.errors import MethodError, ReproError, text_of
 from repro.methods.base import Setting, SplitImages, Stackable, StepResult
 from repro.rows import Row
 
@@ -28,20 +28,20 @@ def explained(name: str, where: str) -> Iterator[None]:
     """Turn what a method's code raises into one sentence with the line of that code.
 
     Raises:
-        MethodError: the code raised anything but a ReproError.
+        MethodError: the code raised anything but a ReproError, ``sys.exit`` included.
     """
     try:
         yield
     except ReproError:
         raise  # is one sentence already
-    except Exception as error:
+    except BaseException as error:
         if os.environ.get(DEBUG):
             traceback.print_exc()
         frames = traceback.extract_tb(error.__traceback__)
         home = str(Path(__file__).parents[1])
         theirs = [f for f in frames if not f.filename.startswith((home, sys.prefix))]
         last = (theirs or frames)[-1]
-        message = str(error).strip().split("\n")[0]
+        message = text_of(error)
         raise MethodError(
             f"the method {name} raised {type(error).__name__}"
             + (f": {message}" if message else "")
@@ -119,6 +119,16 @@ class Guarded:
         """
         with explained(self.row.name, "load_state"):
             self.method.load_state(dict(state))
+
+    def fit(self, images: SplitImages) -> None:
+        """Show it the meta-train images, where it asks for them.
+
+        Raises:
+            MethodError: it failed.
+        """
+        if callable(getattr(self.method, "fit", None)):
+            with explained(self.row.name, "fit"):
+                self.method.fit(images)
 
 
 class GuardedStackable(Guarded):

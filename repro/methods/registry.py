@@ -9,7 +9,6 @@ Loading either runs other people's code.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -20,8 +19,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from repro import paper, storage
-from repro.errors import MethodError, UsageError, unknown
+from repro import code_files, paper, processes, storage
+from repro.errors import MethodError, UsageError, text_of, unknown
 from repro.methods.base import Setting, Trainable
 from repro.methods.described import described
 from repro.methods.guard import guarded
@@ -42,6 +41,16 @@ def names() -> tuple[str, ...]:
     """Every row that has a name: built in, then installed; no plug-in is loaded."""
     found = {entry.name for entry in importlib.metadata.entry_points(group=PLUG_INS)}
     return (*BUILT_IN, *sorted(found - set(BUILT_IN)))
+
+
+def hidden() -> list[str]:
+    """A sentence on each installed method that cannot be asked for: its name is built in."""
+    return [
+        f"the installed method {entry.name} ({entry.value}) is not used: a row of this name is "
+        "built in; give its entry point another name"
+        for entry in importlib.metadata.entry_points(group=PLUG_INS)
+        if entry.name in BUILT_IN
+    ]
 
 
 def find(word: str, files: Sequence[Row] = ()) -> Row:
@@ -69,6 +78,18 @@ def find(word: str, files: Sequence[Row] = ()) -> Row:
     return _installed(entries[0])
 
 
+def find_apart(word: str, files: Sequence[Row] = ()) -> Row:
+    """:func:`find`, with a process of its own for code that does not come with this package.
+
+    Raises:
+        UsageError, MethodError: as :func:`find`.
+    """
+    own = _FILE.fullmatch(word) or (word in names() and word not in BUILT_IN)
+    if own and word not in {row.name for row in files}:
+        return processes.call(find, word, who=f"the method {word}")
+    return find(word, files)
+
+
 def resolve(words: Iterable[str], files: Iterable[str] = ()) -> list[Row]:
     """The rows of a list such as ``paper,my_method,path/file.py:Class``, each once.
 
@@ -79,12 +100,12 @@ def resolve(words: Iterable[str], files: Iterable[str] = ()) -> list[Row]:
     Raises:
         UsageError, MethodError: as :func:`find`, or two methods have one name.
     """
-    loaded = [find(word) for word in files]
+    loaded = [find_apart(word) for word in files]
     found: dict[str, Row] = {}
     for word in words:
         group = {"paper": paper.METHODS, "all": names()}.get(word, (word,))
         for name in group:
-            _add(found, find(name, loaded))
+            _add(found, find_apart(name, loaded))
     for row in loaded:
         _add(found, row)
     return list(found.values())
@@ -113,14 +134,9 @@ def from_file(word: str) -> Row:
     if parts is None:
         raise UsageError(f"a method in a file is named path/to/file.py:Class, and {word!r} is not")
     path, name = Path(parts[1]).expanduser(), parts[2]
-    try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise MethodError(
-            f"the method {word} cannot be read ({error.strerror}); give an existing file and class"
-        ) from error
-    source = Source(f"{path.name}:{name}", "", digest, str(path.resolve()))
-    return described(_load_file(source), source, None)
+    source = Source(f"{path.name}:{name}", "", "", str(path.resolve()))
+    loaded, digest = _load_file(source)
+    return described(loaded, replace(source, digest=digest), None)
 
 
 def _installed(entry: importlib.metadata.EntryPoint) -> Row:
@@ -128,56 +144,110 @@ def _installed(entry: importlib.metadata.EntryPoint) -> Row:
     told = f"the method {entry.name} ({entry.value})"
     try:
         loaded = entry.load()
-    except Exception as error:  # another package's code may fail in any way
-        raise MethodError(f"{told} cannot be loaded ({error}); repair or uninstall it") from error
+    except BaseException as error:  # another package's code may fail, or end, in any way
+        why = f"{type(error).__name__}: {text_of(error)}"
+        raise MethodError(f"{told} cannot be loaded ({why}); repair or uninstall it") from error
     package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "an installed package"
     if not isinstance(loaded, type):
         raise MethodError(f"{told} is not a class; see repro.methods.base.Method")
-    source = Source(f"{loaded.__module__}:{loaded.__qualname__}", package, package_digest(loaded))
+    digest = package_digest(loaded, entry.dist)
+    source = Source(f"{loaded.__module__}:{loaded.__qualname__}", package, digest)
     return described(loaded, source, entry.name)
 
 
-def package_digest(loaded: type) -> str:
-    """SHA-256 over the source of a class: its module, or all modules of the package around it."""
+def package_digest(loaded: type, dist: importlib.metadata.Distribution | None = None) -> str:
+    """SHA-256 over the source of a class, and over the files that it names.
+
+    The source is the whole package around its module; of a module without one, the module and
+    what it imports from beside it.
+
+    Args:
+        dist: where that stands among those of others, only its own files count.
+    """
+    top, is_package, files, named = _parts(loaded, dist)
+    if is_package and not named:
+        return storage.code_digest(top)
+    return code_files.digest(top, files, named)
+
+
+def _parts(
+    loaded: type, dist: importlib.metadata.Distribution | None
+) -> tuple[Path, bool, list[Path], list[Path]]:
+    """The folder of a class's code, whether that is a package, its files, and those it names."""
     module = sys.modules[loaded.__module__]
     own = getattr(module, "__file__", None)
     if own is None:
         raise MethodError(f"the method {loaded.__qualname__} has no source file; install it as one")
     path = Path(own)
+    named = _named(loaded, path)
     if not module.__package__ or path.suffix != ".py":
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    return storage.code_digest(path.parent)
+        files = code_files.beside(path) if path.suffix == ".py" else [path]
+        if path.parent.name in ("site-packages", "dist-packages"):
+            mine = {Path(str(f.locate())).resolve() for f in (dist and dist.files) or ()}
+            files = [file for file in files if file == path or file.resolve() in mine]
+        return path.parent, False, files, named
+    top = path.parents[module.__package__.count(".")]
+    return top, True, sorted(top.rglob("*.py")), named
 
 
-def _load_file(source: Source) -> type:
-    """Run the file and take the class out of it."""
+def covered(row: Row) -> list[Path]:
+    """The files that the digest of a row of one's own is taken of."""
+    assert row.source is not None
+    if row.source.path:
+        path = Path(row.source.path)
+        return [*code_files.beside(path), *_named(load(row), path)]
+    entries = list(importlib.metadata.entry_points(group=PLUG_INS, name=row.name))
+    _, _, files, named = _parts(load(row), entries[0].dist if entries else None)
+    return [*files, *named]
+
+
+def _named(loaded: type, path: Path) -> list[Path]:
+    """The files that a class names as its own."""
+    return code_files.named_files(
+        path, getattr(loaded, "files", ()), f"the method {loaded.__name__}"
+    )
+
+
+def _load_file(source: Source) -> tuple[type, str]:
+    """Run the file and take the class out of it; and the digest of all that it is made of.
+
+    Raises:
+        MethodError: it cannot be read or run, has no such class, or is not of the digest that the
+            source names.
+    """
     told = f"the method {source.target}"
+    path = Path(source.path)
+    changed = MethodError(f"{told} was changed since the command began; run it again")
     try:
-        content = Path(source.path).read_bytes()
-    except OSError as error:  # of a worker on another machine, for instance
+        content, files = path.read_bytes(), code_files.beside(path)
+        code = code_files.digest(path.parent, files)
+    except OSError as error:
         raise MethodError(
-            f"{told} cannot be read here ({source.path}: {error.strerror}); put the file at the "
-            "same place on every machine, or install it as a package"
+            f"{told} cannot be read here ({source.path}: {error.strerror}); give an existing file "
+            "and class; for workers, put the file at the same place on every machine, or install "
+            "it as a package"
         ) from error
-    if hashlib.sha256(content).hexdigest() != source.digest:
-        raise MethodError(f"{told} was changed since the command began; run it again")
-    name = f"repro_method_{source.digest[:16]}"
+    name = f"repro_method_{code[:16]}"
     module = sys.modules.get(name)
     if module is None:
         spec = importlib.util.spec_from_file_location(name, source.path)
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module  # dataclasses look their module up
+        if str(path.parent) not in sys.path:
+            sys.path.insert(0, str(path.parent))  # for what it imports from beside it
+        others = {str(file) for file in files[1:]}
+        for key, other in list(sys.modules.items()):  # of another method, or an earlier text
+            if getattr(other, "__file__", None) in others:
+                del sys.modules[key]
         try:
             exec(compile(content, source.path, "exec"), module.__dict__)
-        except BaseException as error:
+        except BaseException as error:  # sys.exit() included
             del sys.modules[name]
-            if not isinstance(error, Exception):
-                raise
             where = f"line {error.lineno}: " if isinstance(error, SyntaxError) else ""
             raise MethodError(
-                f"{told} cannot be loaded ({type(error).__name__}: {where}{error}); repair "
-                f"{Path(source.path).name}"
+                f"{told} cannot be loaded ({type(error).__name__}: {where}{text_of(error)}); "
+                f"repair {path.name}"
             ) from error
     found = getattr(module, source.class_name, None)
     if not isinstance(found, type):
@@ -189,7 +259,10 @@ def _load_file(source: Source) -> type:
             f"{told}: the file has no class {source.class_name} (its classes: "
             f"{', '.join(classes) or 'none'})"
         )
-    return found
+    digest = code_files.digest(path.parent, files, _named(found, path))
+    if source.digest and digest != source.digest:
+        raise changed
+    return found, digest
 
 
 def build(row: Row, setting: Setting) -> Any:
@@ -227,7 +300,7 @@ def load(row: Row) -> type:
     source = row.source
     assert source is not None
     if source.path:
-        return _load_file(source)
+        return _load_file(source)[0]
     here: Source | None = None
     with contextlib.suppress(UsageError):
         here = find(row.name).source

@@ -16,13 +16,19 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from typing import Annotated
 
-from repro.errors import StorageError
+from msgspec import Meta
+
+from repro import storage
+from repro.errors import RecordError, StorageError
 from repro.remote.store import Changed, Store, shown
 
 NAME = "driver.json"
 LIFETIME_S = 120.0  # without a renewal; then anybody may take over
 RENEW_S = 20.0
+MAX_LIFETIME_S = 3600.0  # no lease that was read is believed for longer, nor from a later clock
+Time = Annotated[float, Meta(ge=0, le=32_503_680_000)]  # to the year 3000
 
 
 class Lost(StorageError):
@@ -40,12 +46,12 @@ class Holder:
 
     user: str
     host: str
-    pid: int
+    pid: Annotated[int, Meta(ge=0, le=2**53)]
     mirror: str
     token: str
-    since: float
-    renewed: float
-    lifetime_s: float
+    since: Time
+    renewed: Time
+    lifetime_s: Annotated[float, Meta(gt=0, le=MAX_LIFETIME_S)]
     ended: bool = False
 
     @property
@@ -141,8 +147,11 @@ class Lease:
         if found is None:
             return None
         try:
-            return Holder(**json.loads(found[0])), found[1]
-        except (ValueError, TypeError) as error:
+            holder = storage.conform(storage.parse_json(found[0], NAME), Holder)
+            if holder.renewed > self._clock() + MAX_LIFETIME_S:
+                raise ValueError("renewed in the future")
+            return holder, found[1]
+        except (RecordError, ValueError) as error:
             raise StorageError(
                 f"{shown(self._store.url)}/{NAME} is not a lease of this program ({error}); "
                 "delete it if nobody drives there"
@@ -151,6 +160,7 @@ class Lease:
 
 def _user() -> str:
     try:
-        return getpass.getuser()
+        name = getpass.getuser()
+        return name if name.isprintable() else ascii(name)
     except (OSError, KeyError):  # a container without a name for its user
         return "somebody"

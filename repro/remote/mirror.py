@@ -17,16 +17,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from repro import storage
 from repro.data.images import cache_folder
 from repro.errors import StorageError
+from repro.record_files import CURVE, FILE, GATES, PREDICTIONS, SEALED
 from repro.records import write_order
 from repro.remote import lease
 from repro.remote.store import LARGE, Changed, Found, Store, shown
 
 SENDERS = 8
+_Seen = tuple[str, str | None, tuple[int, int] | None]
 Stamp = tuple[int, int]  # size and time of change (ns) of a file
-READ_BY_ANALYSIS = ("record.json", "predictions.npy", "metrics.jsonl", "gates.json")
+READ_BY_ANALYSIS = (FILE, PREDICTIONS, CURVE, GATES, SEALED)
 
 
 @dataclass(frozen=True)
@@ -79,18 +83,18 @@ class Mirror:
     def _load(self) -> dict[str, Known]:
         known: dict[str, Known] = {}
         try:
-            lines = self._state.read_text().splitlines()
+            lines = self._state.read_bytes().splitlines()
         except FileNotFoundError:
             return known
         for line in lines:
             try:
-                name, version, stamp = json.loads(line)
+                name, version, stamp = msgspec.json.decode(line, type=_Seen)
             except ValueError:  # a kill while it was written: the object is looked at again
                 continue
             if version is None:
                 known.pop(name, None)
             else:
-                known[name] = Known(version, (stamp[0], stamp[1]) if stamp else None)
+                known[name] = Known(version, stamp)
         return known
 
     def _save(self) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from repro import storage
+from repro import names, storage
 from repro.errors import ReproError, StorageError, UsageError
 
 LARGE = 64 * 2**20  # bytes; from here on an object is streamed, not held in memory
@@ -26,6 +26,8 @@ WAIT_S = 1.0  # before the second try, then twice as long each time
 _WHOLE = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "memory"}
 _S3 = {"s3", "s3a"}
 _NO_CREDENTIALS = {"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"}
+# Up to the last @ before the path; a password may hold an @, and carelessly a /, but no port does.
+_SECRET = re.compile(r"(\w://)(?:[^/\s]*@|[^/@:\s]*:(?!\d+(?:/|$))\S*@)")
 T = TypeVar("T")
 
 
@@ -43,7 +45,7 @@ class Found:
 
 def shown(url: str) -> str:
     """The URL without a password, for messages and records."""
-    return re.sub(r"(\w://)[^/@]*@", r"\1", url)
+    return _SECRET.sub(r"\1", url)
 
 
 class Store:
@@ -80,12 +82,18 @@ class Store:
     def listing(self) -> dict[str, Found]:
         """All objects. A prefix that nothing is under has none; a bucket has to be there."""
         found: Mapping[str, Any] = self._try(self._find)
-        prefix = self.root + "/"
-        return {
-            path.removeprefix(prefix): Found(int(info["size"] or 0), _version(info))
-            for path, info in found.items()
-            if path.startswith(prefix) and info["type"] == "file"
-        }
+        prefix, listed = self.root + "/", {}
+        for path, info in found.items():
+            name = path.removeprefix(prefix)
+            if not path.startswith(prefix) or info["type"] != "file" or name.endswith("/"):
+                continue  # some tools leave an empty object that stands for a folder
+            if why := names.problem(name):
+                raise StorageError(
+                    f"{shown(self.url)} has an object {name!r}, which is no file below a folder: "
+                    f"it {why}; delete it or use another prefix"
+                )
+            listed[name] = Found(int(info["size"] or 0), _version(info))
+        return listed
 
     def _find(self) -> Any:
         self.fs.invalidate_cache()
@@ -133,13 +141,13 @@ class Store:
             for name in batch:
                 content = contents.get(name)
                 if content is None and wanted[name].size >= LARGE:
-                    with storage.atomic_file(folder / name) as file:
+                    with storage.atomic_file(names.below(folder, name)) as file:
                         self._try(lambda n=name, f=file: self._stream(n, f))  # type: ignore[misc]
                 elif content is None or len(content) != wanted[name].size:
                     missed.append(name)
                     continue
                 else:
-                    storage.write_bytes(folder / name, content)
+                    storage.write_bytes(names.below(folder, name), content)
                 done.append(name)
             kept(done)
         return missed
@@ -256,7 +264,8 @@ class Store:
         raise AssertionError
 
     def _told(self, error: Exception) -> StorageError:
-        url, what = shown(self.url), " ".join(str(error).split()).rstrip(".")
+        url = shown(self.url)
+        what = shown(" ".join(str(error).split()).rstrip("."))
         if _named(error) & _NO_CREDENTIALS:
             return StorageError(
                 f"no credentials for {url} ({what}); set AWS_PROFILE, or AWS_ACCESS_KEY_ID and "

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from repro import ablation_records, storage
 from repro.ablation_records import VariantRecord
 from repro.analysis import report
-from repro.analysis.ablation import Ablation, read_summary, summaries, summarise, write_summary
+from repro.analysis.ablation import Ablation, summaries, summarise, write_summary
 from repro.analysis.ablation_formats import format_ablation, notes
 from repro.analysis.forest import plot_forest
 from repro.cli import cli
@@ -41,21 +41,22 @@ def write(folder: Path, label: str, seed: int, accuracy: Values, retrained: bool
           **changes: Any) -> VariantRecord:  # fmt: skip
     target = folder / label / f"seed-{seed}"
     digests = {
-        "data": "d",
-        "episodes": "e",
-        "checkpoint": f"{label}{seed}",  # of one training the last and the best are two
+        "data": "d" * 64,
+        "episodes": "e" * 64,
+        "checkpoint": storage.digest([label, seed]),  # the last and the best are two
     }
     content: dict[str, Any] = {
         "label": label,
         "config": {
             "dataset": "made-up", "method": "meta_lstm", "k_shot": 5, "seed": seed, "block": BLOCK,
+            "n_way": 5, "n_query": 15, "numerics_revision": changes.get("numerics_revision", 1),
             "base_name": "authors-code", "base_recipe": vars(Recipe()), "precision": "fp32",
             "budget": vars(BUDGETS["smoke"]), "budget_name": "smoke",
         },
         "digests": {**digests, **changes.pop("digests", {})},
         "accuracy": accuracy.tolist(),
         "training": {"n_step": 250, "reached_step": 250, "retrained": retrained,
-                     "digest": f"{label if retrained else 'base'}{seed}",
+                     "digest": storage.digest([label if retrained else "base", seed]),
                      **changes.pop("training", {})},
         "numerics_revision": 1, "commit": "c", "dirty": False, **changes,
     }  # fmt: skip
@@ -175,8 +176,8 @@ def test_a_switch_is_compared_under_the_seeds_that_the_base_has_too(tmp_path: Pa
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"digests": {"episodes": "other"}}, "other episodes"),
-        ({"digests": {"data": "other"}}, "other data"),
+        ({"digests": {"episodes": "0" * 64}}, "other episodes"),
+        ({"digests": {"data": "0" * 64}}, "other data"),
         ({"numerics_revision": 0}, "numerics revision 0"),
     ],
 )
@@ -191,20 +192,29 @@ def test_records_that_cannot_be_compared_are_refused(
         summarise([])
 
 
-def test_the_summary_is_read_back_as_it_was_and_damage_is_named(tmp_path: Path) -> None:
+def test_what_is_shown_is_computed_from_records_whatever_the_summary_says(tmp_path: Path) -> None:
     folder = made_up(tmp_path)
     result = write_summary(folder)
     path = folder / "ablation.json"
-    assert read_summary(path) == result
-    assert summaries(tmp_path, "made-up") == [result]
     content = storage.read_json(path)
-    content["effects"][0]["effect"] = 1.5
+    assert json.loads(json.dumps(result.content())) == content
+    content["effects"][0] |= {"effect": 0.2, "half_width": 0.001}
     path.write_text(json.dumps(content))
-    with pytest.raises(RecordError, match="not a fraction"):
-        read_summary(path)
-    path.write_text("{}")
-    with pytest.raises(RecordError, match=r"ablation\.json is not a valid ablation"):
-        read_summary(path)
+    assert summaries(tmp_path, "made-up") == [result]
+    path.write_text("5")
+    assert summaries(tmp_path, "made-up") == [result]
+
+
+def test_a_moved_variant_is_not_believed(tmp_path: Path) -> None:
+    folder = made_up(tmp_path)
+    (folder / "gates=constant").rename(folder / "theta_0=moved")
+    with pytest.raises(RecordError, match=r"is the record of gates=constant, seed 0"):
+        ablation_records.read_all(folder)
+    (folder / "theta_0=moved").rename(folder / "gates=constant")
+    (tmp_path / "made-up").rename(tmp_path / "mini-imagenet")
+    moved = tmp_path / "mini-imagenet" / folder.relative_to(tmp_path / "made-up")
+    with pytest.raises(RecordError, match="of an ablation of made-up"):
+        ablation_records.read_all(moved)
 
 
 def test_the_table_tells_effects_in_points_and_what_was_not_finished(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from repro.analysis.stats import accuracy_histogram
 from repro.errors import RecordError
 from repro.records import Record, read_records
 from repro.rows import BUILT_IN
-from tests.analysis.analysis_doubles import full_set, record, spread, write_gates
+from tests.analysis.analysis_doubles import full_set, record, spread, write_gates, write_metrics
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 
@@ -94,8 +94,38 @@ def test_missing_and_damaged_gates_are_named(tmp_path: Path) -> None:
         gates.plot_gates([record("finetune", 5)], tmp_path)
     records = trained(tmp_path)
     (records[0].path / "gates.json").write_text('{"schema": 1}')
-    with pytest.raises(RecordError, match=r"gates\.json"):
+    with pytest.raises(RecordError, match=r"gates\.json does not have the digest"):
         gates.plot_gates(records, tmp_path)
+    records[0] = record(k_shot=1, path=records[0].path)
+    with pytest.raises(RecordError, match=r"gates\.json is not a valid file of gates"):
+        gates.plot_gates(records, tmp_path)
+    records[0] = record(k_shot=1, path=records[0].path, files={})
+    with pytest.raises(RecordError, match=r"from before records held digests"):
+        gates.plot_gates(records, tmp_path)
+
+
+def test_a_changed_curve_is_not_drawn(tmp_path: Path) -> None:
+    records = trained(tmp_path)
+    path = records[0].path / "metrics.jsonl"
+    path.write_text(path.read_text().replace("0.41", "0.91"))
+    with pytest.raises(RecordError, match=r"metrics\.jsonl does not have the digest"):
+        curves.plot_curves(records, tmp_path)
+
+
+def test_a_dollar_in_a_title_is_a_dollar_in_every_figure(tmp_path: Path) -> None:
+    row = {"title": r"Costs $5 or $\foo{1}", "source": None, "transductive": False}
+    folder = tmp_path / "own"
+    write_metrics(folder, 0.5)
+    accuracy = spread(0.5)
+    own = record("own", config={"row": row}, path=folder, accuracy=accuracy)
+    both = [own, record("finetune", 5)]
+    table = table1.build(both, "mini-imagenet")
+    for drawn in (
+        bars.plot_table(table, tmp_path), curves.plot_curves([own], tmp_path),
+        distributions.plot_distributions(both, tmp_path),
+        differences.plot_differences(both, tmp_path),
+    ):  # fmt: skip
+        assert all(path.stat().st_size > 1000 for path in drawn)
 
 
 def texts(axes: Axes) -> list[str]:
@@ -158,6 +188,7 @@ def test_a_training_is_drawn_to_its_end_beside_a_shorter_one_of_the_other_shot(
     curve = (records[1].path / "metrics.jsonl").read_text()
     longer = {"kind": "train", "step": 50_000, "loss": 1.0, "accuracy": 0.6}
     (records[1].path / "metrics.jsonl").write_text(curve + json.dumps(longer) + "\n")
+    records[1] = record(k_shot=5, path=records[1].path)
     ends: list[float] = []
 
     def saved(fig: object, path: Path) -> list[Path]:

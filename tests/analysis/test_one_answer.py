@@ -75,7 +75,9 @@ def test_table_check_compare_report_figure_and_power_agree(name: str) -> None:
     page = render(chosen.records, dataset, left_out=chosen.left_out).replace("\u00a0", " ")
     for cell in cells.values():
         for shown in (cell.measured, cell.difference):
-            assert shown is not None
+            if shown is None:  # of other data than the paper's
+                assert dataset == "cifar-fs" and shown is not cell.measured
+                continue
             said = text.percent_interval(shown, signed=shown is cell.difference)
             for where in ("\n".join(lines), plain, markdown, page):
                 assert said in where, (said, where[:400])

@@ -149,9 +149,9 @@ def test_a_row_with_a_name_for_style_sheets_only_is_refused(tmp_path: Path) -> N
     kept = own("zeta", "Zeta")
     content = {
         "config": {**kept.config, "method": "x{}body{display:none}"},
-        "accuracy": [0.5], "digests": {}, "numerics_revision": 1, "training": {},
+        "accuracy": [0.2], "digests": {}, "numerics_revision": 1, "training": {},
         "selection": None, "versions": {}, "device": "", "threads": 1, "commit": "",
-        "dirty": False, "command": "", "started_at": "", "wall_s": 0.0,
+        "dirty": False, "command": "", "started_at": "2026-01-01T00:00:00+00:00", "wall_s": 0.0,
     }  # fmt: skip
     write_record(tmp_path, content, np.zeros((1, 75), dtype=np.uint8))
     with pytest.raises(RecordError, match="small letters"):

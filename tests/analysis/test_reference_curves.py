@@ -27,7 +27,7 @@ def training(root: Path, seed: int, n_point: int, shift: float = 0.0, **changes:
     folder.mkdir(parents=True)
     (folder / "training.json").write_text(json.dumps({**CONTENT, "seed": seed, **changes}))
     lines = [
-        {"kind": "validation", "step": 1000 * i, "accuracy": {"5": 0.2 + 0.02 * i + shift},
+        {"kind": "validation", "step": 1000 * i, "accuracy": {"5": 0.2 + 0.02 * min(i, 20) + shift},
          "half_width": {"5": 0.02}}
         for i in range(1, n_point + 1)
     ]  # fmt: skip

@@ -219,7 +219,7 @@ def test_a_lone_record_and_missing_files_still_make_a_page(tmp_path: Path) -> No
     assert 'id="gate-control"' not in page and 'class="matrix"' not in page
     (tmp_path / "a" / "predictions.npy").unlink()
     made = dataclasses.replace(with_predictions(tmp_path / "b"), path=tmp_path / "a")
-    assert "predictions.npy cannot be read" in report.render([made], "mini-imagenet")
+    assert "predictions.npy is missing" in report.render([made], "mini-imagenet")
     with pytest.raises(RecordError, match="no record"):
         report.render([], "mini-imagenet")
 

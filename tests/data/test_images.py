@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import repro
 from repro.data import glyphs, images
 from repro.data.images import (
     Pixels,
@@ -24,6 +25,8 @@ from repro.data.images import (
     verify_pack,
 )
 from repro.errors import DataError, StorageError
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(repro.__file__).parents[1])}
 
 
 @pytest.fixture(autouse=True)
@@ -185,7 +188,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_nothing(tmp_path: Path) -> None:
         pytest.skip("no file system of its own can be mounted here")
     done = subprocess.run(
         [*command, sys.executable, "-c", _ON_A_FULL_DISK], capture_output=True, text=True,
-        env={**os.environ, "REPRO_CACHE": str(tmp_path / "c")}, check=False,
+        env={**ENVIRONMENT, "REPRO_CACHE": str(tmp_path / "c")}, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done  # SIGBUS would be -7
     assert done.stdout.startswith("StorageError cannot build the toy pack")
@@ -208,7 +211,7 @@ def test_what_a_killed_build_left_is_swept_and_a_living_one_is_left_alone(cache:
     def start() -> subprocess.Popen[str]:
         started = subprocess.Popen(
             [sys.executable, "-c", _KILLED], stdout=subprocess.PIPE, text=True,
-            env={**os.environ, "REPRO_CACHE": str(cache)},
+            env={**ENVIRONMENT, "REPRO_CACHE": str(cache)},
         )  # fmt: skip
         assert started.stdout is not None
         started.stdout.readline()

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import repro
-from repro import storage
+from repro import data, storage
+from repro.errors import DataError
 from tests.installing import install
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "plug-in"
@@ -87,3 +88,14 @@ def test_a_broken_data_set_is_one_sentence_and_others_still_work(
     assert said in failed.stderr
     assert failed.stderr.count("\n") == 1
     assert run("data", "list", site=site).returncode == 0
+
+
+def test_a_data_set_that_exits_is_no_success() -> None:
+    class Leaves:
+        name, wanted, accepts = "leaves", "", ()
+
+        def prepare(self, *_: object) -> Path:
+            raise SystemExit(0)
+
+    with pytest.raises(DataError, match="the data set leaves raised SystemExit in prepare"):
+        data._made(Leaves(), None, data.Selection(), data.ignore)

@@ -9,10 +9,11 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from repro import storage
 from repro.cli import cli
 from repro.data import mini_imagenet, prepare
 from repro.data.dataset import Selection
-from repro.data.images import open_pack
+from repro.data.images import check_pack, open_pack, packs_of, stamp
 from repro.data.ravi import Target
 from repro.errors import DataError, UsageError
 from tests.data.layout_copies import SMALL, jpeg, small_files, split_folders
@@ -148,3 +149,27 @@ def test_a_pack_is_known_by_the_name_that_tables_print(root: Path, tmp_path: Pat
         code, said = run(*words)
         assert code == 0, said
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["folder"]
+
+
+def test_all_pixels_are_read_again_by_verify_publish_and_doctor(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run("data", "prepare", "folder", "--data", str(root), "--split", "5/5/5", "--image-size", "16")
+    code, said = run(
+        "evaluate", "nearest_neighbor", "--dataset", "folder", "--budget", "smoke,n_test_episode=2",
+        "--recipe", "authors-code,neighbor_features=pixels",
+    )  # fmt: skip
+    assert code == 0, said
+    (pack,) = packs_of("folder")
+    with (pack / "test.npy").open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\x07")
+    kept = storage.read_json(pack / "verified.json")
+    storage.write_json(pack / "verified.json", {**kept, "test": stamp(pack, "test")})
+    check_pack(pack)  # size, times and inode are those that are remembered
+    for words in (("verify", "runs/folder"), ("publish", "--dataset", "folder"), ("doctor",)):
+        code, said = run(*words)
+        assert f"the pixels of {pack}/test.npy changed since they were packed" in said, words
+        assert code == (words[0] != "doctor")
+    assert not Path("results").exists()

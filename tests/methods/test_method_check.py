@@ -9,6 +9,7 @@ import torch
 
 from repro.data.images import ImageSplit
 from repro.method_check import FAILED, NOTE, Finding, examine
+from repro.methods.base import Optimizer
 from repro.methods.registry import find
 from repro.rows import BUILT_IN
 from repro.seeding import Stream, words
@@ -84,7 +85,7 @@ MADE = "        self.adam = Adam("
         (STEP, "        self.n = getattr(self, 'n', 0) + 1; self.net[1].bias.data += self.n\n"
          + STEP,
          "state and step number", "made other steps before"),
-        (PREDICT, "self.adam._adam.param_groups[0]['lr'] = 1.0; " + PREDICT,
+        (PREDICT, "self.adam.inner.param_groups[0]['lr'] = 1.0; " + PREDICT,
          "leave the training alone", "predicted meanwhile"),
         (KEPT,
          "self.state = self.adam.state; self.load_state = lambda s: (s['adam.0.bias.step'], "
@@ -121,3 +122,102 @@ def test_built_in_rows_keep_to_the_protocol(name: str) -> None:
     found = list(examine(BUILT_IN[name], split("train"), split("test")))
     assert not [f for f in found if f.verdict == FAILED]
     assert torch.equal(torch.get_rng_state(), state)
+
+
+SCHEDULE = (
+    "        self.count = torch.optim.lr_scheduler.StepLR(self.adam.inner, {every}, 0.1)\n"
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("every", "verdict", "rule", "said"),
+    [
+        (10, FAILED, "goes on from its state", "another training step 1"),
+        (1000, NOTE, "keeps no count", r"count\.last_epoch \(2 and 0\)"),
+    ],
+)
+def test_a_schedule_that_counts_for_itself_is_found_even_where_it_matters_late(
+    every: int, verdict: str, rule: str, said: str, tmp_path: Path
+) -> None:
+    source = HONEST.replace("        " + KEPT, SCHEDULE.format(every=every) + "        " + KEPT)
+    assert "self.adam.step()" in source
+    source = source.replace("self.adam.step()", "self.adam.step(); self.count.step()")
+    path = tmp_path / "class_means.py"
+    path.write_text(source)
+    found = list(examine(find(f"{path}:ClassMeans"), split("train"), split("test")))
+    (told,) = [f.told for f in found if f.verdict == verdict and rule in f.rule]
+    assert re.search(said, told), told
+
+
+@pytest.mark.parametrize(
+    ("new", "rule", "said"),
+    [
+        ("from repro.data import load_split; load_split('glyphs', None, 'test')\n",
+         "no images but", r"opens test\.npy of a data set in train_step"),
+        ("import numpy, pathlib; numpy.load(pathlib.Path(images.split.images.filename)"
+         ".with_name('test.npy'))\n", "no images but", r"opens test\.npy"),
+        ("__import__('pathlib').Path(FILE).read_text()\n", "reads no file",
+         "notes.txt in train_step, which its digest"),
+        ("import importlib, sys; sys.path.append(FOLDER); importlib.import_module('late_one')\n",
+         "reads no file", "late_one.py in train_step"),
+        ("torch.backends.mkldnn.enabled = False\n", "torch's global settings",
+         "torch.backends.mkldnn.enabled from True to False in train_step"),
+        ("torch.set_default_dtype(torch.float64)\n", "torch's global settings", "float64"),
+    ],
+)  # fmt: skip
+def test_what_a_method_does_beside_its_answers_is_found(
+    new: str, rule: str, said: str, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "late_one.py").write_text("x = 1")
+    (elsewhere / "notes.txt").write_text("1")
+    new = new.replace("FILE", repr(str(elsewhere / "notes.txt")))
+    new = new.replace("FOLDER", repr(str(elsewhere)))
+    try:
+        found = findings(tmp_path / "class_means.py", STEP, f"        {new}{STEP}")
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.backends.mkldnn.enabled = True  # type: ignore[assignment]
+    (told,) = [f.told for f in found if f.verdict == FAILED and rule in f.rule]
+    assert re.search(said, told), told
+
+
+def test_files_that_the_class_names_and_modules_beside_it_are_covered(tmp_path: Path) -> None:
+    (tmp_path / "beside.py").write_text("x = 1")
+    (tmp_path / "table.txt").write_text("1")
+    table = repr(str(tmp_path / "table.txt"))
+    new = f"        import beside, pathlib\n        pathlib.Path({table}).read_text()\n{STEP}"
+    source = HONEST.replace("class ClassMeans:\n", "class ClassMeans:\n    files = ['table.txt']\n")
+    path = tmp_path / "class_means.py"
+    path.write_text(source.replace(STEP, new))
+    assert "files = " in path.read_text()
+    found = list(examine(find(f"{path}:ClassMeans"), split("train"), split("test")))
+    assert not [f for f in found if f.verdict == FAILED], found
+
+
+@pytest.mark.parametrize("make", [
+    lambda ps: torch.optim.SGD(ps, lr=0.1, momentum=0.9), lambda ps: torch.optim.SGD(ps, lr=0.1),
+    lambda ps: torch.optim.AdamW(ps, lr=0.1), lambda ps: torch.optim.RMSprop(ps, lr=0.1),
+    lambda ps: torch.optim.NAdam(ps, lr=0.1),
+])  # fmt: skip
+def test_a_resumed_optimizer_of_any_kind_makes_the_same_steps(make: object) -> None:
+    def made() -> Optimizer:
+        return Optimizer({"w": torch.arange(4.0).clone()}, make)  # type: ignore[arg-type]
+
+    def steps(optimizer: Optimizer, n: int) -> torch.Tensor:
+        for _ in range(n):
+            loss = optimizer.params["w"].sin().sum()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        return optimizer.params["w"].detach().clone()
+
+    whole, resumed = made(), made()
+    steps(whole, 3)
+    resumed.load_state({k: v.clone() for k, v in whole.state().items()})
+    assert torch.equal(steps(whole, 4), steps(resumed, 4))
+    assert all(k == "w" or k.startswith("optimizer.w.") for k in whole.state())
+    with pytest.raises(TypeError, match="tensors only"):
+        lbfgs = Optimizer({"w": torch.ones(2)}, lambda ps: torch.optim.LBFGS(ps))
+        lbfgs.inner.state[lbfgs.params["w"]]["n_iter"] = 3
+        lbfgs.state()

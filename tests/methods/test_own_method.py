@@ -4,7 +4,7 @@ import json
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,13 @@ from click.testing import CliRunner, Result
 from repro import records
 from repro.analysis import table1
 from repro.cli import cli
+from repro.progress import ConsoleReporter
 from tests.installing import install
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "own-method"
-BUDGET = ("--budget", "smoke,n_test_episode=8,n_validation_episode=3,validate_every=4,"
-          "pretrain=3,class_means=8")  # fmt: skip
-SLOW = 4  # steps before which the training below is stopped
+N_STEP = 300  # enough for a stop that is asked for at the first report
+BUDGET = ("--budget", "smoke,n_test_episode=8,n_validation_episode=3,validate_every=100,"
+          f"pretrain=3,class_means={N_STEP}")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +73,7 @@ def test_an_installed_method_is_listed_and_keeps_to_the_protocol() -> None:
     assert "repro-class-means 1.0" in listed
     assert "meta_lstm: Meta-Learner LSTM, built in" in listed
     checked = run("method", "check", "class_means").stdout
-    assert checked.count("\nok ") == 12
+    assert checked.count("\nok ") == 16
     assert "FAILED" not in checked
 
 
@@ -81,21 +82,19 @@ def recorded(site: Path, home: Path) -> Path:
     """The runs of the method and a baseline; the method's 5-shot training was stopped once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(site)
-        import class_means  # type: ignore[import-not-found]
 
-        step: Callable[..., Any] = class_means.ClassMeans.train_step
-
-        def stopped(self: Any, images: Any, number: int) -> Any:
-            if number == SLOW - 1:
+        def stopped(self: ConsoleReporter, task: str, *words: Any) -> None:
+            if task.startswith("train class_means"):
                 signal.raise_signal(signal.SIGINT)
-            return step(self, images, number)
 
         with pytest.MonkeyPatch.context() as inner:
-            inner.setattr(class_means.ClassMeans, "train_step", stopped)
+            inner.setattr(ConsoleReporter, "report", stopped)
             cut = run("train", "class_means", "--k-shot", "5", *BUDGET, code=130)
-        assert f"stopped at step {SLOW} of 8, state saved" in cut.output
+        assert "stopped; finished cells and checkpoints are saved" in cut.output
+        assert "error" not in cut.output
+        assert "class_means" not in sys.modules  # its code runs elsewhere
         again = run("train", "class_means", "--k-shot", "5", *BUDGET)
-        assert f"going on from step {SLOW} of 8" in again.output
+        assert "going on from step " in again.output
         run("reproduce", "--methods", "nearest_neighbor,class_means", "--jobs", "1", *BUDGET)
         run("evaluate", "class_means", "--k-shot", "5", *BUDGET, "--runs", "whole")
     sys.modules.pop("class_means", None)
@@ -136,7 +135,7 @@ def test_every_format_of_the_table_has_the_row(recorded: Path) -> None:
     jsonschema.validate(listed, schema)
     row = listed[-1]
     assert (row["method"], row["title"], row["in_paper"]) == ("class_means", "Class means", False)
-    assert (row["reported_mean"], row["verdict"], row["n_step"]) == (None, "", 8)
+    assert (row["reported_mean"], row["verdict"], row["n_step"]) == (None, "", N_STEP)
     assert (
         "| Class means (not in the paper) | 5-shot |  | "
         in run("table", "--format", "markdown").stdout

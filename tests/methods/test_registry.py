@@ -18,6 +18,7 @@ from repro.methods.registry import find, resolve
 from repro.progress import Silent
 from repro.records import Record
 from repro.rows import BUILT_IN, PRETRAIN, Row, from_record
+from tests.analysis.analysis_doubles import reseal
 from tests.conftest import TINY
 
 CHANCE = """
@@ -155,7 +156,7 @@ def test_a_record_without_the_method_is_read_and_published(tmp_path: Path, tiny_
     assert again.row.source is not None
     assert again.row.source.path == ""
     path = record.path / "record.json"
-    path.write_text(path.read_text().replace('"dirty": true', '"dirty": false'))
+    reseal(record.path, dirty=False)
     (target,) = publishing.publish(tmp_path / "runs", tmp_path / "results", "tiny")
     assert not (target / "model.safetensors").exists()
     path.write_text(path.read_text().replace("My chance", "<b>\\n"))
