@@ -233,7 +233,8 @@ def compare(first: Side, second: Side) -> Comparison:
         RecordError: they are of other images or other episodes, or the same record.
     """
     a, b = first.records[0], second.records[0]
-    if {r.path for r in first.records} & {r.path for r in second.records}:
+    named, other = ({(r.path, r.method) for r in side.records} for side in (first, second))
+    if named & other:
         raise RecordError(f"{first.label} and {second.label} are the same record; name two")
     for name, what in (("data", "images"), ("episodes", "episodes")):
         if a.digests.get(name) != b.digests.get(name):
