@@ -18,27 +18,28 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from repro.allocator import keep_large_buffers
+from repro.system.allocator import keep_large_buffers
 
 keep_large_buffers()
 
 import torch  # noqa: E402
 
-from repro import config, storage  # noqa: E402
-from repro.analysis.paired import compare_paired  # noqa: E402
-from repro.analysis.seeds import difference_of_seeds  # noqa: E402
-from repro.analysis.verdicts import smallest_margin  # noqa: E402
-from repro.cells import Place, build_row, plan, run_training  # noqa: E402
+from repro.analysis.statistics.paired import compare_paired  # noqa: E402
+from repro.analysis.statistics.seeds import difference_of_seeds  # noqa: E402
+from repro.analysis.table.verdicts import smallest_margin  # noqa: E402
 from repro.data import prepare  # noqa: E402
-from repro.data.images import open_pack  # noqa: E402
+from repro.data.pack import open_pack  # noqa: E402
 from repro.episodes import EpisodeSampler  # noqa: E402
-from repro.errors import ReproError  # noqa: E402
-from repro.evaluation import Partial, accuracies, evaluate  # noqa: E402
-from repro.interrupts import StopRequest, stop_requests  # noqa: E402
 from repro.methods.base import SplitImages  # noqa: E402
-from repro.progress import ConsoleReporter, Reporter  # noqa: E402
-from repro.provenance import provenance  # noqa: E402
+from repro.papers import config  # noqa: E402
 from repro.records import training_folder  # noqa: E402
+from repro.run.cell import Place, build_row, plan, run_training  # noqa: E402
+from repro.run.evaluation import Partial, accuracies, evaluate  # noqa: E402
+from repro.run.provenance import provenance  # noqa: E402
+from repro.system import storage  # noqa: E402
+from repro.system.errors import ReproError  # noqa: E402
+from repro.system.interrupts import StopRequest, stop_requests  # noqa: E402
+from repro.system.progress import ConsoleReporter, Reporter  # noqa: E402
 
 K_SHOT = 5
 PRECISIONS = ("bf16", "fp32")

@@ -23,8 +23,8 @@ from typing import get_args, get_type_hints
 import click
 from click.testing import CliRunner
 
-from repro.cli import cli
-from repro.presets import BUDGETS, RECIPES, Budget, Recipe
+from repro.cli.main import cli
+from repro.papers.presets import BUDGETS, RECIPES, Budget, Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 _TABLE = re.compile(r"(<!-- ([^\n]*?) -->\n)(?:(?!<!--).)*?(<!-- end -->)", re.DOTALL)

@@ -26,7 +26,7 @@ from unittest import mock
 import click
 import numpy as np
 
-from repro.allocator import keep_large_buffers
+from repro.system.allocator import keep_large_buffers
 
 keep_large_buffers()
 
@@ -34,21 +34,22 @@ import torch  # noqa: E402
 from scipy.stats import bootstrap, theilslopes  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from repro import config, paper, storage  # noqa: E402
 from repro.analysis import style  # noqa: E402
-from repro.cells import resolve_precision  # noqa: E402
 from repro.data import prepare  # noqa: E402
-from repro.data.images import open_pack  # noqa: E402
+from repro.data.pack import open_pack  # noqa: E402
 from repro.episodes import EpisodeSampler  # noqa: E402
-from repro.errors import ReproError  # noqa: E402
-from repro.evaluation import accuracies, evaluate  # noqa: E402
-from repro.fused_cell import Tape  # noqa: E402
-from repro.interrupts import StopRequest, stop_requests  # noqa: E402
+from repro.learner.fused_cell import Tape  # noqa: E402
 from repro.methods.base import Setting, SplitImages, StepResult  # noqa: E402
 from repro.methods.meta_lstm import MetaLSTM  # noqa: E402
-from repro.progress import ConsoleReporter, Quiet, Reporter  # noqa: E402
-from repro.provenance import provenance  # noqa: E402
-from repro.training import train  # noqa: E402
+from repro.papers import config, paper  # noqa: E402
+from repro.run.cell import resolve_precision  # noqa: E402
+from repro.run.evaluation import accuracies, evaluate  # noqa: E402
+from repro.run.provenance import provenance  # noqa: E402
+from repro.run.training import train  # noqa: E402
+from repro.system import storage  # noqa: E402
+from repro.system.errors import ReproError  # noqa: E402
+from repro.system.interrupts import StopRequest, stop_requests  # noqa: E402
+from repro.system.progress import ConsoleReporter, Quiet, Reporter  # noqa: E402
 
 K_SHOT = 5
 BLOCK = 100  # episodes

@@ -1,4 +1,4 @@
-"""Make repro/data/glyph_shapes.npz: 100 characters in the faces that matplotlib ships.
+"""Make repro/data/sets/glyph_shapes.npz: 100 characters in the faces that matplotlib ships.
 
 Run once; the file is committed, because font rasterisers differ between versions. The split is a
 seeded shuffle of the characters, frozen in the file by their order: 64 train, 16 val, 20 test.
@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from repro.seeding import Stream, words
+from repro.system.seeding import Stream, words
 
 CHARACTERS = (
     "ABDEFGHJKLMNPQRTUWY"  # no look-alikes of another script or case
@@ -55,7 +55,7 @@ def main() -> None:
     shapes = np.stack([[draw(character, face) for face in FACES] for character in characters])
     degrees = np.deg2rad(np.arange(-90, 91))
     np.savez_compressed(
-        Path(__file__).parents[1] / "repro" / "data" / "glyph_shapes.npz",
+        Path(__file__).parents[1] / "repro" / "data" / "sets" / "glyph_shapes.npz",
         shapes=shapes,
         code_points=np.array([ord(character) for character in characters], dtype=np.int32),
         sine=np.round(np.sin(degrees) * 2**14).astype(np.int32),

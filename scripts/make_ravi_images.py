@@ -1,4 +1,4 @@
-"""Write repro/data/ravi_images.npz: which images of ILSVRC-2012 are mini-ImageNet, and their marks.
+"""Write ravi_images.npz: which images of ILSVRC-2012 are mini-ImageNet, and their marks.
 
 Run with a folder that holds the published copy as train.zip, val.zip and test.zip (file names as
 in Ravi's csv files). What is written are ranks, bits of comparisons and mean colours, no
@@ -12,8 +12,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from repro.data import colours, marks, mini_imagenet
-from repro.data.sources import open_source
+from repro.data.files.sources import open_source
+from repro.data.mini_imagenet import colours, marks
+from repro.data.mini_imagenet import dataset as mini_imagenet
 
 N_REFERENCE = 2  # images of each class whose marks are kept
 N_RANK = 1300  # images of the largest class of ILSVRC-2012
@@ -39,7 +40,7 @@ with open_source(Path(sys.argv[1])) as source:
                 mini_imagenet.decode_sized(source.read(name), name)[0]
             )
 np.savez_compressed(
-    Path(__file__).parents[1] / "repro" / "data" / "ravi_images.npz",
+    Path(__file__).parents[1] / "repro" / "data" / "mini_imagenet" / "ravi_images.npz",
     class_ids=np.array(class_ids),
     ranks=np.packbits(bits, axis=1),
     marks=kept,

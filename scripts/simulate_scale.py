@@ -33,16 +33,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from repro import config, paper, records
-from repro.bench import peak_rss_mib
-from repro.cells import Place, plan
+from repro import records
+from repro.bench.measure import peak_rss_mib
 from repro.data import prepare
-from repro.engine import run
+from repro.engines.local import run
 from repro.episodes import Episode
-from repro.interrupts import StopRequest
 from repro.methods.base import Setting, SplitImages, StepResult
-from repro.progress import Silent
-from repro.rows import built_in
+from repro.papers import config, paper
+from repro.papers.catalogue import built_in
+from repro.run.cell import Place, plan
+from repro.system.interrupts import StopRequest
+from repro.system.progress import Silent
 
 BUDGET = (
     "smoke,pretrain=1,matching_net=1,matching_net_fce=1,meta_lstm_1shot=1,meta_lstm_5shot=1,"
@@ -104,8 +105,9 @@ def timed(name: str, found: dict[str, Any]) -> Iterator[None]:
 
 def simulate(runs: Path, n_seed: int, n_episode: int, jobs: int) -> dict[str, Any]:
     """Run the grid in ``runs``, take ten records away, go on, and build table and report."""
-    from repro.analysis import report, table1
+    from repro.analysis.report import page as report
     from repro.analysis.selection import select
+    from repro.analysis.table import table1
 
     pack = prepare("glyphs", None)
     budget = config.budget(f"{BUDGET},n_test_episode={n_episode}")

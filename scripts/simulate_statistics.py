@@ -12,14 +12,14 @@ import numpy as np
 from numpy.random import Generator, default_rng
 from scipy.special import ndtr
 
-from repro.analysis import power
-from repro.analysis.classes import class_half_width
 from repro.analysis.confusion import read_predictions, redrawn_episodes
-from repro.analysis.seeds import difference_of_seeds, estimate
 from repro.analysis.selection import select
-from repro.analysis.stats import Interval
-from repro.analysis.strays import strays
-from repro.analysis.verdicts import MARGIN, judge
+from repro.analysis.statistics import power
+from repro.analysis.statistics.classes import class_half_width
+from repro.analysis.statistics.intervals import Interval
+from repro.analysis.statistics.seeds import difference_of_seeds, estimate
+from repro.analysis.statistics.strays import strays
+from repro.analysis.table.verdicts import MARGIN, judge
 from repro.episodes import draw_classes
 from repro.records import Record, read_records
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from repro.config import BUDGETS, Budget
-from repro.data.images import Pixels, SplitPlan, build_pack
-from repro.seeding import Stream, words
+from repro.data.pack import Pixels, SplitPlan, build_pack
+from repro.papers.config import BUDGETS, Budget
+from repro.system.seeding import Stream, words
 
 TINY = Budget("smoke-custom", 6, 4, 3, "small", 4, 6, 5, 3, 4, 5)
 assert TINY.name not in BUDGETS

@@ -14,7 +14,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from repro.cli import cli
+from repro.cli.main import cli
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -8,99 +8,91 @@ from pathlib import Path
 import repro
 
 HOME = Path(repro.__file__).parent
-LAYERS = [
-    {
-        "errors",
-        "paper",
-        "references",
-        "allocator",
-        "interrupts",
-        "progress",
-        "board",
-        "ray_cluster",
-        "names",
-    },
-    {"regular"},
-    {"processes"},
-    {"storage", "seeding"},
-    {"code_files"},
-    {"rows"},
-    {"presets"},
-    {"config"},
-    {"units"},
-    {"switches"},
-    {"record_schema", "revisions"},
-    {"data", "episodes", "record_files", "records", "ablation_records", "checkpoints"},
-    {"milestones"},
-    {"publishing"},
-    {"remote"},
-    {"kernels"},
-    {"augmentation", "learner", "stacked", "inner_loop", "context", "replay"},
-    {"meta_learner"},
-    {"fused_cell", "native_cell"},
-    {"methods"},
-    {"gate_traces", "training", "evaluation", "provenance", "locks"},
-    {"grid_search"},
-    {"cells"},
-    {"method_probes", "method_watch"},
-    {"method_questions"},
-    {"verify", "method_check", "parts"},
-    {"engine", "ship", "ray_hub"},
-    {"ray_worker"},
-    {"ray_tasks"},
-    {"ray_engine", "ablation"},
-    {"plain"},
-    {"bench", "bench_work"},
-    {"analysis"},
-    {"cli_options"},
-    {"cli_data", "cli_fetch", "cli_method", "cli_report", "cli_results"},
-    {"cli_figures"},
-    {"cli_work"},
-    {"cli_ablate", "cli_bench", "cli_compare", "cli_run"},
-    {"cli"},
-    {"__main__"},
-]
-RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-MAY_MEET_WITHIN_A_LAYER = {"data", "methods", "analysis", "learner", "storage", "config", "bench"}
+# A package imports only itself and what stands above it.
+PACKAGES = [
+    "system", "papers", "data", "learner", "records", "episodes",
+    "methods", "analysis", "run", "bench", "engines", "cli",
+]  # fmt: skip
+# repro/ itself holds these alone.
+TOP = {"__init__.py", "__main__.py", "py.typed"}
 
 
 def imported(path: Path) -> set[str]:
+    """Every module or name of ``repro`` that a file imports, without the leading ``repro.``."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module:
-            if node.module == "repro":
-                found |= {alias.name for alias in node.names}
-            elif node.module.startswith("repro."):
-                found.add(node.module.removeprefix("repro."))
+            if node.module == "repro" or node.module.startswith("repro."):
+                inside = node.module.removeprefix("repro").removeprefix(".")
+                found |= {f"{inside}.{alias.name}".removeprefix(".") for alias in node.names}
         elif isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            found |= {alias.name.removeprefix("repro.") for alias in node.names}
     return found
 
 
-def test_imports_go_down_the_list() -> None:
+def modules() -> dict[str, Path]:
+    """Dotted name, without the leading ``repro.``, and file of every module."""
+    found = {}
     for path in HOME.rglob("*.py"):
-        own = path.relative_to(HOME).parts[0].removesuffix(".py")
-        if own == "__init__":
-            continue
+        parts = path.relative_to(HOME).with_suffix("").parts
+        found[".".join(parts).removesuffix("__init__").rstrip(".")] = path
+    return found
+
+
+def test_the_package_is_twelve_packages_and_nothing_else() -> None:
+    here = {p.name for p in HOME.iterdir() if p.name != "__pycache__"}
+    assert here == {*PACKAGES, *TOP}
+
+
+def test_a_package_imports_only_those_above_it() -> None:
+    for path in HOME.glob("*/**/*.py"):
+        own = path.relative_to(HOME).parts[0]
         for name in imported(path):
             other = name.split(".")[0]
-            if other in RANK and other != own:
-                assert RANK[other] <= RANK[own], f"{path} imports {name}"
+            if other in PACKAGES:
+                assert PACKAGES.index(other) <= PACKAGES.index(own), f"{path} imports {name}"
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    known = modules()
+    uses = {}
+    for name, path in known.items():
+        reached = set()
+        for target in imported(path):
+            module = target if target in known else target.rpartition(".")[0]
+            # A package hands on the names of its own modules: they may import it as a name.
+            if module in known and module != name and known[module].name != "__init__.py":
+                reached.add(module)
+        uses[name] = reached
+    while leaves := [name for name, reached in uses.items() if not reached & uses.keys()]:
+        for name in leaves:
+            del uses[name]
+    circle = {name: sorted(reached & uses.keys()) for name, reached in uses.items()}
+    # What is left uses a circle or is part of one.
+    assert not circle, circle
+
+
+def test_a_package_hands_names_on_and_holds_no_logic() -> None:
+    for path in HOME.rglob("__init__.py"):
+        for node in ast.parse(path.read_text()).body:
+            assert not isinstance(node, ast.ClassDef | ast.For | ast.While | ast.With), path
+            if isinstance(node, ast.FunctionDef):
+                assert node.name == "__getattr__" and path.parent == HOME, path
 
 
 def test_methods_never_import_each_other() -> None:
+    shared = ("methods.base", "methods.description", "methods.guard")
     for path in (HOME / "methods").glob("*.py"):
         for name in imported(path):
             if name.startswith("methods."):
-                parts = name in ("methods.described", "methods.guard")
-                assert name == "methods.base" or (path.name == "registry.py" and parts), (
-                    f"{path} imports {name}"
-                )
+                module = ".".join(name.split(".")[:2])
+                registry = path.name == "registry.py" and module in shared
+                assert module == "methods.base" or registry, f"{path} imports {name}"
 
 
 def test_analysis_and_its_commands_import_no_torch() -> None:
     code = (
-        "import sys, repro.analysis.report, repro.cli_report, repro.cli; "
+        "import sys, repro.analysis.report.page, repro.cli.report, repro.cli.main; "
         "sys.exit(any(m.split('.')[0] == 'torch' for m in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -108,7 +100,7 @@ def test_analysis_and_its_commands_import_no_torch() -> None:
 
 def test_no_pickle_is_ever_loaded_but_by_the_reader_of_plain_data() -> None:
     for path in HOME.rglob("*.py"):
-        if path != HOME / "data" / "safe_pickle.py":
+        if path != HOME / "data" / "files" / "safe_pickle.py":
             assert not imported(path) & {"pickle", "cPickle", "dill", "joblib", "shelve"}, path
         assert "torch.load" not in path.read_text(), path
         assert "allow_pickle=True" not in path.read_text(), path

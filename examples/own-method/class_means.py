@@ -3,10 +3,10 @@
 import torch
 from torch import nn
 
-from repro.config import EpisodeSpec
 from repro.episodes import EpisodeSampler
 from repro.methods.base import Adam, StepResult, accuracy
-from repro.seeding import Stream, words
+from repro.papers.config import EpisodeSpec
+from repro.system.seeding import Stream, words
 
 
 class ClassMeans:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from repro.config import EpisodeSpec
-from repro.data.ravi import IMAGES_PER_CLASS, RAVI_SPLIT
+from repro.data.mini_imagenet.ravi import IMAGES_PER_CLASS, RAVI_SPLIT
 from repro.episodes import Episode, EpisodeSampler, episodes_digest
-from repro.record_files import read_predictions
+from repro.papers.config import EpisodeSpec
+from repro.records.files import read_predictions
 
 if TYPE_CHECKING:
     from repro.records import Record
@@ -69,7 +69,7 @@ def class_names(dataset: str) -> tuple[str, ...]:
         assert len(_IMAGENET_NAMES) == len(RAVI_SPLIT["test"])
         return _IMAGENET_NAMES
     if dataset == "glyphs":
-        source = resources.files("repro.data") / "glyph_shapes.npz"
+        source = resources.files("repro.data.sets") / "glyph_shapes.npz"
         with resources.as_file(source) as path, np.load(path, allow_pickle=False) as stored:
             points = stored["code_points"][-20:].tolist()
         return tuple(_glyph_name(int(point)) for point in points)

@@ -16,13 +16,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from repro import paper
 from repro.analysis import style
-from repro.analysis.table1 import select_records
-from repro.errors import RecordError
-from repro.record_files import CURVE, read_beside
-from repro.record_schema import Line, TrainLine
-from repro.rows import PRETRAIN, order
+from repro.analysis.table.table1 import select_records
+from repro.papers import paper
+from repro.papers.catalogue import PRETRAIN, order
+from repro.records.files import CURVE, read_beside
+from repro.records.schema import Line, TrainLine
+from repro.system.errors import RecordError
 
 if TYPE_CHECKING:
     from repro.records import Record

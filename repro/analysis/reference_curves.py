@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from repro import records, storage
+from repro import records
 from repro.analysis.curves import FILE, Curve, parse_curve
-from repro.analysis.paired import quantile
-from repro.analysis.stats import Interval
+from repro.analysis.statistics.intervals import Interval
+from repro.analysis.statistics.paired import quantile
 from repro.analysis.text import percent, percent_interval
-from repro.errors import RecordError
-from repro.rows import BUILT_IN
+from repro.papers.catalogue import BUILT_IN
+from repro.system import storage
+from repro.system.errors import RecordError
 
 PREDICTED = 3  # published seeds from which another one is predicted
 _FREE = ("seed", "precision", "recipe")  # what a curve of the same kind may differ in, or is below

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from repro import paper, storage
-from repro.analysis.classes import n_class
-from repro.errors import RecordError, UsageError
-from repro.presets import RECIPES, Recipe
-from repro.rows import numerics_revision, order
+from repro.analysis.statistics.classes import n_class
+from repro.papers import paper
+from repro.papers.catalogue import numerics_revision, order
+from repro.papers.presets import RECIPES, Recipe
+from repro.system import storage
+from repro.system.errors import RecordError, UsageError
 
 if TYPE_CHECKING:
     from repro.records import Record

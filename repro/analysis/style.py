@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import FuncFormatter
 
-from repro import storage
 from repro.analysis.text import percent
-from repro.rows import order
+from repro.papers.catalogue import order
+from repro.system import storage
 
 # seaborn's colour-blind safe palette, by its own numbers; one colour per method, everywhere.
 _PALETTE = seaborn.color_palette("colorblind").as_hex()

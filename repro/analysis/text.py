@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from repro.analysis.stats import HasInterval
+from repro.analysis.statistics.intervals import HasInterval
 
 UNKNOWN = "unknown"  # what the records at hand leave open: a half-width or a margin without end
 

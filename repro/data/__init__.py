@@ -15,10 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from repro.data import folder, glyphs, mini_imagenet, omniglot, tiered_imagenet
-from repro.data.cifar100 import Cifar100
 from repro.data.dataset import Dataset, ImageProgress, Selection, check_selection, ignore
-from repro.data.images import (
+from repro.data.mini_imagenet import dataset as mini_imagenet
+from repro.data.pack import (
     SPLITS,
     ImageSplit,
     cache_folder,
@@ -35,7 +34,9 @@ from repro.data.prepared import (
     source_file,
     write_source,
 )
-from repro.errors import DataError, ReproError, UsageError, unknown
+from repro.data.sets import folder, glyphs, omniglot, tiered_imagenet
+from repro.data.sets.cifar100 import Cifar100
+from repro.system.errors import DataError, ReproError, UsageError, unknown
 
 PLUG_INS = "repro.datasets"
 _log = logging.getLogger(__name__)
@@ -256,7 +257,7 @@ def _checked(dataset: Dataset, pack: Path) -> Path:
     except (ReproError, TypeError) as error:
         raise DataError(
             f"the data set {dataset.name} prepared no usable pack ({error}); it has to return the "
-            "folder that repro.data.images.build_pack gives for its own name"
+            "folder that repro.data.pack.build_pack gives for its own name"
         ) from error
     return Path(pack)
 

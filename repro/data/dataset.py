@@ -12,8 +12,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Protocol
 
-from repro.errors import DataError, UsageError
-from repro.regular import read_file
+from repro.system.errors import DataError, UsageError
+from repro.system.regular import read_file
 
 MAX_SPLIT_FILE = 2**24  # bytes
 ImageProgress = Callable[[int, int], None]  # images done and in all
@@ -85,7 +85,7 @@ class Dataset(Protocol):
     def accepts(self) -> tuple[str, ...]: ...
 
     def prepare(self, root: Path | None, selection: Selection, progress: ImageProgress) -> Path:
-        """The folder of the pack, built with :func:`repro.data.images.build_pack` if need be.
+        """The folder of the pack, built with :func:`repro.data.pack.build_pack` if need be.
 
         Raises:
             DataError: what is wrong with the files at ``root``; no pack is left behind.

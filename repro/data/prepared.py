@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from repro import storage
 from repro.data.dataset import Selection
-from repro.data.images import cache_folder
-from repro.errors import RecordError, StorageError
+from repro.data.pack import cache_folder
+from repro.system import storage
+from repro.system.errors import RecordError, StorageError
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 
-from repro.data.decoding import first_few
-from repro.data.images import Pixels
+from repro.data.files.decoding import first_few
+from repro.data.pack import Pixels
 
 
 class Repeats:

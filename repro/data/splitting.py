@@ -9,13 +9,13 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from repro import paper
 from repro.data.dataset import MAX_SPLIT_FILE, Selection
-from repro.data.decoding import first_few
-from repro.data.images import SPLITS
-from repro.errors import DataError, UsageError
-from repro.regular import read_file
-from repro.seeding import Stream, words
+from repro.data.files.decoding import first_few
+from repro.data.pack import SPLITS
+from repro.papers import paper
+from repro.system.errors import DataError, UsageError
+from repro.system.regular import read_file
+from repro.system.seeding import Stream, words
 
 DEFAULT_SHARES = "0.64/0.16/0.20"
 IMAGES_NEEDED = paper.MAX_SHOT + paper.N_QUERY  # of a class, by the largest episode

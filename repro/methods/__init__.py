@@ -1,1 +1,1 @@
-"""The rows of the table, one file each; :mod:`repro.rows` lists them, ``registry`` builds them."""
+"""The methods, one file each; ``papers.catalogue`` lists them, ``registry`` builds them."""

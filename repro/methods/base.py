@@ -12,12 +12,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from repro import paper
-from repro.augmentation import AUGMENTATIONS, resize_and_crop
-from repro.config import Recipe
-from repro.data.images import ImageSplit
+from repro.data.pack import ImageSplit
 from repro.episodes import Episode
-from repro.seeding import Stream, Words, words
+from repro.episodes.augmentation import AUGMENTATIONS, resize_and_crop
+from repro.papers import paper
+from repro.papers.config import Recipe
+from repro.system.seeding import Stream, Words, words
 
 EMBED_BUFFER_BYTES = 32 * 2**20  # larger buffers go back to the kernel after every layer
 
@@ -170,7 +170,7 @@ class Method(Protocol):
     meta-train images, after ``load_state`` and before ``predict`` (for a mean to be taken off,
     for instance).
 
-    Randomness comes from :func:`repro.seeding.words` with ``setting.seed`` and
+    Randomness comes from :func:`repro.system.seeding.words` with ``setting.seed`` and
     ``Stream.OWN_METHOD``. `repro method check` puts all of this to the test.
     """
 

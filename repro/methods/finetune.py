@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from repro import paper
 from repro.episodes import Episode
-from repro.learner import BatchNormStatistics, Conv4
+from repro.learner.conv4 import BatchNormStatistics, Conv4
+from repro.learner.side_by_side import StackedConv4
 from repro.methods.base import Setting, SplitImages
-from repro.seeding import Stream, words
-from repro.stacked import StackedConv4
+from repro.papers import paper
+from repro.system.seeding import Stream, words
 
 GridPoint = tuple[float, float]  # learning rate, decay: lr_t = lr / (1 + decay * t)
 

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from repro.episodes import Episode
-from repro.errors import MethodError, ReproError, text_of
 from repro.methods.base import Setting, SplitImages, Stackable, StepResult
-from repro.rows import Row
+from repro.papers.catalogue import Row
+from repro.system.errors import MethodError, ReproError, text_of
 
 DEBUG = "REPRO_DEBUG"  # set to anything: tracebacks of methods are shown, too
 

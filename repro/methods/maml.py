@@ -1,6 +1,6 @@
 """MAML and first-order MAML: an initialisation from which a few gradient steps lead far.
 
-The inner loop is the meta-LSTM's (:mod:`repro.inner_loop`) with a forget gate of 1 and a constant
+The inner loop is the meta-LSTM's (``learner.inner_loop``) with a forget gate of 1 and a constant
 input gate. Batch norm uses the statistics of the batch at hand everywhere, that of the queries of
 an episode at test among them: the predictions are transductive. Source: Finn et al. 2017, Sec. 5.2
 and App. A.1, and the authors' code, which sums the loss over images and divides it by the shot;
@@ -19,14 +19,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from repro import paper, references
-from repro.config import EpisodeSpec
 from repro.episodes import Episode, EpisodeSampler
-from repro.inner_loop import ConstantGates, on_support, run
-from repro.learner import Conv4
+from repro.learner.conv4 import Conv4
+from repro.learner.inner_loop import ConstantGates, on_support, run
+from repro.learner.side_by_side import StackedConv4
 from repro.methods.base import Adam, Setting, SplitImages, StepResult, accuracy
-from repro.seeding import Stream, words
-from repro.stacked import StackedConv4
+from repro.papers import paper, references
+from repro.papers.config import EpisodeSpec
+from repro.system.seeding import Stream, words
 
 
 class MAML:

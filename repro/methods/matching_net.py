@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from repro import paper
-from repro.config import EpisodeSpec
-from repro.context import FullContext
 from repro.episodes import Episode, EpisodeSampler
-from repro.kernels.block import Dropout
-from repro.learner import BatchNormStatistics, Conv4
+from repro.learner.conv4 import BatchNormStatistics, Conv4
+from repro.learner.full_context import FullContext
+from repro.learner.kernels.block import Dropout
 from repro.methods.base import Adam, Setting, SplitImages, StepResult, accuracy
-from repro.seeding import Stream, Words, words
+from repro.papers import paper
+from repro.papers.config import EpisodeSpec
+from repro.system.seeding import Stream, Words, words
 
 
 def matching_scores(similarity: Tensor, labels: Tensor, n_way: int, kind: str) -> Tensor:

@@ -9,18 +9,23 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from repro import paper
-from repro.config import EpisodeSpec, Recipe
 from repro.episodes import Episode, EpisodeSampler
-from repro.fused_cell import BLOCK, Tape
-from repro.inner_loop import LossAndGradient, Trajectory, on_support
-from repro.learner import BatchNormStatistics, Conv4
-from repro.meta_learner import MetaParams, inner_loop, replay_backward, second_order_gradient
+from repro.learner.conv4 import BatchNormStatistics, Conv4
+from repro.learner.cuda_graph import Replay
+from repro.learner.fused_cell import BLOCK, Tape
+from repro.learner.inner_loop import LossAndGradient, Trajectory, on_support
+from repro.learner.kernels.cell import NativeTape, fits
+from repro.learner.meta_learner import (
+    MetaParams,
+    inner_loop,
+    replay_backward,
+    second_order_gradient,
+)
+from repro.learner.side_by_side import StackedConv4
 from repro.methods.base import Adam, Setting, SplitImages, StepResult, accuracy
-from repro.native_cell import NativeTape, fits
-from repro.replay import Replay
-from repro.seeding import Stream, words
-from repro.stacked import StackedConv4
+from repro.papers import paper
+from repro.papers.config import EpisodeSpec, Recipe
+from repro.system.seeding import Stream, words
 
 _META_NAMES = (
     *("lstm_weight", "lstm_bias", "forget_weight"),

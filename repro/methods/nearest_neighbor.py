@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from repro import paper
 from repro.episodes import Episode
-from repro.learner import BatchNormStatistics, Conv4
+from repro.learner.conv4 import BatchNormStatistics, Conv4
 from repro.methods.base import Adam, Setting, SplitImages, StepResult, accuracy
-from repro.seeding import Stream, words
+from repro.papers import paper
+from repro.system.seeding import Stream, words
 
 
 class NearestNeighbor:

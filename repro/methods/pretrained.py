@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from repro import paper, references
 from repro.episodes import Episode
-from repro.learner import BatchNormStatistics, Conv4
+from repro.learner.conv4 import BatchNormStatistics, Conv4
 from repro.methods.base import Setting, SplitImages
+from repro.papers import paper, references
 
 LOGISTIC_TOLERANCE = 1e-7  # largest entry of the gradient; the minimum itself is unique
 MAX_ITERATIONS = 1000

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from repro import paper, references
-from repro.config import EpisodeSpec
 from repro.episodes import Episode, EpisodeSampler
-from repro.learner import BatchNormStatistics, Conv4
+from repro.learner.conv4 import BatchNormStatistics, Conv4
 from repro.methods.base import Adam, Setting, SplitImages, StepResult, accuracy
-from repro.seeding import Stream, words
+from repro.papers import paper, references
+from repro.papers.config import EpisodeSpec
+from repro.system.seeding import Stream, words
 
 
 def prototype_scores(support: Tensor, labels: Tensor, query: Tensor, n_way: int) -> Tensor:

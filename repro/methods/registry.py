@@ -19,12 +19,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from repro import code_files, paper, processes, storage
-from repro.errors import MethodError, UsageError, text_of, unknown
+from repro.methods import code_files
 from repro.methods.base import Setting, Trainable
-from repro.methods.described import described
+from repro.methods.description import described
 from repro.methods.guard import guarded
-from repro.rows import (
+from repro.papers import paper
+from repro.papers.catalogue import (
     BUILT_IN,
     PRETRAIN,
     PRETRAIN_TARGET,
@@ -32,6 +32,8 @@ from repro.rows import (
     Source,
     built_in,
 )
+from repro.system import processes, storage
+from repro.system.errors import MethodError, UsageError, text_of, unknown
 
 PLUG_INS = "repro.methods"
 _FILE = re.compile(r"(.+\.py):([A-Za-z_]\w*)")

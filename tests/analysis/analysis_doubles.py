@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from repro import ablation_records, paper, records
-from repro.config import BUDGETS, RECIPES, EpisodeSpec
+from repro import records
 from repro.episodes import EpisodeSampler, episodes_digest
-from repro.record_files import outcome_digest, sealed
+from repro.papers import paper
+from repro.papers.catalogue import numerics_revision
+from repro.papers.config import BUDGETS, RECIPES, EpisodeSpec
 from repro.records import Record
-from repro.rows import numerics_revision
+from repro.records import ablation as ablation_records
+from repro.records.files import outcome_digest, sealed
 
 N_PREDICTED = 40  # episodes of :func:`with_predictions`
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "linear")

@@ -8,10 +8,10 @@ import pytest
 
 from repro import records
 from repro.analysis import confusion
-from repro.config import EpisodeSpec
-from repro.data.ravi import RAVI_SPLIT
+from repro.data.mini_imagenet.ravi import RAVI_SPLIT
 from repro.episodes import EpisodeSampler
-from repro.errors import RecordError
+from repro.papers.config import EpisodeSpec
+from repro.system.errors import RecordError
 from tests.analysis.analysis_doubles import N_PREDICTED, with_predictions
 
 

@@ -10,13 +10,16 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.patches import StepPatch
 
-from repro.analysis import bars, curves, differences, distributions, gates, table1
-from repro.analysis.paired import compare_paired
-from repro.analysis.report_differences import MAX_SHORT
-from repro.analysis.stats import accuracy_histogram
-from repro.errors import RecordError
+from repro.analysis import curves
+from repro.analysis.compare import differences, distributions
+from repro.analysis.gates import figure as gates
+from repro.analysis.report.differences_section import MAX_SHORT
+from repro.analysis.statistics.intervals import accuracy_histogram
+from repro.analysis.statistics.paired import compare_paired
+from repro.analysis.table import bars, table1
+from repro.papers.catalogue import BUILT_IN
 from repro.records import Record, read_records
-from repro.rows import BUILT_IN
+from repro.system.errors import RecordError
 from tests.analysis.analysis_doubles import full_set, record, spread, write_gates, write_metrics
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"

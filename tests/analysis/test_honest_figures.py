@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from matplotlib.lines import Line2D
 
-from repro import paper
-from repro.analysis import bars, check, curves, differences, distributions, style, table1
+from repro.analysis import curves, style
+from repro.analysis.compare import differences, distributions
 from repro.analysis.selection import one_budget
+from repro.analysis.table import bars, check, table1
+from repro.papers import paper
 from repro.records import Record
 from tests.analysis.analysis_doubles import record, spread
 

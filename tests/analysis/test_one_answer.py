@@ -8,20 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from repro.analysis import (
-    check,
-    compare,
-    compare_formats,
-    power_answers,
-    power_text,
-    report_differences,
-    table1,
-    text,
-)
-from repro.analysis.report import render
+from repro.analysis import text
+from repro.analysis.compare import formats as compare_formats
+from repro.analysis.compare import pairs as compare
+from repro.analysis.compare import power_answers, power_text
+from repro.analysis.report import differences_section as report_differences
+from repro.analysis.report.page import render
 from repro.analysis.selection import block_size, select
-from repro.errors import RecordError
+from repro.analysis.table import check, table1
 from repro.records import Record
+from repro.system.errors import RecordError
 from tests.analysis.analysis_doubles import record
 
 METHODS = ("finetune", "matching_net", "meta_lstm")

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from scipy import stats as reference
 
 from repro.analysis.reference_curves import against_published, hold, trainings
-from repro.cli import cli
+from repro.cli.main import cli
 
 CONTENT: dict[str, Any] = {
     "dataset": "mini-imagenet", "data_digest": "d" * 64, "training": "matching_net", "k_shot": 5,

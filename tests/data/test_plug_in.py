@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 import repro
-from repro import data, storage
-from repro.errors import DataError
+from repro import data
+from repro.system import storage
+from repro.system.errors import DataError
 from tests.installing import install
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "plug-in"

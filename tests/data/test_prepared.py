@@ -9,14 +9,15 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from repro import storage
-from repro.cli import cli
-from repro.data import mini_imagenet, prepare
+from repro.cli.main import cli
+from repro.data import prepare
 from repro.data.dataset import Selection
-from repro.data.images import check_pack, open_pack, packs_of, stamp
-from repro.data.ravi import Target
-from repro.errors import DataError, UsageError
-from tests.data.layout_copies import SMALL, jpeg, small_files, split_folders
+from repro.data.mini_imagenet import dataset as mini_imagenet
+from repro.data.mini_imagenet.ravi import Target
+from repro.data.pack import check_pack, open_pack, packs_of, stamp
+from repro.system import storage
+from repro.system.errors import DataError, UsageError
+from tests.data.mini_imagenet.layout_copies import SMALL, jpeg, small_files, split_folders
 
 CHOICE = Selection(split="5/5/5", image_size=16)
 

@@ -4,12 +4,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from repro.config import EpisodeSpec, Recipe
-from repro.data.images import ImageSplit
+from repro.data.pack import ImageSplit
 from repro.episodes import Episode, EpisodeSampler
-from repro.learner import Conv4
+from repro.learner.conv4 import Conv4
 from repro.methods.base import Setting, SplitImages
-from repro.seeding import Stream, Words, words
+from repro.papers.config import EpisodeSpec, Recipe
+from repro.system.seeding import Stream, Words, words
 
 N_CLASS, PER_CLASS, SIZE = 6, 30, 16
 ROWS = tuple((i * PER_CLASS, PER_CLASS) for i in range(N_CLASS))

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from repro.learner import Conv4
+from repro.learner.conv4 import Conv4
 from repro.methods.maml import MAML, FirstOrderMAML
-from repro.seeding import Stream, words
+from repro.system.seeding import Stream, words
 from tests.methods.random_images import Exact, episode, images, initial, mixed, setting
 
 TINY = Conv4(n_filter=3, n_output=5, image_size=16)

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from repro.config import EpisodeSpec, Recipe
-from repro.context import FullContext
 from repro.episodes import EpisodeSampler
-from repro.learner import Conv4
+from repro.learner.conv4 import Conv4
+from repro.learner.full_context import FullContext
 from repro.methods.matching_net import MatchingNet, MatchingNetFCE, draw_dropout, matching_scores
-from repro.seeding import Stream, words
+from repro.papers.config import EpisodeSpec, Recipe
+from repro.system.seeding import Stream, words
 from tests.methods.random_images import ROWS, Exact, conv4_layers, images, setting
 
 D = 6

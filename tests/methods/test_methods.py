@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from repro.config import RECIPES, Recipe
 from repro.episodes import Episode
 from repro.methods.base import SplitImages, Trainable
 from repro.methods.finetune import Finetune, grid
 from repro.methods.meta_lstm import inner_schedule
 from repro.methods.nearest_neighbor import NearestNeighbor
 from repro.methods.registry import build_training
-from repro.rows import BUILT_IN
+from repro.papers.catalogue import BUILT_IN
+from repro.papers.config import RECIPES, Recipe
 from tests.methods import random_images
 
 # One row of each training.

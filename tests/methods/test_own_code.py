@@ -7,11 +7,11 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from repro import processes
-from repro.cli import cli
-from repro.errors import MethodError, UsageError
+from repro.cli.main import cli
 from repro.methods.registry import find
 from repro.records import read_record
+from repro.system import processes
+from repro.system.errors import MethodError, UsageError
 from tests.methods.test_registry import CHANCE
 
 BUDGET = ("--budget", "smoke,n_test_episode=5,n_validation_episode=2,pretrain=2,validate_every=2")
@@ -19,8 +19,8 @@ LEAVES = """
 import os, signal, sys, torch
 torch.backends.mkldnn.enabled = False
 torch.set_default_dtype(torch.float64)
-import repro.evaluation
-repro.evaluation._labels = lambda found, episode, task: episode.query_labels.astype("uint8")
+import repro.run.evaluation
+repro.run.evaluation._labels = lambda found, episode, task: episode.query_labels.astype("uint8")
 class Own:
     def __init__(self, setting): torch.set_grad_enabled(False)
     def predict(self, episode, images):

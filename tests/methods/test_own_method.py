@@ -14,9 +14,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from repro import records
-from repro.analysis import table1
-from repro.cli import cli
-from repro.progress import ConsoleReporter
+from repro.analysis.table import table1
+from repro.cli.main import cli
+from repro.system.progress import ConsoleReporter
 from tests.installing import install
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "own-method"

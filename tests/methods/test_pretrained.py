@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from repro.methods.base import SplitImages
 from repro.methods.nearest_neighbor import NearestNeighbor
 from repro.methods.pretrained import Pretrained, PretrainedCosine, PretrainedLogistic, fit_logistic
-from repro.seeding import Stream, words
+from repro.system.seeding import Stream, words
 from tests.methods.random_images import decided, episode, images, setting
 
 

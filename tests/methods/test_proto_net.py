@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from repro.methods.proto_net import ProtoNet, ProtoNetWide, prototype_scores
-from repro.seeding import Stream, words
+from repro.system.seeding import Stream, words
 from tests.methods.random_images import N_CLASS, SIZE, conv4_layers, episode, images, mixed, setting
 
 

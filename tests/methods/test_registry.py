@@ -6,18 +6,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from repro import config, paper, publishing, records
-from repro.cells import Place, plan, run_cell
-from repro.config import BUDGETS, EpisodeSpec, RunConfig, TrainingConfig
+from repro import records
 from repro.episodes import EpisodeSampler
-from repro.errors import MethodError, RecordError, ReproError, UsageError
-from repro.interrupts import StopRequest
 from repro.methods import registry
 from repro.methods.base import Stackable
 from repro.methods.registry import find, resolve
-from repro.progress import Silent
-from repro.records import Record
-from repro.rows import BUILT_IN, PRETRAIN, Row, from_record
+from repro.papers import config, paper
+from repro.papers.catalogue import BUILT_IN, PRETRAIN, Row, from_record
+from repro.papers.config import BUDGETS, EpisodeSpec, RunConfig, TrainingConfig
+from repro.records import Record, publishing
+from repro.run.cell import Place, plan, run_cell
+from repro.system.errors import MethodError, RecordError, ReproError, UsageError
+from repro.system.interrupts import StopRequest
+from repro.system.progress import Silent
 from tests.analysis.analysis_doubles import reseal
 from tests.conftest import TINY
 

@@ -1,0 +1,128 @@
+"""What more episodes and seeds would show, in plain words: a paragraph per cell or pair."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from repro.analysis.compare.power_answers import ASSUMED, MEASURED, CellPower, PairPower
+from repro.analysis.statistics.intervals import Interval
+from repro.analysis.text import class_text, margin_text, percent, percent_interval, points, share
+from repro.papers import paper
+
+AGAIN = (
+    "More than 600 episodes use the same test images again and again: ± then shrinks although no "
+    "new image is seen, so that it covers other images of the same classes less and less: by the "
+    "query images of the published records alone 92 to 95% at 600 episodes, 59 to 88% at 10,000."
+)
+
+
+def _again(numbers: Sequence[int | None]) -> list[str]:
+    """The warning, where an answer has more episodes than the paper's."""
+    return [AGAIN] if any(n and n > paper.N_TEST_EPISODE for n in numbers) else []
+
+
+def against_paper(cells: Sequence[CellPower]) -> list[str]:
+    """A line for each cell, and what holds for all."""
+    return [
+        *map(_cell, cells),
+        "One trained model on each side: these are the errors of episodes alone, the best case. "
+        "Training seeds add to them; the paper's is one seed, whose share more seeds of ours "
+        "cannot take away.",
+        *_again([n for cell in cells for n in (cell.n_episode, cell.episodes_for_margin)]),
+    ]
+
+
+def _cell(cell: CellPower) -> str:
+    source = "measured" if cell.episode_sd_from == MEASURED else "the paper's"
+    told = (
+        f"{paper.ROW_TITLES[cell.method]} {cell.k_shot}-shot (spread of episodes "
+        f"{percent(cell.episode_sd, digits=1)} points, {source}): with {cell.n_episode:,} "
+        f"episodes a true tie with the paper is called equivalent within "
+        f"{_margin(cell.margin)} with probability {_probability(cell.chance_of_equivalence)}"
+    )
+    if cell.episodes_for_margin is None:
+        half_width = paper.TABLE_1[cell.method, cell.k_shot].half_width
+        told += (
+            f"; no number of episodes brings that to {share(cell.power)}, for the paper's own "
+            f"± {percent(half_width)} alone allows {points(cell.margin_of_paper)} points"
+        )
+    else:
+        told += f"; {cell.episodes_for_margin:,} episodes bring that to {share(cell.power)}"
+    told += (
+        f". A true difference of {points(cell.separable)} points is detected with "
+        f"{share(cell.power)} power."
+    )
+    if cell.class_half_width is not None:
+        told += f" Over other test classes the accuracy is {class_text(cell.class_half_width)}."
+    return told
+
+
+def _probability(chance: float) -> str:
+    return f"{percent(chance, digits=1)}%"
+
+
+def _margin(margin: float) -> str:
+    told = margin_text(margin)
+    return f"{told} point" if told == "1" else f"{told} points"
+
+
+def of_pair(pair: PairPower) -> list[str]:
+    """A heading and lines."""
+    difference = Interval(pair.difference_mean, pair.difference_half_width)
+    power, margin = share(pair.power), _margin(pair.margin)
+    told = [
+        f"{pair.first} − {pair.second} {pair.k_shot}-shot: "
+        f"{percent_interval(difference, signed=True)} points over {pair.covers} "
+        f"({pair.n_episode:,} episodes)"
+    ]
+    what = {MEASURED: "a difference as large as measured", "margin": f"a difference of {margin}"}
+    for size in pair.sizes:
+        needed = _episodes(size.episodes)
+        told.append(
+            f"  between these checkpoints, {what[size.kind]} is detected with {power} power with "
+            f"{needed}"
+        )
+    told.append(
+        f"  between these checkpoints, a true tie is called equivalent within {margin} with "
+        f"{power} power with {_episodes(pair.episodes_for_margin)}"
+    )
+    source = _source(pair)
+    for size in pair.sizes:
+        told.append(
+            f"  between the methods ({source}), {what[size.kind]} is detected with {power} power "
+            f"with {_seeds(size.seeds, size.seeds_most)} on {pair.n_episode:,} episodes"
+        )
+    if any(size.seeds != size.seeds_most for size in pair.sizes):
+        told.append(
+            "  (the smaller number if all noise of episodes differs from seed to seed, the larger "
+            "one if none does; several seeds of a side tell the two apart)"
+        )
+    if pair.class_half_width is not None and pair.separable_classes is not None:
+        told.append(
+            f"  over other test classes the difference is {class_text(pair.class_half_width)}; "
+            f"with so many classes one of {points(pair.separable_classes)} points is detected with "
+            f"{power} power, whatever the number of episodes and seeds"
+        )
+    numbers = [*(size.episodes for size in pair.sizes), pair.episodes_for_margin, pair.n_episode]
+    return [*told, *(f"  {line}" for line in _again(numbers))]
+
+
+def _seeds(least: int | None, most: int | None) -> str:
+    if least == most:
+        return f"{least} seeds a side" if least else "no number of seeds"
+    if most is None:
+        return f"{least} seeds a side or more (at the worst no number of seeds)"
+    return f"{least} to {most} seeds a side"
+
+
+def _source(pair: PairPower) -> str:
+    spread = percent(pair.seed_sd)
+    if pair.seed_sd_from == ASSUMED:
+        return f"if seeds of either spread {spread} points, assumed"
+    if pair.seed_sd_from == MEASURED:
+        return f"their seeds' differences spread {spread} points, from {pair.n_seed} seeds"
+    return f"if seeds of either spread {spread} points, as the {pair.n_seed} of {pair.seed_sd_from}"
+
+
+def _episodes(needed: int | None) -> str:
+    return f"{needed:,} episodes" if needed else "no number of episodes"

@@ -1,0 +1,149 @@
+"""The report's matrix of paired differences between methods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from repro.analysis.compare.pairs import Comparison, Side, compare, with_holm
+from repro.analysis.statistics.intervals import Interval
+from repro.analysis.text import class_text, fixed, p_text, percent_interval, share
+from repro.papers.catalogue import order
+
+if TYPE_CHECKING:
+    from repro.records import Record
+
+SHORT = {
+    "finetune": "Fine-tune",
+    "nearest_neighbor": "Near. neigh.",
+    "matching_net": "MN",
+    "matching_net_fce": "MN FCE",
+    "meta_lstm": "LSTM",
+    "proto_net": "ProtoNet",
+    "proto_net_wide": "Proto. wide",
+    "maml": "MAML",
+    "fomaml": "FOMAML",
+    "pretrained_cosine": "Cosine",
+    "pretrained_logistic": "Logistic",
+}
+MAX_SHORT = 12  # characters
+LEVEL = 0.05
+STRONG = 0.15  # a difference of this size has the deepest colour
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One field of the matrix; ``depth`` 0 to 1 is the strength of its colour."""
+
+    text: str
+    clear: bool
+    sign: str
+    depth: float
+
+    @property
+    def shade(self) -> float:
+        """The depth with its sign: -1 to 1."""
+        return {"plus": self.depth, "minus": -self.depth}.get(self.sign, 0.0)
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Row minus column on the same episodes, in points; pairs are a row each, in numbers."""
+
+    k_shot: int
+    methods: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Difference, ...]], ...]
+    pairs: tuple[tuple[str, ...], ...]
+
+
+def ordered(records: Sequence[Record], k_shot: int) -> list[Record]:
+    """The records of one shot in the table's order."""
+    found = [record for record in records if record.k_shot == k_shot]
+    return sorted(found, key=lambda record: order(record.method))
+
+
+def short(method: str, title: str) -> str:
+    """A row's name for narrow columns."""
+    cut = title if len(title) <= MAX_SHORT else f"{title[: MAX_SHORT - 1].rstrip()}…"
+    return SHORT.get(method, cut)
+
+
+def _comparable(one: Record, other: Record) -> bool:
+    return one.n_episode == other.n_episode and all(
+        one.digests.get(name) == other.digests.get(name) for name in ("episodes", "data")
+    )
+
+
+def _field(interval: Interval | None, p_value: float) -> Difference:
+    if interval is None:
+        return Difference("other episodes", False, "same", 0.0)
+    return Difference(
+        percent_interval(interval, signed=True).replace("± ", "±\u00a0"),
+        p_value < LEVEL,
+        "plus" if interval.mean > 0 else "minus",
+        round(min(1.0, abs(interval.mean) / STRONG), 2),
+    )
+
+
+def _in_numbers(pair: Comparison) -> tuple[str, ...]:
+    return (
+        f"{pair.first.label} minus {pair.second.label}",
+        percent_interval(pair.interval, signed=True).replace("± ", "±\u00a0"),
+        class_text(pair.class_half_width).replace("± ", "±\u00a0"),
+        p_text(pair.p_holm),
+        p_text(pair.paired.p_sign_flip),
+        share(pair.paired.won),
+        fixed(pair.paired.effect_size, 2, "+"),
+        share(pair.paired.narrower),
+    )
+
+
+def sides(records: Sequence[Record], k_shot: int) -> list[Side]:
+    """All seeds of each method at a shot, in the table's order."""
+    found: dict[str, list[Record]] = {}
+    for record in ordered(records, k_shot):
+        found.setdefault(record.method, []).append(record)
+    return [Side(listed[0].title, tuple(listed)) for listed in found.values()]
+
+
+def matrices(records: Sequence[Record]) -> list[Matrix]:
+    """Paired differences of all methods at each shot; none where one method alone was run.
+
+    Holm's correction is over all pairs of all matrices.
+    """
+    by_shot = {k: sides(records, k) for k in sorted({record.k_shot for record in records})}
+    keys = [
+        (shot, i, j)
+        for shot, found in by_shot.items()
+        for i, j in combinations(range(len(found)), 2)
+        if _comparable(found[i].records[0], found[j].records[0])
+    ]
+    listed = with_holm([compare(by_shot[shot][i], by_shot[shot][j]) for shot, i, j in keys])
+    compared = dict(zip(keys, listed, strict=True))
+
+    def field(shot: int, i: int, j: int) -> Difference:
+        if i == j:
+            return Difference("·", False, "same", 0.0)
+        found = compared.get((shot, min(i, j), max(i, j)))
+        if found is None:
+            return _field(None, 1.0)
+        interval = found.interval
+        if i > j:
+            interval = Interval(-interval.mean, interval.half_width)
+        return _field(interval, found.p_holm)
+
+    return [
+        Matrix(
+            shot,
+            tuple(side.records[0].method for side in found),
+            tuple(
+                (side.records[0].method, tuple(field(shot, i, j) for j in range(len(found))))
+                for i, side in enumerate(found)
+            ),
+            tuple(_in_numbers(compared[key]) for key in keys if key[0] == shot),
+        )
+        for shot, found in by_shot.items()
+        if len(found) > 1
+    ]

@@ -1,0 +1,1 @@
+"""Intervals, paired differences, seeds and power; nothing here knows a record."""

@@ -1,0 +1,1 @@
+"""Table 1: cells, verdicts, notes and formats."""

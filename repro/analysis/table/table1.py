@@ -1,0 +1,372 @@
+"""Table 1 of the paper beside what was measured, with a verdict per cell.
+
+Numbers and row order are those of ``papers.paper``. A verdict is given only where the protocol
+is the paper's; everything else is printed and called not comparable, with the reason. A cell that
+was run with several seeds shows all of them. Rows that the paper does not have come after its own:
+held against their own authors' numbers where ``papers.references`` has them, else without a
+verdict.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from repro.analysis.selection import LeftOut, but_seed, select_records, stacked
+from repro.analysis.statistics.classes import class_half_width, episode_classes
+from repro.analysis.statistics.intervals import Interval
+from repro.analysis.statistics.seeds import Estimate, estimate
+from repro.analysis.statistics.strays import strays
+from repro.analysis.table.formats import FORMATS, NOT_RUN, WIDTH, latex_escape
+from repro.analysis.table.notes import notes, title
+from repro.analysis.table.verdicts import (
+    EQUIVALENT,
+    HIGHER,
+    LOWER,
+    MARGIN,
+    NOT_COMPARABLE,
+    SAME,
+    Verdict,
+    adjusted,
+    judge,
+    rerun_reason,
+)
+from repro.analysis.text import percent_interval
+from repro.papers import paper, references
+from repro.papers.catalogue import order
+from repro.system.errors import RecordError, unknown
+
+if TYPE_CHECKING:
+    from repro.records import Record
+
+SCHEMA = 2  # of the JSON and CSV
+
+__all__ = [
+    "EQUIVALENT",
+    "FORMATS",
+    "HIGHER",
+    "LOWER",
+    "NOT_COMPARABLE",
+    "NOT_RUN",
+    "SAME",
+    "WIDTH",
+    "Cell",
+    "Rerun",
+    "Table",
+    "build",
+    "latex_escape",
+    "not_comparable",
+    "select_records",
+]
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """A public re-run of a cell, and what was measured held against it."""
+
+    published: paper.Reported
+    judged: Verdict
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method at one shot. Intervals are fractions; what was not run is None or empty."""
+
+    method: str
+    k_shot: int
+    reported: paper.Reported | None  # of the row's own authors where the paper has no such row
+    n_episode: int | None = None
+    n_step: int | None = None  # training steps
+    budget: str | None = None
+    seeds: tuple[int, ...] = ()
+    estimate: Estimate | None = None
+    judged: Verdict | None = None  # against the paper
+    reruns: tuple[Rerun, ...] = ()
+    episode_sd: float | None = None  # between episodes of one seed, as the paper's interval has it
+    class_half_width: float | None = None  # of the 95% interval over the choice of test classes
+    seed_means: tuple[float, ...] = ()  # mean accuracy of each of the seeds
+    label: str = ""  # the row's name where the paper has none
+    apart: str = ""  # transductive, milestone: why it is not the row's own number
+    steps: str = ""  # n_step for people, of a milestone with those of the whole training
+    further: tuple[Cell, ...] = ()  # tests of the cell's training that are apart from it
+    same_images: bool = True  # as what is reported; else there is no difference to speak of
+    progress: str = ""  # steps made of those planned, where the training has not ended
+
+    @property
+    def title(self) -> str:
+        """The row's name, in the paper where that has it."""
+        return paper.ROW_TITLES.get(self.method, self.label)
+
+    @property
+    def in_paper(self) -> bool:
+        return self.method in paper.ROW_TITLES
+
+    @property
+    def measured(self) -> Interval | None:
+        return self.estimate.interval if self.estimate else None
+
+    @property
+    def difference(self) -> Interval | None:
+        """Measured - reported."""
+        return self.judged.difference if self.judged and self.same_images else None
+
+    @property
+    def verdict(self) -> str:
+        """Empty for what was run and nobody published."""
+        if self.judged:
+            return self.judged.label
+        return NOT_RUN if self.estimate is None else ""
+
+    @property
+    def told(self) -> str:
+        """The verdict with what it rests on."""
+        return self.judged.told if self.judged else self.verdict
+
+    @property
+    def reason(self) -> str:
+        """Why the cell is not comparable, else empty."""
+        return self.judged.reason if self.judged else ""
+
+    def content(self) -> dict[str, Any]:
+        """The cell as JSON (``table.schema.json``); accuracies are fractions, unknown is null."""
+        found, judged = self.estimate, self.judged
+        return {
+            "schema": SCHEMA,
+            "method": self.method,
+            "title": self.title,
+            "in_paper": self.in_paper,
+            "k_shot": self.k_shot,
+            "reported_mean": self.reported.mean if self.reported else None,
+            "reported_half_width": self.reported.half_width if self.reported else None,
+            "reported_source": self.reported.source if self.reported else None,
+            "measured_mean": _finite(self.measured, "mean"),
+            "measured_half_width": _finite(self.measured, "half_width"),
+            "measured_half_width_classes": self.class_half_width,
+            "difference_mean": _finite(self.difference, "mean"),
+            "difference_half_width": _finite(self.difference, "half_width"),
+            "n_episode": self.n_episode,
+            "n_step": self.n_step,
+            "budget": self.budget,
+            "apart": self.apart,
+            "further": [cell.content() for cell in self.further],
+            "seed": min(self.seeds) if self.seeds else None,
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "seeds": list(self.seeds),
+            "seed_means": list(self.seed_means),
+            "stray_seeds": [self.seeds[i] for i in strays(self.seed_means)],
+            "covers": found.covers if found else None,
+            "margin": judged.margin if judged else None,
+            "smallest_margin": _finite(judged, "smallest_margin") if self.difference else None,
+            "p": judged.p if judged and self.difference else None,
+            "p_holm": judged.p_holm if judged else None,
+            "holds_to_seed_sd": judged.holds_to_seed_sd if judged else None,
+            "bootstrap": list(found.bootstrap) if found and found.bootstrap else None,
+            "reruns": [
+                {
+                    "source": rerun.published.source,
+                    "mean": rerun.published.mean,
+                    "half_width": rerun.published.half_width,
+                    "difference_mean": rerun.judged.difference.mean,
+                    "difference_half_width": _finite(rerun.judged.difference, "half_width"),
+                    "smallest_margin": _finite(rerun.judged, "smallest_margin"),
+                    "verdict": rerun.judged.label,
+                    "reason": rerun.judged.reason,
+                    "holds_to_seed_sd": rerun.judged.holds_to_seed_sd,
+                }
+                for rerun in self.reruns
+            ],
+        }
+
+
+def _finite(found: Interval | Verdict | None, field: str) -> float | None:
+    value = math.inf if found is None else float(getattr(found, field))
+    return value if math.isfinite(value) else None
+
+
+@dataclass(frozen=True)
+class Table:
+    """The paper's five rows at two shots in its order, then other rows; a title and notes."""
+
+    title: str
+    cells: tuple[Cell, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def lines(self) -> tuple[Cell, ...]:
+        """Each cell, and after it the tests that are apart from it."""
+        return tuple(line for cell in self.cells for line in (cell, *cell.further))
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The rows, each once."""
+        return tuple(dict.fromkeys(cell.method for cell in self.cells))
+
+    @property
+    def shots(self) -> tuple[int, ...]:
+        """The paper's and those that were run, in order."""
+        return tuple(sorted({cell.k_shot for cell in self.cells}))
+
+    @property
+    def row_titles(self) -> tuple[str, ...]:
+        """Names of :attr:`methods`."""
+        titles = {cell.method: cell.title for cell in self.cells}
+        return tuple(titles[method] for method in self.methods)
+
+    def format(self, name: str) -> str:
+        """The table as ``text``, ``markdown``, ``csv``, ``json`` or ``latex``.
+
+        Raises:
+            UsageError: another format.
+        """
+        if name not in FORMATS:
+            raise unknown("format", name, FORMATS)
+        return FORMATS[name](self)
+
+
+def not_comparable(record: Record, dataset: str) -> str:
+    """Why a record cannot be held against what was published of its row; empty when it can."""
+    reasons = []
+    if dataset.partition("@")[0] != "mini-imagenet":
+        reasons.append(f"{dataset} is not mini-imagenet")
+    if record.budget_name != "paper":
+        reasons.append(f"budget {record.budget_name} is not the paper's")
+    if record.unfinished:
+        reasons.append(f"trained for {record.n_step:,} of {record.training['n_step']:,} steps")
+    if record.at_step is not None:
+        reasons.append(f"a milestone of a training, at {record.steps.partition(' (')[0]} steps")
+    n_way, n_query = record.config.get("n_way"), record.config.get("n_query")
+    if not record.in_paper:
+        if n_way != paper.N_WAY:
+            reasons.append(f"episodes of {n_way} classes, not {paper.N_WAY}")
+        ours = {**dict(record.config.get("settings") or {}), "n_query": n_query}
+        published = references.protocol(record.method, record.k_shot)
+        return "; ".join([*reasons, *references.other_protocol(published, ours)])
+    if n_way != paper.N_WAY or n_query != paper.N_QUERY:
+        reasons.append(
+            f"episodes of {n_way} classes and {n_query} queries, not {paper.N_WAY} and "
+            f"{paper.N_QUERY}"
+        )
+    batch_norm = dict(record.config.get("recipe") or {}).get("query_batch_norm")
+    if batch_norm != "running":
+        told = "transductive: " if record.transductive else ""
+        reasons.append(f"{told}query batch norm is {batch_norm}, not running")
+    return "; ".join(reasons)
+
+
+def _cell(
+    method: str, label: str, k_shot: int, records: Sequence[Record], dataset: str, margin: float
+) -> Cell:  # fmt: skip
+    key = (method, k_shot)
+    reported = paper.TABLE_1.get(key) or references.PUBLISHED.get(key)
+    if not records:
+        return Cell(method, k_shot, reported, label=label)
+    first = records[0]
+    accuracy = stacked(records)
+    measured = estimate(accuracy)  # single episodes, as the paper has them, however many seeds
+    reason = not_comparable(first, dataset)
+    reruns = tuple(
+        Rerun(published, judge(measured, published, why, margin))
+        for published in paper.RERUNS.get(key, ())
+        for why in [rerun_reason(published, first.recipe_name, reason)]
+    )
+    return Cell(
+        method,
+        k_shot,
+        reported,
+        first.n_episode,
+        first.n_step,
+        first.budget_name,
+        tuple(record.seed for record in records),
+        measured,
+        judge(measured, reported, reason, margin) if reported else None,
+        reruns,
+        float(accuracy.std(axis=1, ddof=1).mean()) if first.n_episode > 1 else None,
+        class_half_width(accuracy, episode_classes(first)),
+        tuple(accuracy.mean(1).tolist()),
+        label,
+        first.apart,
+        first.steps,
+        same_images=dataset.partition("@")[0] == "mini-imagenet",
+        progress=f"{first.n_step:,} of {int(first.training['n_step']):,} steps"
+        if first.unfinished
+        else "",
+    )
+
+
+def result(record: Record) -> str:
+    """One record in a line, for people."""
+    measured = percent_interval(estimate(stacked([record])).interval)
+    progress = f", trained for {record.n_step:,} steps" if record.unfinished else ""
+    return (
+        f"{record.title} {record.k_shot}-shot, seed {record.seed}, budget {record.budget_name}: "
+        f"{measured} % over {record.n_episode:,} episodes{progress} ({record.path})"
+    )
+
+
+def _further(cell: Cell, apart: Sequence[Record], dataset: str, margin: float) -> tuple[Cell, ...]:
+    """The tests that are apart from a cell, all seeds of one config together."""
+    groups: dict[str, list[Record]] = {}
+    for record in apart:
+        if (record.method, record.k_shot) == (cell.method, cell.k_shot):
+            group = groups.setdefault(but_seed(record), [])
+            if record.seed not in [other.seed for other in group]:
+                group.append(record)
+    return tuple(
+        replace(_cell(cell.method, cell.label, cell.k_shot, group, dataset, margin), reruns=())
+        for group in groups.values()
+    )
+
+
+def build(
+    records: Sequence[Record],
+    dataset: str,
+    margin: float = MARGIN,
+    left_out: Sequence[LeftOut] = (),
+    apart: Sequence[Record] = (),
+) -> Table:
+    """The table of records already selected (:func:`repro.analysis.selection.select`).
+
+    Args:
+        left_out: records of its cells that are not shown; they are named below it.
+        apart: what stands beside the cells, in lines of its own.
+    Raises:
+        RecordError: two records for one cell that differ in more than the seed.
+    """
+    chosen: dict[tuple[str, int], list[Record]] = {}
+    for record in records:
+        group = chosen.setdefault((record.method, record.k_shot), [])
+        if group and (
+            but_seed(group[0]) != but_seed(record) or record.seed in [r.seed for r in group]
+        ):
+            raise RecordError(
+                f"{group[0].path} and {record.path} are records of the same cell of the table; "
+                "choose one by recipe, budget or seed"
+            )
+        group.append(record)
+    others = {record.method: record.title for record in records if not record.in_paper}
+    cells = [
+        _cell(
+            method,
+            others.get(method, ""),
+            k_shot,
+            chosen.get((method, k_shot), ()),
+            dataset,
+            margin,
+        )
+        for method in (*paper.METHODS, *sorted(others, key=order))
+        for k_shot in sorted({*paper.SHOTS, *(record.k_shot for record in records)})
+        if k_shot in paper.SHOTS or (method, k_shot) in chosen
+    ]
+    with_holm = iter(adjusted([cell.judged for cell in cells if cell.judged]))
+    shown = tuple(
+        replace(
+            c,
+            judged=next(with_holm) if c.judged else None,
+            further=_further(c, apart, dataset, margin),
+        )
+        for c in cells
+    )
+    return Table(title(shown, records, dataset), shown, notes(shown, records, margin, left_out))

@@ -1,0 +1,1 @@
+"""How fast the work of the table is, against plain PyTorch."""

@@ -1,0 +1,156 @@
+"""The command that changes one switch of a recipe at a time and tells what that does."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from repro import records
+from repro.analysis.ablation.formats import FORMATS
+from repro.cli.results import FIGURES, RESULTS
+from repro.cli.work import at_step_option, k_shot_option, rows_named, run_cells, run_options
+from repro.papers import paper
+from repro.records import ablation as ablation_records
+from repro.records import publishing
+from repro.system.errors import RecordError, UsageError
+
+if TYPE_CHECKING:
+    from repro.papers.catalogue import Row
+    from repro.papers.config import RunConfig
+    from repro.papers.switches import Switch
+
+
+@click.command()
+@click.option("--method", default="meta_lstm", show_default=True, help="A row, or FILE.py:CLASS.")
+@k_shot_option
+@click.option("--switches", default="all", show_default=True, metavar="LIST",
+              help="all, no-training or a,b=value.")  # fmt: skip
+@functools.partial(run_options, recipe="--base", files=False)
+@click.option("--episodes", type=click.IntRange(min=2), default=paper.N_TEST_EPISODE,
+              show_default=True, help="Meta-validation episodes.")  # fmt: skip
+@click.option("--threads", type=click.IntRange(min=1),
+              help="Threads of a job.")  # fmt: skip
+@click.option("--unfinished", is_flag=True, help="Test trainings as far as they got.")
+@at_step_option
+@click.option("--final", metavar="SWITCH=VALUE",
+              help="Then test base and choice on meta-test.")  # fmt: skip
+@click.option("--show", is_flag=True, help="Run nothing; show what is there.")
+@click.option("--from", "source", type=click.Choice(["runs", "results"]), default="runs",
+              show_default=True, help="Where --show looks.")  # fmt: skip
+@click.option("--publish", is_flag=True, help="Copy it to results/, to be committed.")
+@click.option("--format", "style", default="text", show_default=True, type=click.Choice(FORMATS))
+def ablate(
+    method: str, k_shot: int, switches: str, episodes: int, unfinished: bool, final: str | None,
+    show: bool, source: str, publish: bool, style: str, **options: Any,
+) -> None:  # fmt: skip
+    """Change one switch of a base at a time, and compare in pairs on meta-validation.
+
+    All share seeds, initial values and episodes. Only --final opens meta-test, for one choice.
+
+    Example: repro ablate --switches gates,theta_0 --seeds 3 --budget smoke
+    """
+    from repro.papers import config
+    from repro.papers import switches as switching
+
+    base, runs = options["recipe"], options["runs"]
+    recipe, budget = config.recipe(base), config.budget(options["budget"])
+    (row,) = rows_named([method], (), only=True)
+    if show:
+        if final:
+            raise UsageError("--show runs nothing and --final opens meta-test; give one of them")
+        root = runs if source == "runs" else RESULTS
+        place = ablation_records.ablations_folder(root, options["dataset"], row.name, k_shot)
+        pattern = f"{recipe.name}-{budget.name}-????????"
+        folders = sorted(p for p in place.glob(pattern) if any(p.glob("*/seed-*/*.json")))
+        if not folders:
+            raise RecordError(
+                f"no ablation of {row.name} {k_shot}-shot with base {recipe.name} and budget "
+                f"{budget.name} under {place}; run `repro ablate` without --show first"
+            )
+        for folder in folders:
+            _tell(folder, source, runs, options["dataset"], style, publish)
+        return
+    wanted = switching.parse(switches, base, row, k_shot, budget)
+    only_shared = switches == switching.NO_TRAINING
+    chosen = None
+    if final:
+        if "=" not in final:
+            raise UsageError(f"--final is one SWITCH=VALUE, not {final!r}")
+        (chosen, *more) = switching.parse(final, base, row, k_shot, budget)
+        if more:
+            raise UsageError(f"--final is one choice, not {1 + len(more)}: {final!r}")
+        wanted += [chosen] if chosen not in wanted else []
+    folder, cells = _run(wanted, chosen, row, k_shot, episodes, unfinished, only_shared, options)
+    _tell(folder, "runs", runs, options["dataset"], style, publish)
+    if cells and chosen:
+        _tell_final(cells, chosen.text, runs, style)
+
+
+def _run(
+    wanted: list[Switch], chosen: Switch | None, row: Row, k_shot: int, n_episode: int,
+    unfinished: bool, only_shared: bool, options: dict[str, Any],
+) -> tuple[Path, list[tuple[RunConfig, RunConfig]]]:  # fmt: skip
+    """Run what is missing; the ablation's folder, and base and final choice where tested."""
+    folders: list[Path] = []
+    tested: list[tuple[RunConfig, RunConfig]] = []
+
+    def work(cells: Any, place: Any, jobs: int, reporter: Any, stop: Any, command: str) -> Any:
+        from repro.engines import ablation
+
+        base = options["recipe"]
+        planned = ablation.planned(cells, base, wanted, n_episode, only_shared)
+        if unfinished:
+            planned = ablation.testable(planned, place, reporter)
+        folders.append(planned[0].ablation_folder(place.runs))
+        failures = ablation.run(planned, place, jobs, reporter, stop, command)
+        if chosen and not failures:
+            finals, failures = ablation.run_final(
+                chosen, cells, base, place, jobs, reporter, stop, command
+            )
+            tested.extend(zip(cells, finals, strict=True))
+        return failures
+
+    n_task = options["seeds"] * (1 + len(wanted))
+    run_cells([row], [k_shot], **options, unfinished=unfinished, work=work, n_task=n_task)
+    return folders[0], tested
+
+
+def _tell(folder: Path, source: str, runs: Path, dataset: str, style: str, publish: bool) -> None:
+    """Summary, table and forest plot of one ablation; paths go to the error stream."""
+    from repro.analysis.ablation import effects as ablation
+    from repro.analysis.ablation import forest
+    from repro.analysis.ablation import formats as ablation_formats
+
+    if source == "runs":
+        found = ablation.write_summary(folder)
+    else:
+        found = ablation.summarise(ablation_records.read_all(folder))
+    click.echo(ablation_formats.format_ablation(found, style), nl=False)
+    figures = runs / dataset / "figures" if source == "runs" else FIGURES / dataset
+    written = [folder / ablation_records.SUMMARY]
+    if found.effects:
+        written += forest.plot_forest(found, figures)
+    if publish and source == "runs":
+        written.append(publishing.publish_ablation(folder, runs, RESULTS))
+    for path in written:
+        click.echo(str(path), err=True)
+
+
+def _tell_final(
+    cells: list[tuple[RunConfig, RunConfig]], label: str, runs: Path, style: str
+) -> None:
+    """The final choice against the base on meta-test."""
+    from repro.analysis.compare.formats import format_pairs
+    from repro.analysis.compare.pairs import Side, all_pairs
+
+    base, chosen = (
+        tuple(records.read_record(records.cell_folder(runs, pair[side])) for pair in cells)
+        for side in (0, 1)
+    )
+    pairs = all_pairs([[Side(f"{label}", chosen), Side("base", base)]])
+    if style != "json":
+        click.echo("\nOn meta-test, the base and the one final choice:")
+    click.echo(format_pairs(pairs, style), nl=False)

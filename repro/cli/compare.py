@@ -1,0 +1,134 @@
+"""Commands that hold records against each other, and tell what more of them would show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from repro import records
+from repro.analysis.compare import pairs as pairs
+from repro.analysis.compare import power_answers, power_text
+from repro.analysis.compare.formats import FORMATS, format_pairs
+from repro.analysis.selection import select
+from repro.analysis.table import table1
+from repro.cli.options import runs_option
+from repro.cli.results import RESULTS, margin_option, read_source
+from repro.papers import paper
+from repro.system.errors import UsageError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def side_options(function: F) -> F:
+    """Which records are held against each other."""
+    options = [
+        click.argument("selectors", nargs=-1, metavar="[A B]..."),
+        click.option("--dataset", "datasets", multiple=True,
+                     help="Data set; may be given several times."),
+        click.option("--from", "source", type=click.Choice(["runs", "results"]),
+                     help="Default: runs when there are any, else results."),
+        click.option("--recipe", default="authors-code", show_default=True,
+                     help="Of sides that name none."),
+        click.option("--budget",
+                     help="Of sides that name none; by default the largest of each cell."),
+    ]  # fmt: skip
+    function = runs_option("read")(function)
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def _pairs(
+    selectors: tuple[str, ...], datasets: tuple[str, ...], source: str | None, runs: Path,
+    recipe: str, budget: str | None,
+) -> list[pairs.Comparison]:  # fmt: skip
+    if len(selectors) == 1:
+        raise UsageError("name two sides or more, or none for all methods")
+    known = records.methods_in(runs, RESULTS)
+    chosen = [pairs.parse(text, known) for text in selectors]
+    folders = {s.text: records.read_record(s.folder) for s in chosen if s.folder is not None}
+    names = list(datasets) or ["glyphs"]
+    if chosen and len(folders) == len(chosen):
+        found: dict[str, list[records.Record]] = {"": []}  # folders alone need no data set
+    else:
+        named = [s.fields["dataset"] for s in chosen if "dataset" in s.fields]
+        if named and not datasets and len(named) + len(folders) == len(chosen):
+            names = named[:1]
+        found = {name: read_source(name, source, runs)[0] for name in dict.fromkeys(names)}
+    others = {s.fields["dataset"] for s in chosen if "dataset" in s.fields} - set(found)
+    elsewhere = {name: read_source(name, source, runs)[0] for name in sorted(others)}
+    groups = pairs.gather(chosen, found, recipe, budget, folders, elsewhere)
+    return pairs.all_pairs(groups)
+
+
+@click.command()
+@side_options
+@click.option("--format", "style", default="text", show_default=True, type=click.Choice(FORMATS))
+def compare(
+    selectors: tuple[str, ...], datasets: tuple[str, ...], source: str | None, runs: Path,
+    recipe: str, budget: str | None, style: str,
+) -> None:  # fmt: skip
+    """Compare A and B on the same episodes. Three or more names: every pair. None: all methods.
+
+    The default data set is glyphs. A or B is a method (meta_lstm), a method with fields to
+    choose its records by (meta_lstm@recipe=paper,budget=quick,seed=1,k_shot=5,dataset=glyphs), or
+    the folder of a record. Without seed=, all training seeds of a side's configuration are used,
+    and where a side has several the interval covers seeds and episodes (a side of one seed is taken
+    to vary as the other, and that is said). Records of other episodes or images are refused.
+
+    Example: repro compare meta_lstm finetune --dataset mini-imagenet --from results
+    """
+    found = _pairs(selectors, datasets, source, runs, recipe, budget)
+    click.echo(format_pairs(found, style), nl=False)
+
+
+@click.command()
+@side_options
+@margin_option
+@click.option("--episodes", type=click.IntRange(min=2), default=paper.N_TEST_EPISODE,
+              show_default=True, help="Test episodes of a run held against the paper.")  # fmt: skip
+@click.option("--seed-sd", type=click.FloatRange(min=0, min_open=True), default=1.0,
+              show_default=True, help="Spread of training seeds in points, where not measured.",
+              )  # fmt: skip
+@click.option("--format", "style", default="text", show_default=True,
+              type=click.Choice(["text", "json"]))  # fmt: skip
+def power(
+    selectors: tuple[str, ...], datasets: tuple[str, ...], source: str | None, runs: Path,
+    recipe: str, budget: str | None, margin: float, episodes: int, seed_sd: float, style: str,
+) -> None:  # fmt: skip
+    """Say how many episodes and seeds separate A from B, or a run from the paper.
+
+    A and B are named as in `repro compare`. Without them: for each cell of Table 1, how often a
+    run finds a true tie with the paper, and how many episodes would. Chances are for a true
+    difference of the size given, with 5% error; the aim is 80% power. The default data set is
+    mini-imagenet; with A and B, glyphs.
+
+    Example: repro power meta_lstm finetune --dataset mini-imagenet --from results
+    """
+    if selectors:
+        found = [
+            power_answers.of_pair(pair, margin / 100, seed_sd / 100)
+            for pair in _pairs(selectors, datasets, source, runs, recipe, budget)
+        ]
+        if style == "json":
+            click.echo(power_answers.as_json(found), nl=False)
+        for answer in found if style == "text" else ():
+            click.echo("\n".join(power_text.of_pair(answer)))
+        return
+    listed = []
+    for name in datasets or ("mini-imagenet",):
+        chosen = select(read_source(name, source, runs)[0], recipe, budget)
+        table = table1.build(chosen.records, name, margin / 100, chosen.left_out)
+        cells = [
+            power_answers.of_cell(cell, cell.reported, name, margin / 100, episodes)
+            for cell in table.cells
+            if cell.reported and cell.in_paper
+        ]
+        listed += cells
+        if style == "text":
+            click.echo("\n".join([table.title, *power_text.against_paper(cells)]))
+    if style == "json":
+        click.echo(power_answers.as_json(listed), nl=False)

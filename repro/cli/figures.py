@@ -1,0 +1,108 @@
+"""Commands that draw the figures of chosen records."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import click
+
+from repro.analysis.selection import one_budget
+from repro.analysis.table import table1
+from repro.analysis.table.notes import left_out_note
+from repro.cli.results import chosen_records, figure_folder, source_options
+from repro.records import Record
+
+# (records, data set as asked for, folder) -> files
+Draw = Callable[[Sequence[Record], str, Path], list[Path]]
+DRAWS: dict[str, Draw] = {}  # by the name of the command
+
+
+def _command(draw: Draw, all_seeds: bool = True) -> click.Command:
+    """``plot_x`` as ``repro plot-x``: what it draws of the chosen records, told by their paths.
+
+    Args:
+        all_seeds: else the lowest seed of each cell, for what shows single models.
+    """
+
+    @click.command(draw.__name__.replace("_", "-"), help=inspect.getdoc(draw))
+    @source_options
+    @click.option("--output", type=click.Path(path_type=Path), help="Folder of the figures.")
+    def command(
+        dataset: str, source: str | None, runs: Path, recipe: str, budget: str | None,
+        output: Path | None,
+    ) -> None:  # fmt: skip
+        chosen, name = chosen_records(dataset, source, runs, recipe, budget)
+        for note in left_out_note(chosen.left_out):
+            click.echo(note, err=True)
+        shown = list(chosen.records) if all_seeds else chosen.one_each
+        if budget is None:
+            shown, told = one_budget(shown)
+            if told:
+                click.echo(told, err=True)
+        for path in draw(shown, dataset, figure_folder(output, runs, dataset, name)):
+            click.echo(str(path))
+
+    DRAWS[str(command.name)] = draw
+    return command
+
+
+@_command
+def plot_gates(chosen: Sequence[Record], _: str, folder: Path) -> list[Path]:
+    """Draw Figure 3: input and forget gates of the meta-LSTM, and give them as numbers.
+
+    Example: repro plot-gates --dataset glyphs
+    """
+    from repro.analysis.gates import figure as gates
+    from repro.analysis.gates import numbers as gate_numbers
+
+    click.echo(gates.summary(chosen))
+    found = gate_numbers.numbers(gates.read_gates(chosen))
+    click.echo(gate_numbers.text(found, gates.background(chosen)))
+    return gates.plot_gates(chosen, folder)
+
+
+@functools.partial(_command, all_seeds=False)
+def plot_curves(chosen: Sequence[Record], _: str, folder: Path) -> list[Path]:
+    """Draw training and validation curves of every method.
+
+    Example: repro plot-curves --dataset glyphs
+    """
+    from repro.analysis import curves
+
+    return curves.plot_curves(chosen, folder)
+
+
+@_command
+def plot_table(chosen: Sequence[Record], dataset: str, folder: Path) -> list[Path]:
+    """Draw reported against measured accuracies with their intervals.
+
+    Example: repro plot-table --dataset glyphs
+    """
+    from repro.analysis.table import bars
+
+    return bars.plot_table(table1.build(chosen, dataset), folder)
+
+
+@functools.partial(_command, all_seeds=False)
+def plot_distributions(chosen: Sequence[Record], _: str, folder: Path) -> list[Path]:
+    """Draw how many episodes had which accuracy, a histogram per method and shot.
+
+    Example: repro plot-distributions --dataset glyphs
+    """
+    from repro.analysis.compare import distributions
+
+    return distributions.plot_distributions(chosen, folder)
+
+
+@_command
+def plot_differences(chosen: Sequence[Record], _: str, folder: Path) -> list[Path]:
+    """Draw the matrix of paired differences between methods.
+
+    Example: repro plot-differences --dataset glyphs
+    """
+    from repro.analysis.compare import differences
+
+    return differences.plot_differences(chosen, folder)

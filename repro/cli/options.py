@@ -1,0 +1,153 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from repro.engines.ray.cluster import RayOptions
+from repro.system.errors import ReproError
+
+F = TypeVar("F", bound=Callable[..., Any])
+RUNS = Path("runs")
+
+
+def with_options(function: Any, options: Sequence[Callable[[Any], Any]]) -> Any:
+    """The function with click's options, shown in their order."""
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+class FolderOrUrl(click.ParamType[Path | str]):
+    """A folder as a path; what fsspec knows, such as s3://bucket/prefix, as the URL it is."""
+
+    name = "folder or URL"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Path | str:
+        if not isinstance(value, str):
+            return Path(value)
+        if value.startswith(("file://", "local://")):
+            return Path(value.partition("://")[2])
+        return value if "://" in value else Path(value)
+
+
+def reads_mirror(folder: Path) -> bool:
+    """Whether the folder mirrors a URL that this command only reads from."""
+    from repro.records.remote.mirror import is_mirror
+    from repro.records.remote.session import active
+
+    return active() is None and is_mirror(folder)
+
+
+def _given(name: str) -> bool:
+    """Whether an option was named on the command line."""
+    ctx = click.get_current_context(silent=True)
+    return ctx is not None and ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE
+
+
+def runs_option(access: Literal["read", "copy", "drive"]) -> Callable[[F], F]:
+    """``--runs``; the command receives a folder, the mirror of what a URL names.
+
+    Args:
+        access: read records; copy everything; or drive: be the only one who writes there.
+    """
+
+    def decorate(function: F) -> F:
+        @functools.wraps(function)
+        def call(*words: Any, runs: Path | str, **options: Any) -> Any:
+            take_over = options.pop("take_over", False)
+            if "source" in options and options["source"] is None and _given("runs"):
+                options["source"] = "runs"  # who names a place is not shown another one
+            if isinstance(runs, Path):
+                return function(*words, runs=runs, **options)
+            from repro.records.remote import session
+            from repro.records.remote.store import shown
+
+            say = functools.partial(click.echo, err=True)
+            if access == "drive":
+                with session.drive(runs, take_over, say) as driving:
+                    return function(*words, runs=driving.folder, **options)
+            if options.get("source") == "results":
+                return function(*words, runs=RUNS, **options)
+            folder = session.read(runs, access, say)
+            try:
+                return function(*words, runs=folder, **options)
+            except ReproError as error:  # the user knows the URL, not the cache
+                error.args = (str(error).replace(str(folder), shown(runs)),)
+                raise
+
+        decorated: Any = call
+        if access == "drive":
+            flag = click.option("--take-over", is_flag=True,
+                                help="Drive a URL whose driver is dead.")  # fmt: skip
+            decorated = flag(decorated)
+        wanted = f"Where runs are{' written' if access == 'drive' else ''}; also s3://…"
+        option = click.option("--runs", type=FolderOrUrl(), default=str(RUNS), show_default=True,
+                              metavar="FOLDER|URL", help=wanted)  # fmt: skip
+        found: F = option(decorated)
+        return found
+
+    return decorate
+
+
+def selection_options(function: F) -> F:
+    """What is chosen of a data set; the command receives ``selection``."""
+
+    @functools.wraps(function)
+    def call(
+        *words: Any, split_shares: str | None, split_seed: int | None, split_file: Path | None,
+        image_size: int | None, **options: Any,
+    ) -> Any:  # fmt: skip
+        from repro.data.dataset import Selection
+
+        chosen = Selection(split_shares, split_seed, split_file, image_size)
+        return function(*words, selection=chosen, **options)
+
+    options = [
+        click.option("--split", "split_shares", metavar="A/B/C",
+                     help="Shares of classes, or a split's name."),
+        click.option("--split-seed", type=click.IntRange(min=0), help="Which random split."),
+        click.option("--split-file", type=click.Path(path_type=Path), help="Your own split."),
+        click.option("--image-size", type=click.IntRange(min=1), help="Pixels a side."),
+    ]  # fmt: skip
+    decorated: F = with_options(call, options)
+    return decorated
+
+
+def engine_options(function: F) -> F:
+    """Where the cells run; the command receives ``ray``: RayOptions, None for this machine."""
+
+    @functools.wraps(function)
+    def call(
+        *words: Any, engine: str, address: str | None, cpus_per_cell: float | None,
+        gpus_per_cell: float | None, **options: Any,
+    ) -> Any:  # fmt: skip
+        ray = None
+        if engine == "ray":
+            ray = RayOptions(address, cpus_per_cell or 1.0, gpus_per_cell or 0.0)
+        elif (address, cpus_per_cell, gpus_per_cell) != (None, None, None):
+            raise click.UsageError(
+                "--address, --cpus-per-cell and --gpus-per-cell concern --engine ray only"
+            )
+        return function(*words, ray=ray, **options)
+
+    options = [
+        click.option("--engine", type=click.Choice(["local", "ray"]), default="local",
+                     show_default=True, help="Where cells run."),
+        click.option("--address", metavar="HOST:PORT",
+                     help="Of a Ray cluster, or auto on its nodes; its users can run code here."),
+        click.option("--cpus-per-cell", type=click.FloatRange(min=0, min_open=True),
+                     metavar="N", help="On Ray; also its threads.  [default: 1]"),
+        click.option("--gpus-per-cell", type=click.FloatRange(min=0),
+                     metavar="N", help="On Ray.  [default: 0]"),
+    ]  # fmt: skip
+    decorated: F = with_options(call, options)
+    return decorated

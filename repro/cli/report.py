@@ -1,0 +1,114 @@
+"""Commands that make something to look at: the HTML report and pictures of episodes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from repro.cli.data import episodes
+from repro.cli.results import RESULTS, chosen_records, figure_folder, source_options
+from repro.system import storage
+from repro.system.errors import UsageError
+
+
+@click.command()
+@source_options
+@click.option("--seed", type=int, help="Only this training seed; by default all of a cell.")
+@click.option(
+    "--images/--no-images",
+    default=None,
+    help="Pictures of episodes; by default of prepared glyphs, in files that git ignores.",
+)
+@click.option("--data", "root", type=click.Path(path_type=Path), help="Folder of the images.")
+@click.option("--format", "style", type=click.Choice(["html", "mlrc"]), default="html",
+              show_default=True, help="mlrc: Markdown as the reproducibility challenge asks for.",
+              )  # fmt: skip
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="The file.")
+def report(
+    dataset: str, source: str | None, runs: Path, recipe: str, budget: str | None,
+    seed: int | None, images: bool | None, root: Path | None, style: str, output: Path | None,
+) -> None:  # fmt: skip
+    """Write one self-contained HTML file with everything the records tell, or Markdown.
+
+    Example: repro report --dataset mini-imagenet --from results --output report.html
+    """
+    from repro.analysis.ablation.effects import summaries
+    from repro.analysis.report.episode_picture import could_be_committed, refuse_committed
+    from repro.analysis.report.mlrc import render_mlrc
+    from repro.analysis.report.page import render
+    from repro.data import load_split
+    from repro.data.pack import cache_folder
+
+    chosen, name = chosen_records(dataset, source, runs, recipe, budget, seed)
+    file = "report.html" if style == "html" else "report.md"
+    target = output or figure_folder(None, runs, dataset, name) / file
+    if style == "mlrc":
+        page = render_mlrc(chosen.records, dataset, chosen.left_out, chosen.apart)
+        storage.write_text(target, page)
+        click.echo(f"{target}: {len(page.encode()):,} bytes")
+        return
+    split = None
+    if images:
+        refuse_committed(target, dataset)
+        split = load_split(dataset, root, "test")
+    elif images is None and dataset == "glyphs" and not could_be_committed(target):
+        # A committed page should not depend on what is in a cache.
+        prepared = any(cache_folder().glob("packs/glyphs-*/pack.json"))
+        split = load_split(dataset, root, "test") if prepared else None
+    first = chosen.records[0]
+    there = summaries(runs if name == "runs" else RESULTS, first.dataset)
+    data = first.digests.get("data")
+    tested = [found for found in there if found.digests["data"] == data]
+    page = render(chosen.records, dataset, split, tested, chosen.left_out, chosen.apart)
+    storage.write_text(target, page)
+    click.echo(f"{target}: {len(page.encode()):,} bytes")
+
+
+@episodes.command("draw")
+@click.argument("dataset")
+@click.option(
+    "--data", "root", type=click.Path(path_type=Path), help="Folder or archive with the images."
+)
+@click.option(
+    "--index",
+    default=0,
+    show_default=True,
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Which episode.",
+)
+@click.option("--split", default="test", show_default=True)
+@click.option("--k-shot", default=1, show_default=True, type=click.IntRange(min=1))
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Episode seed."
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="PNG file; default: runs/DATASET/episode-SPLIT-SHOT-N.png.",
+)
+def draw_episode(
+    dataset: str, root: Path | None, index: int, split: str, k_shot: int, seed: int,
+    output: Path | None,
+) -> None:  # fmt: skip
+    """Draw an episode: support and query images, a row per class.
+
+    Example: repro episodes draw glyphs --index 3 --k-shot 5 --output episode.png
+    """
+    from repro.analysis.report.episode_picture import draw, png, refuse_committed
+    from repro.data import load_split
+    from repro.episodes import EpisodeSampler
+    from repro.papers.config import EpisodeSpec
+
+    named = f"episode-{split}-{k_shot}-shot-{index}.png"
+    target = output or Path("runs") / dataset / named
+    if target.suffix.lower() != ".png":
+        raise UsageError(f"the picture is a PNG file, not {target.suffix or 'without a suffix'}; "
+                         f"name it {target.with_suffix('.png').name}")  # fmt: skip
+    refuse_committed(target, dataset)
+    images = load_split(dataset, root, split)
+    episode = EpisodeSampler(images.class_rows, split, EpisodeSpec(k_shot=k_shot), seed)[index]
+    storage.write_bytes(target, png(draw(episode, images)))
+    classes = ", ".join(images.class_ids[i] for i in episode.class_indices)
+    click.echo(f"{target}: classes from top to bottom {classes}")

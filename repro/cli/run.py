@@ -1,0 +1,183 @@
+"""Commands that compute: reproduce, train, evaluate and verify. torch is imported when they run."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from repro import records
+from repro.analysis.selection import select_apart
+from repro.analysis.table import table1
+from repro.cli.figures import DRAWS
+from repro.cli.options import FolderOrUrl, engine_options
+from repro.cli.work import (
+    at_step_option,
+    k_shot_option,
+    kernels_option,
+    method_option,
+    numbers,
+    rows_named,
+    run_cells,
+    run_options,
+    threads_option,
+)
+from repro.system.allocator import keep_large_buffers
+from repro.system.errors import RecordError
+
+
+@click.command()
+@click.option(
+    "--methods",
+    default="paper",
+    show_default=True,
+    help="paper (the five rows), all, or a list such as meta_lstm,file.py:Class.",
+)
+@click.option("--shots", default="1,5", show_default=True, help="Support images per class.")
+@engine_options
+@run_options
+def reproduce(methods: str, shots: str, files: tuple[str, ...], **options: Any) -> None:
+    """Train and test every cell, then show table, figures and verdicts.
+
+    Finished cells are not run again; interrupted ones go on.
+
+    Example: repro reproduce --dataset mini-imagenet --data PATH --budget smoke
+    """
+    rows = rows_named([word.strip() for word in methods.split(",")], files)
+    pack, cells = run_cells(rows, numbers(shots, "--shots"), **options)
+    dataset, runs = options["dataset"], options["runs"]
+    name = dataset = dataset.partition("@")[0]
+    if dataset != "glyphs":  # there may be records of other images under this name
+        dataset = f"{dataset}@{pack.name.rpartition('-')[2]}"
+    # Those planned, by their digests: a name of a budget or data set may stand for others, too.
+    planned = [records.read_record(records.cell_folder(runs, cell)) for cell in cells]
+    first = [record for record in planned if record.seed == options["seed"]]
+    trainings = {record.training.get("digest") for record in planned}
+    beside = [
+        record
+        for record in select_apart(records.read_records(runs, name), planned, None)
+        if record.training.get("digest") in trainings
+    ]
+    click.echo(table1.build(planned, dataset, apart=beside).format("text"))
+    figures = ["plot-table", "plot-distributions"]
+    if any(cell.training() for cell in cells):
+        figures.insert(0, "plot-curves")
+    if "meta_lstm" in [row.name for row in rows]:
+        figures.insert(0, "plot-gates")
+    if len(rows) > 1:
+        figures.append("plot-differences")
+    for figure in figures:
+        shown = planned if figure == "plot-table" else first
+        for path in DRAWS[figure](shown, dataset, runs / dataset / "figures"):
+            click.echo(str(path))
+
+
+@click.command()
+@click.argument("method")
+@k_shot_option
+@threads_option
+@functools.partial(run_options, one=True)
+def train(
+    method: str, k_shot: int, threads: int | None, files: tuple[str, ...], **options: Any
+) -> None:  # fmt: skip
+    """Train METHOD (a row, or FILE.py:CLASS), going on from its newest checkpoint.
+
+    Example: repro train meta_lstm --k-shot 5 --budget quick,meta_lstm_5shot=3000
+    """
+    rows = rows_named([method], files, only=True)
+    run_cells(rows, [k_shot], **options, jobs="1", threads=threads, only_training=True)
+
+
+@click.command()
+@click.argument("method")
+@k_shot_option
+@click.option(
+    "--trained-k-shot", type=click.IntRange(min=1), help="Shot it was trained for, when another."
+)
+@threads_option
+@click.option(
+    "--unfinished", is_flag=True, help="Test the training as far as it got; not comparable."
+)
+@at_step_option
+@functools.partial(run_options, one=True)
+def evaluate(
+    method: str, k_shot: int, trained_k_shot: int | None, threads: int | None, unfinished: bool,
+    at_step: int | None, files: tuple[str, ...], **options: Any,
+) -> None:  # fmt: skip
+    """Test METHOD (a row, or FILE.py:CLASS) on the fixed meta-test episodes.
+
+    What is missing of its training is made first.
+
+    Example: repro evaluate meta_lstm --k-shot 1 --trained-k-shot 5
+    """
+    _, cells = run_cells(
+        rows_named([method], files, only=True), [k_shot], **options, jobs="1", threads=threads,
+        train_k_shot=trained_k_shot, unfinished=unfinished, at_step=at_step,
+    )  # fmt: skip
+    for cell in cells:
+        record = records.read_record(records.cell_folder(options["runs"], cell))
+        click.echo(table1.result(record))
+
+
+@click.command()
+@click.argument("record", type=FolderOrUrl())
+@click.option("--data", "root", type=click.Path(path_type=Path), help="Folder of the images.")
+@click.option("--n", "n_episode", type=click.IntRange(min=1), help="A seeded sample of episodes.")
+@method_option
+@kernels_option
+def verify(
+    record: Path | str, root: Path | None, n_episode: int | None, files: tuple[str, ...]
+) -> None:  # fmt: skip
+    """Test RECORD's parameters again and compare episode by episode.
+
+    RECORD is the folder of a cell, or one above: then every record below it that has parameters.
+    It may be a URL.
+
+    Example: repro verify results/glyphs --n 20
+    """
+    keep_large_buffers()
+    from repro.data import pack_of, prepare
+    from repro.data.pack import verify_pack
+    from repro.records import MODEL, read_record
+    from repro.run.verify import verify as run_verify
+    from repro.system.interrupts import stop_requests
+    from repro.system.processes import call
+    from repro.system.progress import ConsoleReporter
+
+    if isinstance(record, str):
+        from repro.records.remote import session
+
+        folder = session.read(record, "copy", functools.partial(click.echo, err=True))
+    else:
+        folder = record
+    found = [
+        path.parent
+        for path in sorted(folder.rglob("record.json"))
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+    if not found:
+        raise RecordError(f"no record.json in or under {record}; give the folder of a cell")
+    if len(found) > 1:
+        found = [path for path in found if (path / MODEL).exists()]
+    failed, verified = False, set[Path]()
+    with ConsoleReporter() as reporter, stop_requests() as stop:
+        for path in found:
+            named = read_record(path)
+            same = pack_of(named.dataset, str(named.config.get("data_digest")))
+            pack = same if same and root is None else prepare(named.dataset, root)
+            if pack not in verified:
+                verify_pack(pack)
+                verified.add(pack)
+            if dict(named.config.get("row") or {}).get("source"):
+                work = functools.partial(run_verify, path, pack, n_episode=n_episode, files=files)
+                who = f"the method {named.method}"
+                verdict = call(work, who=who, reporter=reporter, stop=stop)
+            else:
+                verdict = run_verify(path, pack, reporter, stop, n_episode, files)
+            named_apart = f"{path} ({named.apart})" if named.apart else path
+            click.echo(verdict.sentence(named_apart))
+            failed |= not verdict.ok
+    sys.exit(1 if failed else 0)

@@ -1,0 +1,257 @@
+"""What every command that trains or tests shares: its options, and the way from them to cells."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from repro.cli.options import runs_option, selection_options, with_options
+from repro.learner.kernels import library
+from repro.system.allocator import keep_large_buffers
+from repro.system.errors import from_os_error
+
+if TYPE_CHECKING:
+    from repro.data.dataset import Selection
+    from repro.engines.local import Failure
+    from repro.engines.ray.cluster import RayOptions
+    from repro.papers.catalogue import Row
+    from repro.papers.config import RunConfig
+    from repro.run.cell import Place
+    from repro.system.interrupts import StopRequest
+    from repro.system.progress import Reporter
+
+    # (cells, place, jobs asked for, reporter, stop, command) -> what did not end well
+    Work = Callable[[list[RunConfig], Place, int, Reporter, StopRequest, str], list[Failure]]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _log_to(_ctx: click.Context, _param: click.Parameter, path: Path | None) -> None:
+    """From here on everything is written to the log, and a terminal that closes is ignored."""
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        log = path.open("ab")
+    except OSError as error:
+        raise from_os_error(error) from error
+    click.echo(f"progress goes to {path}; the run goes on when this terminal closes", err=True)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # workers inherit it
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    for descriptor in (1, 2):
+        os.dup2(log.fileno(), descriptor)
+
+
+def _debug(_ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        os.environ["REPRO_DEBUG"] = "1"  # workers inherit it
+
+
+k_shot_option = click.option(
+    "--k-shot", type=click.IntRange(min=1), default=5, show_default=True, help="The task's shot."
+)
+threads_option = click.option(
+    "--threads", type=click.IntRange(min=1), help="Threads of the processor; all by default."
+)
+at_step_option = click.option(
+    "--at-step", type=click.IntRange(min=1), help="Test this milestone of the training."
+)
+method_option = click.option(
+    "--method", "files", multiple=True, metavar="FILE.py:CLASS",
+    help="A method of your own; repeatable.",
+)  # fmt: skip
+
+
+def _kernels(_ctx: click.Context, _param: click.Parameter, choice: str | None) -> None:
+    if choice is not None:
+        library.choose(choice)  # workers inherit it
+
+
+kernels_option = click.option(
+    "--kernels", type=click.Choice(library.CHOICES), expose_value=False, callback=_kernels,
+    help="What computes between convolutions; auto is native where it can be.  [default: auto]",
+)  # fmt: skip
+
+
+def run_options(function: F, recipe: str = "--recipe", files: bool = True, one: bool = False) -> F:
+    """The options of every command that trains or tests.
+
+    Args:
+        recipe: what that option is called. files: whether there is ``--method``, for files.
+        one: cells come one after the other, so there is no ``--jobs``.
+    """
+    options = [
+        click.option("--dataset", default="glyphs", show_default=True, help="Data set."),
+        click.option("--data", "root", type=click.Path(path_type=Path),
+                     help="Folder or archive with the images."),
+        click.option(
+            "--budget", default="quick", show_default=True, metavar="NAME[,field=n]",
+            help="smoke, quick or paper.",
+        ),
+        click.option(
+            recipe, "recipe", default="authors-code", show_default=True,
+            metavar="NAME[,switch=value]",
+            help="authors-code, authors-2016-11, paper or port.",
+        ),
+        click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
+                     help="First training seed."),
+        click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True,
+                     help="How many seeds from it."),
+        click.option("--precision", default="auto", show_default=True, help="auto, fp32 or bf16."),
+        click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
+                     show_default=True, help="Device for every run."),
+        *([] if one else [
+            click.option("--jobs", default="auto", show_default=True, help="Cells side by side.")
+        ]),
+        kernels_option,
+        *([method_option] if files else []),
+        click.option("--debug", is_flag=True, expose_value=False, callback=_debug,
+                     help="Show tracebacks of methods of your own."),
+        click.option("--milestones", metavar="STEP[,STEP]",
+                     help="Steps to keep, for --at-step."),
+        click.option("--force", is_flag=True, help="Run finished cells again."),
+        click.option("--log-file", type=click.Path(path_type=Path, dir_okay=False),
+                     is_eager=True, expose_value=False, callback=_log_to,
+                     help="Write everything there; outlives the terminal."),
+    ]  # fmt: skip
+    function = runs_option("drive")(selection_options(function))
+    decorated: F = with_options(function, options)
+    return decorated
+
+
+def numbers(text: str, name: str) -> list[int]:
+    """Whole numbers from ``1,5``, as the value of an option ``name``."""
+    try:
+        found = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise click.UsageError(
+            f"{name} is a list of whole numbers such as 1,5, not {text!r}"
+        ) from None
+    if min(found) < (1 if name == "--shots" else 0):
+        raise click.UsageError(f"{name} cannot be {text}")
+    return found
+
+
+def rows_named(words: list[str], files: tuple[str, ...], only: bool = False) -> list[Row]:
+    """The rows asked for; with ``only``, files are loaded but no rows unless asked for."""
+    keep_large_buffers()
+    from repro.methods.registry import find_apart, hidden, resolve
+
+    for sentence in hidden():
+        click.echo(sentence, err=True)
+    if only:
+        loaded = [find_apart(word) for word in files]
+        return [find_apart(word, loaded) for word in words]
+    return resolve(words, files)
+
+
+def _check_milestones(cells: list[RunConfig], marks: tuple[int, ...], at_step: int | None) -> None:
+    """Refuse what no training of the cells can have, before anything runs."""
+    from repro.records.milestones import check
+
+    for cell in cells:
+        training = cell.training()
+        asked = (*marks, *(() if at_step is None else (at_step,)))
+        if training is not None:
+            check(asked, training.n_step, training.training)
+        elif asked:
+            raise click.UsageError(f"{cell.method} has no training, so no milestones")
+
+
+def run_cells(
+    rows: list[Row],
+    shots: list[int],
+    *,
+    dataset: str,
+    root: Path | None,
+    budget: str,
+    recipe: str,
+    seed: int,
+    seeds: int,
+    precision: str,
+    device: str,
+    jobs: str,
+    runs: Path,
+    milestones: str | None,
+    force: bool,
+    selection: Selection,
+    train_k_shot: int | None = None,
+    at_step: int | None = None,
+    threads: int | None = None,
+    only_training: bool = False,
+    unfinished: bool = False,
+    ray: RayOptions | None = None,
+    work: Work | None = None,
+    n_task: int | None = None,
+) -> tuple[Path, list[RunConfig]]:
+    """Plan the cells, run them, name what failed; the pack they ran on, and the cells.
+
+    Args:
+        work: what to do with the cells; by default they are trained and tested.
+        n_task: how many tasks that is, where not one per cell.
+    """
+    from repro.papers import config
+
+    wanted_recipe, wanted_budget = config.recipe(recipe), config.budget(budget, rows)
+    keep_large_buffers()
+    import torch
+
+    from repro.data import prepare
+    from repro.engines.local import default_jobs, needed, run, run_trainings
+    from repro.records.remote.session import active
+    from repro.run.cell import Place, plan
+    from repro.run.provenance import command_line
+    from repro.system.interrupts import stop_requests
+    from repro.system.progress import ConsoleReporter
+
+    if ray is not None and milestones:
+        raise click.UsageError("--milestones are kept by --engine local only")
+    if ray is not None and device == "auto":
+        device = "cuda" if ray.gpus_per_cell else "cpu"  # of the nodes, not of this machine
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    elif device == "cuda" and ray is None and not torch.cuda.is_available():
+        raise click.UsageError("--device cuda: torch finds no GPU here; use --device cpu or auto")
+    if ray is None and device == "cpu":
+        library.settle()
+    with ConsoleReporter() as reporter, stop_requests() as stop:
+        pack = prepare(
+            dataset, root,
+            lambda done, total: reporter.report(f"prepare {dataset}", done, total), selection,
+        )  # fmt: skip
+        cells = plan(
+            dataset.partition("@")[0], pack, rows, shots, range(seed, seed + seeds), wanted_recipe,
+            wanted_budget, precision, device, train_k_shot, at_step,
+        )  # fmt: skip
+        marks = tuple(numbers(milestones, "--milestones")) if milestones else ()
+        _check_milestones(cells, marks, at_step)
+        if (shared := active()) is not None:
+            shared.stops(stop)
+            shared.need(needed(cells, runs, force or only_training))
+        n_job = default_jobs(n_task or len(cells)) if jobs == "auto" else numbers(jobs, "--jobs")[0]
+        n_job = 1 if device != "cpu" else max(1, n_job)
+        n_thread = threads or max(1, (os.cpu_count() or 1) // n_job)
+        if ray is not None:
+            n_thread = ray.threads
+        place = Place(runs, pack, n_thread, device, force, unfinished, marks)
+        if only_training:
+            failures = run_trainings(cells, place, reporter, stop, command_line())
+        elif ray is not None:
+            from repro.engines.ray import engine as ray_engine
+
+            failures = ray_engine.run(cells, place, ray, reporter, stop, command_line())
+        else:
+            failures = (work or run)(cells, place, n_job, reporter, stop, command_line())
+    for failure in failures:
+        click.echo(f"error: {failure.message}", err=True)
+    if failures:
+        sys.exit(failures[0].exit_code or 1)
+    return pack, cells

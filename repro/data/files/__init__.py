@@ -1,0 +1,1 @@
+"""Archives, pickles, image files and downloads, read without running anything."""

@@ -1,0 +1,91 @@
+"""What is to be done for a table: trainings, each once, and the cells that need them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from repro.papers.catalogue import PRETRAIN
+from repro.papers.config import RunConfig
+from repro.system.interrupts import StopRequest
+from repro.system.progress import Reporter
+
+# (place, reporter, stop, command) -> None; for a process of its own it has to be picklable
+Work = Callable[[Any, Reporter, StopRequest, str], object]
+
+
+# Seconds for a step of pre-training, in which Row.cost counts, and for a test episode, as
+# `repro bench` measured them: weights for the order of tasks and for the time left.
+STEP_S = 0.08
+EPISODE_S = {"finetune": 0.5, "meta_lstm": 0.16}
+OTHER_S = 0.02
+N_POINT = {"full": 42, "middle": 8, "small": 4}  # of fine-tune's grid
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A training (shared by cells) or a cell; ``needs`` is the training it waits for."""
+
+    name: str
+    kind: str
+    config: RunConfig
+    needs: str | None
+    work: Work | None = None  # of another kind: what to do
+
+    @property
+    def title(self) -> str:
+        """The name for people."""
+        training = self.config.training()
+        if self.kind == "cell" or training is None:
+            return self.name
+        shot = f" {training.k_shot}-shot" if training.k_shot else ""
+        return f"train {training.training}{shot} seed {training.seed}"
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it runs code that does not come with this package."""
+        pretraining = self.kind == "training" and self.config.row.training == PRETRAIN
+        return self.config.own is not None and not pretraining
+
+    @property
+    def weight(self) -> float:
+        """About how long it takes, in seconds of a machine that is nobody's."""
+        training = self.config.training()
+        if self.kind == "training" and training is not None:
+            return STEP_S * self.config.row.cost * training.n_step
+        return EPISODE_S.get(self.config.method, OTHER_S) * self.n_episode
+
+    @property
+    def n_episode(self) -> int:
+        """Episodes a cell is evaluated on, those of fine-tune's grid among them."""
+        return self._n_grid_episode + self.config.budget.n_test_episode
+
+    @property
+    def _n_grid_episode(self) -> int:
+        budget = self.config.budget
+        if self.config.method != "finetune":
+            return 0
+        return budget.n_grid_episode * N_POINT[budget.finetune_grid]
+
+    def share(self, label: str, done: int, total: int) -> float:
+        """How much of it is done, 0 to 1, when what ``label`` names is at ``done`` of ``total``."""
+        if self.kind == "training":
+            return done / total
+        before = 0 if ": grid" in label else self._n_grid_episode
+        n = self._n_grid_episode if ": grid" in label else self.config.budget.n_test_episode
+        return (before + n * done / total) / self.n_episode
+
+
+def units(cells: Sequence[RunConfig]) -> list[Unit]:
+    """Trainings first, the longest first, each once; then the cells."""
+    trainings: dict[str, Unit] = {}
+    tasks = []
+    for config in cells:
+        training = config.training()
+        digest = training.digest if training else None
+        if training is not None and digest is not None and digest not in trainings:
+            trainings[digest] = Unit(digest, "training", config, None)
+        title = f"{config.method} {config.spec.k_shot}-shot seed {config.seed}"
+        tasks.append(Unit(title, "cell", config, digest))
+    return sorted(trainings.values(), key=lambda unit: unit.weight, reverse=True) + tasks

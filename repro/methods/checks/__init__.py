@@ -1,0 +1,1 @@
+"""Checks of a method of one's own."""

@@ -1,0 +1,146 @@
+"""The protocol of a method as questions that are put to it, on a few made episodes.
+
+A method follows :class:`repro.methods.base.Method` when its predictions depend on the pixels of
+the episode alone, and its training on state, step number and seed alone. Each question has one
+sentence for an answer that breaks this.
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from repro.data import load_split
+from repro.data.pack import ImageSplit
+from repro.methods.checks.probes import reseed
+from repro.methods.checks.questions import Examination
+from repro.methods.checks.watch import changed, opened, settings
+from repro.methods.registry import find
+from repro.papers.catalogue import Row
+from repro.system.errors import MethodError
+
+OK, FAILED, NOTE, SKIPPED = "ok", "FAILED", "note", "skipped"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the list: the rule, how it came out, and the sentence that says why."""
+
+    rule: str
+    verdict: str
+    told: str = ""
+
+
+_Question = tuple[str, Callable[[Examination], str]]
+_FIRST: tuple[_Question, ...] = (
+    ("is built from a Setting", Examination.is_built),
+    ("trains, with a finite loss and a state of tensors", Examination.trains),
+    ("predicts log-probabilities at 1-shot and 5-shot", Examination.gives_log_probabilities),
+)
+_PREDICTION: tuple[_Question, ...] = (
+    ("keeps nothing from one episode to the next", Examination.keeps_nothing),
+    ("does not use the order of the queries", Examination.sees_no_order),
+    ("does not use the numbers of images or classes", Examination.sees_no_numbers),
+)
+_TRAINING: tuple[_Question, ...] = (
+    ("goes on from its state, bit for bit", Examination.continues_what_was_trained),
+    ("a step depends on state and step number alone", Examination.has_no_hidden_past),
+    ("predictions leave the training alone", Examination.is_not_moved_by_predictions),
+)
+_LOADED: _Question = ("loads what a record keeps of its state", Examination.loads_what_is_published)
+_GENERATORS: _Question = (
+    "draws from no global generator", Examination.draws_from_its_own_generators
+)  # fmt: skip
+_HIDDEN: _Question = ("keeps no count beside its state", Examination.hides_no_number)
+_BESIDE: tuple[_Question, ...] = (
+    ("uses no images but those it is given", Examination.uses_given_images),
+    ("reads no file that its digest does not cover", Examination.reads_what_is_covered),
+    ("leaves torch's global settings as they are", Examination.leaves_torch_alone),
+)
+_INDUCTIVE: _Question = ("predicts each query for itself", Examination.is_inductive)
+
+
+def examined(word: str) -> tuple[Row, list[Finding]]:
+    """Load a method by its name or file and put every question, on the embedded glyphs.
+
+    To be called in a process that does nothing else: the method's code is run in it.
+
+    Raises:
+        UsageError, MethodError: as :func:`repro.methods.registry.find`.
+    """
+    train, test = (load_split("glyphs", None, split) for split in ("train", "test"))
+    before = settings()
+    with opened() as at_import:
+        row = find(word)
+    return row, list(examine(row, train, test, at_import, changed(before)))
+
+
+def examine(
+    row: Row, train: ImageSplit, test: ImageSplit, at_import: Sequence[Path] = (),
+    changes: Sequence[str] = (),
+) -> Iterator[Finding]:  # fmt: skip
+    """Put every question; the first three spare the others where they fail.
+
+    Args:
+        at_import, changes: what was opened and changed when its class was loaded.
+    """
+    with tempfile.TemporaryDirectory(prefix="repro-method-") as folder:
+        asked = Examination(row, train, test, Path(folder), at_import, changes)
+        yield from _examine(asked)
+
+
+def _examine(asked: Examination) -> Iterator[Finding]:
+    row = asked.row
+    generators = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    n_thread = torch.get_num_threads()
+    torch.set_num_threads(1)  # the networks are tiny
+    try:
+        for rule, question in _FIRST:
+            if question is Examination.trains and row.training is None:
+                yield Finding(rule, SKIPPED, "nothing is trained")
+                continue
+            finding = _ask(asked, rule, question)
+            yield finding
+            if finding.verdict == FAILED:
+                for rule, question in _BESIDE:
+                    yield _ask(asked, rule, question)
+                return
+        for rule, question in _questions(row):
+            yield _ask(asked, rule, question)
+        if row.training == row.name:
+            yield _ask(asked, *_HIDDEN, verdict=NOTE)
+        for rule, question in _BESIDE:
+            yield _ask(asked, rule, question)
+        yield _ask(asked, *_INDUCTIVE, verdict=NOTE)
+    finally:
+        random.setstate(generators[0])
+        np.random.set_state(generators[1])
+        torch.set_rng_state(generators[2])
+        torch.set_num_threads(n_thread)
+
+
+def _questions(row: Row) -> Sequence[_Question]:
+    own = row.training == row.name
+    return (
+        *_PREDICTION,
+        *(_TRAINING if own else ()),
+        *((_LOADED,) if row.training is not None else ()),
+        _GENERATORS,
+    )
+
+
+def _ask(
+    asked: Examination, rule: str, question: Callable[[Examination], str], verdict: str = FAILED
+) -> Finding:  # fmt: skip
+    reseed(0)  # so that a global generator that is read is one question's answer, not every one's
+    try:
+        told = question(asked)
+    except MethodError as error:
+        return Finding(rule, FAILED, str(error))
+    return Finding(rule, verdict if told else OK, told)

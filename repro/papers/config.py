@@ -1,0 +1,205 @@
+"""What a run is: frozen values, named presets and a digest. Same config, same digest, same run."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from repro.papers import paper, references
+from repro.papers.catalogue import PRETRAIN, PRETRAIN_REVISION, TRAIN_SHOTS, Row, built_in
+from repro.papers.presets import BUDGETS, RECIPES, Budget, Recipe, budget, recipe
+from repro.system import storage
+from repro.system.errors import UsageError
+
+__all__ = [
+    "BUDGETS", "RECIPES", "Budget", "EpisodeSpec", "Recipe", "RunConfig", "TrainingConfig",
+    "budget", "recipe",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class EpisodeSpec:
+    """The size of an episode; ``k_shot`` and ``n_query`` are per class."""
+
+    n_way: int = paper.N_WAY
+    k_shot: int = 1
+    n_query: int = paper.N_QUERY
+
+    def __post_init__(self) -> None:
+        if self.n_way < 2 or self.k_shot < 1 or self.n_query < 1:
+            raise UsageError(
+                f"an episode needs n_way >= 2, k_shot >= 1 and n_query >= 1, not "
+                f"{self.n_way}, {self.k_shot}, {self.n_query}"
+            )
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """All that the numbers of one training depend on, its length included."""
+
+    dataset: str
+    data_digest: str
+    training: str  # "pretrain" or the method that is trained
+    k_shot: int  # support images per class in training episodes; 0 for pretrain
+    recipe: Recipe
+    n_step: int
+    validate_every: int
+    n_validation_episode: int
+    validation_shots: tuple[int, ...]
+    seed: int
+    precision: str
+    budget_name: str
+    switches: tuple[str, ...] | None = None  # of the recipe that it depends on; None: all
+    source: str = ""  # digest of the code, where that does not come with this package
+    numerics_revision: int = 1
+
+    def content(self) -> dict[str, Any]:
+        """What the digest is taken of: names of presets are labels and stay out."""
+        content = dataclasses.asdict(self)
+        del content["budget_name"], content["switches"]
+        if not self.source:
+            del content["source"]
+        content["recipe"] = self._concerning(self.recipe)
+        content["validation_shots"] = list(self.validation_shots)
+        settings = references.settings(self.training, self.k_shot)
+        return {**content, "settings": settings} if settings else content
+
+    def _concerning(self, recipe: Recipe) -> dict[str, Any]:
+        """The switches of a recipe that the training depends on."""
+        # The episodes asked for are in n_step; passes at 1-shot are of trainings at 1-shot only.
+        idle = {"meta_episodes_1shot", "meta_episodes_5shot"}
+        idle |= {"passes_1shot"} if self.k_shot != 1 else set()
+        return {
+            name: value
+            for name, value in recipe.switches().items()
+            if name not in idle and (self.switches is None or name in self.switches)
+        }
+
+    @property
+    def recipe_name(self) -> str:
+        """The first preset that trains in the same way, else the recipe's own name.
+
+        So recipes that differ in tests only find one training in one folder.
+        """
+        mine = self._concerning(self.recipe)
+        same = (name for name, preset in RECIPES.items() if self._concerning(preset) == mine)
+        return next(same, self.recipe.name)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the content."""
+        return storage.digest(self.content())
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One cell of the table: a method tested on fixed episodes after its training."""
+
+    dataset: str
+    data_digest: str
+    method: str
+    spec: EpisodeSpec
+    recipe: Recipe
+    budget: Budget
+    seed: int
+    precision: str
+    train_k_shot: int | None = None  # another shot than the test's, else None
+    episode_seed: int = 0
+    at_step: int | None = None  # of a milestone of its training, which is tested; None: the end
+    own: Row | None = None  # the row of a method that does not come with this package
+
+    @property
+    def row(self) -> Row:
+        """What is known of the method.
+
+        Raises:
+            UsageError: it neither comes with this package nor is told.
+        """
+        return self.own or built_in(self.method)
+
+    @property
+    def trained_k_shot(self) -> int:
+        """Support images per class that the method was trained for."""
+        return self.train_k_shot or self.spec.k_shot
+
+    def training(self) -> TrainingConfig | None:
+        """The training this cell needs; cells may share one. None: nothing is trained."""
+        row = self.row
+        if row.training is None:
+            return None
+        if row.untrained_if is not None:
+            switch, value = row.untrained_if
+            if getattr(self.recipe, switch) == value:
+                return None
+        rule = row.train_shot
+        if rule not in TRAIN_SHOTS:
+            rule = getattr(self.recipe, rule)
+        shot = {"task": self.trained_k_shot, "five": paper.MAX_SHOT, "none": 0}[rule]
+        return TrainingConfig(
+            dataset=self.dataset,
+            data_digest=self.data_digest,
+            training=row.training,
+            k_shot=shot,
+            recipe=self.recipe,
+            n_step=self.budget.n_step(row, shot, self.recipe),
+            validate_every=self.budget.validate_every,
+            n_validation_episode=self.budget.n_validation_episode,
+            validation_shots=(shot,) if rule == "task" else paper.SHOTS,
+            seed=self.seed,
+            precision=self.precision,
+            budget_name=self.budget.name,
+            switches=row.switches,
+            source=self._source if row.training != PRETRAIN else "",
+            numerics_revision=PRETRAIN_REVISION if row.training == PRETRAIN else row.revision,
+        )
+
+    @property
+    def _source(self) -> str:
+        """What names the code of a method that does not come with this package; else empty."""
+        source = self.row.source
+        return "" if source is None else f"{source.class_name} {source.digest}"
+
+    def content(self) -> dict[str, Any]:
+        """All that can move the cell's numbers, as JSON."""
+        training = self.training()
+        source = {"source": self._source} if self._source else {}
+        settings = references.settings(self.method, self.trained_k_shot, self.spec.n_way)
+        return {
+            **source,
+            **({"settings": settings} if settings else {}),
+            **({"at_step": self.at_step} if self.at_step is not None else {}),
+            "dataset": self.dataset,
+            "data_digest": self.data_digest,
+            "method": self.method,
+            "n_way": self.spec.n_way,
+            "k_shot": self.spec.k_shot,
+            "n_query": self.spec.n_query,
+            "recipe": self.recipe.switches(),
+            "n_test_episode": self.budget.n_test_episode,
+            "n_grid_episode": self.budget.n_grid_episode,
+            "finetune_grid": self.budget.finetune_grid,
+            "training": training.digest if training else None,
+            "seed": self.seed,
+            "episode_seed": self.episode_seed,
+            "precision": self.precision,
+            "train_k_shot": self.train_k_shot,
+            "numerics_revision": self.row.revision,
+        }
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the content."""
+        return storage.digest(self.content())
+
+    def described(self) -> dict[str, Any]:
+        """The config as a record shows it."""
+        row = {} if self.row.in_paper else {"row": self.row.described()}
+        return {
+            **self.content(),
+            **row,
+            "recipe": self.recipe.described(),
+            "recipe_name": self.recipe.name,
+            "budget": self.budget.described(),
+            "budget_name": self.budget.name,
+        }

@@ -1,0 +1,37 @@
+"""Records of cells, their checkpoints, and how they are published."""
+
+from repro.records.record import (
+    MODEL,
+    SCHEMA,
+    Record,
+    cell_folder,
+    check_revision,
+    config_of,
+    earlier_tests,
+    finished,
+    methods_in,
+    other_revision,
+    read_record,
+    read_records,
+    training_folder,
+    write_order,
+    write_record,
+)
+
+__all__ = [
+    "MODEL",
+    "SCHEMA",
+    "Record",
+    "cell_folder",
+    "check_revision",
+    "config_of",
+    "earlier_tests",
+    "finished",
+    "methods_in",
+    "other_revision",
+    "read_record",
+    "read_records",
+    "training_folder",
+    "write_order",
+    "write_record",
+]

@@ -1,0 +1,394 @@
+"""Records: the only reader and writer of cells under runs/ and results/.
+
+A cell is a folder ``<root>/<dataset>/<method>/<k>-shot/seed-<n>/<recipe>-<budget>-<digest8>/``
+with ``record.json`` (config, digests, one accuracy per episode, provenance), ``predictions.npy``
+(the predicted label of every query, uint8 ``[n_episode, n_way * n_query]``), ``metrics.jsonl``
+(training curve) and, for the meta-LSTM, ``gates.json``. The types are in
+:mod:`repro.records.schema`.
+
+Three digests say that a cell is whole: ``digests.record`` of what a run of one config gives,
+``files`` of the curve and the gates, and ``seal`` of everything in the record, provenance too.
+Cells that were published before (schema 2) have the last two in ``sealed.json`` beside them.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from repro.papers import paper
+from repro.papers.catalogue import BUILT_IN, check_name, from_record
+from repro.papers.config import Budget, EpisodeSpec, Recipe, RunConfig, TrainingConfig
+from repro.records.files import (
+    ASIDE,
+    CURVE,
+    FILE,
+    GATES,
+    PREDICTIONS,
+    accuracies,
+    outcome_digest,
+    read_predictions,
+    sealed,
+    sealed_beside,
+    write_files,
+)
+from repro.records.files import MODEL as MODEL
+from repro.records.revisions import check_revision as check_revision
+from repro.records.revisions import other_revision as other_revision
+from repro.records.schema import RecordFile
+from repro.system import names, storage
+from repro.system.errors import RecordError, UsageError
+
+SCHEMA = 3
+_OUTCOME = ("config", "accuracy", "selection", "numerics_revision")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One tested cell. Accuracies are fractions, ``[n_episode]``.
+
+    Attributes:
+        earlier_tests: of the same cell on meta-test, of an earlier checkpoint or with --force.
+        files: digests of the curve and the gates beside it.
+        sealed: whether a digest covers its provenance, so that time, commit and ``dirty`` are
+            those it was written with.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    digests: dict[str, str]
+    numerics_revision: int
+    accuracy: npt.NDArray[np.float64]
+    training: dict[str, Any]
+    selection: dict[str, Any] | None
+    versions: dict[str, str]
+    device: str
+    threads: int
+    commit: str
+    dirty: bool
+    command: str
+    started_at: str
+    wall_s: float
+    earlier_tests: tuple[dict[str, Any], ...] = ()
+    files: dict[str, str] = field(default_factory=dict)
+    sealed: bool = True
+
+    @property
+    def when(self) -> float:
+        """Seconds since 1970 at which its test began; 0 where no digest covers the time."""
+        began = datetime.datetime.fromisoformat(self.started_at)
+        return began.timestamp() if self.sealed else 0.0
+
+    @property
+    def place(self) -> tuple[dict[str, str], str, int]:
+        """Software, device and threads: bits are promised only where all three are the same."""
+        # Records from before there were native kernels do not name them.
+        return {"kernels": "torch", **self.versions}, self.device, self.threads
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether it tests a training that had not come to its end, and no milestone of it."""
+        if self.at_step is not None:
+            return False
+        n_step = int(self.training.get("n_step", 0))
+        return int(self.training.get("reached_step", n_step)) < n_step
+
+    @property
+    def n_step(self) -> int:
+        """Training steps made."""
+        return int(self.training.get("reached_step", self.training.get("n_step", 0)))
+
+    @property
+    def at_step(self) -> int | None:
+        """Step of the milestone that it tests; None: the end of the training."""
+        step = self.config.get("at_step")
+        return None if step is None else int(step)
+
+    @property
+    def transductive(self) -> bool:
+        """Whether a row that is inductive otherwise normalised queries by their own batch."""
+        recipe = dict(self.config.get("recipe") or {})
+        return self.method == "meta_lstm" and recipe.get("query_batch_norm") == "query"
+
+    @property
+    def apart(self) -> str:
+        """Why it is never shown as its row's own number, for people; else empty."""
+        told = ["transductive"] if self.transductive else []
+        return ", ".join([*told, *(["milestone"] if self.at_step is not None else [])])
+
+    @property
+    def steps(self) -> str:
+        """Training steps made, for people; of a milestone those of the whole training, too."""
+        if self.at_step is None:
+            return f"{self.n_step:,}"
+        return f"{self.n_step:,} of {int(self.training['n_step']):,} (milestone)"
+
+    @property
+    def dataset(self) -> str:
+        return str(self.config["dataset"])
+
+    @property
+    def method(self) -> str:
+        return str(self.config["method"])
+
+    @property
+    def title(self) -> str:
+        """The row's name for people: the paper's, or what the record says."""
+        known = BUILT_IN[self.method].title if self.method in BUILT_IN else self.method
+        if self.in_paper:
+            return known
+        return str(dict(self.config.get("row") or {}).get("title", known))
+
+    @property
+    def in_paper(self) -> bool:
+        """Whether the paper's table has the row."""
+        return self.method in paper.METHODS
+
+    @property
+    def k_shot(self) -> int:
+        return int(self.config["k_shot"])
+
+    @property
+    def seed(self) -> int:
+        return int(self.config["seed"])
+
+    @property
+    def recipe_name(self) -> str:
+        return str(self.config["recipe_name"])
+
+    @property
+    def budget_name(self) -> str:
+        return str(self.config["budget_name"])
+
+    @property
+    def n_episode(self) -> int:
+        return len(self.accuracy)
+
+    def folder(self, root: Path) -> Path:
+        """Where it belongs, by its content."""
+        digest = self.digests.get("config", "")
+        return _folder(
+            root, self.dataset, self.method, self.k_shot, self.seed, self.recipe_name,
+            self.budget_name, digest,
+        )  # fmt: skip
+
+
+def cell_folder(root: Path, config: RunConfig) -> Path:
+    """Where a cell's record is.
+
+    Raises:
+        RecordError: a name in the config cannot be a folder's.
+    """
+    return _folder(
+        root, config.dataset, config.method, config.spec.k_shot, config.seed,
+        config.recipe.name, config.budget.name, config.digest,
+    )  # fmt: skip
+
+
+def _folder(
+    root: Path, dataset: str, method: str, k_shot: int, seed: int, recipe: str, budget: str,
+    digest: str,
+) -> Path:  # fmt: skip
+    last = f"{recipe}-{budget}-{digest[:8]}"
+    parts = (dataset, method, f"{k_shot}-shot", f"seed-{seed}", last)
+    return root.joinpath(*map(names.part, parts))
+
+
+def training_folder(root: Path, config: TrainingConfig) -> Path:
+    """Where a training's checkpoints are; cells that share a training share the folder.
+
+    Raises:
+        RecordError: as :func:`cell_folder`.
+    """
+    name = config.training if not config.k_shot else f"{config.training}-{config.k_shot}-shot"
+    last = f"{config.recipe_name}-{config.budget_name}-{config.digest[:8]}"
+    parts = (config.dataset, "trainings", name, f"seed-{config.seed}", last)
+    return root.joinpath(*map(names.part, parts))
+
+
+def config_of(record: Record) -> RunConfig:
+    """The config that a record was made from.
+
+    Raises:
+        RecordError: its config is damaged; the field is named.
+    """
+    kept = record.config
+    try:
+        spec = EpisodeSpec(int(kept["n_way"]), int(kept["k_shot"]), int(kept["n_query"]))
+        other = kept["train_k_shot"]
+        budget = dict(kept["budget"])
+        budget["own"] = tuple(sorted(dict(budget.get("own", {})).items()))
+        told = dict(kept.get("row") or {})
+        row = from_record(record.method, told) if told.get("source") else None
+        return RunConfig(
+            dataset=record.dataset,
+            data_digest=str(kept["data_digest"]),
+            method=record.method,
+            spec=spec,
+            recipe=Recipe(**kept["recipe"]),
+            budget=Budget(**budget),
+            seed=record.seed,
+            precision=str(kept["precision"]),
+            train_k_shot=None if other is None else int(other),
+            at_step=record.at_step,
+            episode_seed=int(kept["episode_seed"]),
+            own=row,
+        )
+    except (KeyError, TypeError, ValueError, UsageError) as error:
+        raise RecordError(f"{record.path / FILE}: damaged config ({error})") from error
+
+
+def write_order(name: str) -> int:
+    """When a file of a cell or training is copied elsewhere: what vouches for others comes later.
+
+    Tensors and predictions, then what a run goes on from, then headers of checkpoints, a record
+    last; so a kill in between leaves what a kill of the run itself would have left.
+    """
+    last = name.rpartition("/")[2]
+    if last == FILE:
+        return 3
+    if last.startswith(("checkpoint-", "best-", "milestone-")) and last.endswith(".json"):
+        return 2
+    return 1 if last.endswith((".json", ".jsonl")) else 0
+
+
+def write_record(folder: Path, content: dict[str, Any], predictions: npt.NDArray[np.uint8]) -> None:
+    """Write predictions, then the record: a record that is there is whole, and of its files."""
+    buffer = io.BytesIO()
+    np.save(buffer, predictions, allow_pickle=False)
+    digests = {**content["digests"], "predictions": hashlib.sha256(buffer.getvalue()).hexdigest()}
+    files = {
+        name: storage.file_digest(folder / name)
+        for name in (CURVE, GATES)
+        if (folder / name).exists()
+    }
+    content = {**content, "schema": SCHEMA, "digests": digests, "files": files}
+    digests["record"] = outcome_digest(content, _OUTCOME)
+    record = storage.json_bytes(sealed(content))
+    write_files(folder, {PREDICTIONS: buffer.getvalue(), FILE: record})
+
+
+def read_record(folder: Path) -> Record:
+    """Read and check one record; its accuracies are those of its predictions.
+
+    Raises:
+        RecordError: missing, damaged or nonsense; the file and the field are named.
+    """
+    record = _read(folder, FILE)
+    found = accuracies(read_predictions(record), record)
+    if not np.array_equal(found, record.accuracy):
+        raise RecordError(
+            f"{folder / FILE} is not a valid record (its accuracies are not those of its "
+            f"{PREDICTIONS}); delete it and run the cell again"
+        )
+    return record
+
+
+def _read(folder: Path, name: str) -> Record:
+    """A record without its predictions."""
+    path = folder / name
+    raw = storage.read_bytes(path)
+    content = storage.parse_json(raw, path)
+    try:
+        file = storage.conform(content, RecordFile)
+        if content["digests"]["record"] != outcome_digest(content, _OUTCOME):
+            raise ValueError("digests.record: the content was changed")
+        if file.schema == SCHEMA and file.seal != sealed(content)["seal"]:
+            raise ValueError("seal: the content was changed")
+        told = file.config.row
+        check_name(file.config.method, told.title if told else "-")
+        files = file.files
+        if file.schema != SCHEMA:
+            files = sealed_beside(folder, raw)
+        return Record(
+            path=folder,
+            config=content["config"],
+            digests=file.digests,
+            numerics_revision=file.numerics_revision,
+            accuracy=np.asarray(file.accuracy, dtype=np.float64),
+            training=content["training"],
+            selection=content["selection"],
+            versions=file.versions,
+            device=file.device,
+            threads=file.threads,
+            commit=file.commit,
+            dirty=file.dirty,
+            command=file.command,
+            started_at=file.started_at,
+            wall_s=file.wall_s,
+            earlier_tests=tuple(content.get("earlier_tests", ())),
+            files=files,
+            sealed=file.schema == SCHEMA or FILE in files,
+        )
+    except (KeyError, TypeError, ValueError, UsageError) as error:
+        raise RecordError(
+            f"{path} is not a valid record (field {error}); delete it and run the cell again"
+        ) from error
+
+
+def finished(folder: Path, config: RunConfig) -> Record | None:
+    """The cell's record when it is there, whole and of a training that ended; else None.
+
+    Raises:
+        RecordError: a record is there but damaged or of another configuration.
+    """
+    if not (folder / FILE).exists():
+        return None
+    record = read_record(folder)
+    if record.digests.get("config") != config.digest:
+        raise RecordError(
+            f"{folder / FILE} belongs to another configuration; move it away or use "
+            "--force to run the cell again"
+        )
+    return None if record.unfinished else record
+
+
+def earlier_tests(folder: Path) -> list[dict[str, Any]]:
+    """What the record about to be replaced said, so that every test on meta-test stays told."""
+    name = next((name for name in (FILE, ASIDE) if (folder / name).exists()), None)
+    if name is None:
+        return []
+    record = _read(folder, name)
+    told = {
+        "started_at": record.started_at,
+        "reached_step": record.n_step,
+        "checkpoint": record.digests.get("checkpoint", ""),
+        "n_episode": record.n_episode,
+        "accuracy": float(record.accuracy.mean()),
+    }
+    return [*record.earlier_tests, told]
+
+
+def read_records(root: Path, dataset: str) -> list[Record]:
+    """All records of a dataset, in a stable order.
+
+    Raises:
+        RecordError: one is damaged, or of another cell than its folder's name says.
+    """
+    found = []
+    for path in sorted((root / dataset).glob(f"*/*-shot/seed-*/*/{FILE}")):
+        folder = path.parent
+        if any(part.startswith(".") for part in folder.relative_to(root / dataset).parts):
+            continue  # an editor's copies
+        record = read_record(folder)
+        own = record.folder(root)
+        if folder != own or record.dataset != dataset:
+            raise RecordError(
+                f"{path} is the record of {own.relative_to(root)}; move its folder back there or "
+                "delete it"
+            )
+        found.append(record)
+    return found
+
+
+def methods_in(*roots: Path) -> set[str]:
+    """Methods that have records of any data set."""
+    found = {path.parents[1].name for root in roots for path in root.glob("*/*/*-shot/seed-*")}
+    return found - {"trainings"}

@@ -1,0 +1,369 @@
+"""One cell of the table from its config to its record: train, choose, test, write."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from repro import records
+from repro.data.pack import ImageSplit, open_pack
+from repro.episodes import Episode, EpisodeSampler, episodes_digest
+from repro.methods.base import OPTIMIZERS, Setting, SplitImages
+from repro.methods.finetune import Finetune, grid
+from repro.methods.meta_lstm import MetaLSTM
+from repro.methods.registry import build, build_training
+from repro.papers import paper
+from repro.papers.catalogue import Row, built_in
+from repro.papers.config import Budget, EpisodeSpec, Recipe, RunConfig, TrainingConfig
+from repro.records.checkpoints import load_into, parse_json_lines, write_tensors
+from repro.run.evaluation import Partial, accuracies, evaluate
+from repro.run.gate_traces import gate_traces
+from repro.run.grid_search import SELECTION, choose, spent_before
+from repro.run.provenance import provenance
+from repro.run.training import METRICS, Trained, at_milestone, so_far, train
+from repro.system import storage
+from repro.system.errors import UsageError, unknown
+from repro.system.interrupts import StopRequest
+from repro.system.locks import locked
+from repro.system.progress import Quiet, Reporter
+
+PRECISIONS = ("auto", "fp32", "bf16")
+TEST_PARTIAL = "test.partial"
+SMALL_IMAGE_PX = 64  # below it the casts cost more than they save
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a cell runs and writes; nothing here moves a number but the last bits."""
+
+    runs: Path
+    pack: Path
+    threads: int
+    device: str
+    force: bool = False
+    unfinished: bool = False  # test trainings as far as they got
+    milestones: tuple[int, ...] = ()  # steps whose checkpoints trainings keep
+
+
+def resolve_precision(requested: str, image_size: int, device: str) -> str:
+    """``auto`` is bf16 for large images where the processor or GPU computes in it, else fp32."""
+    if requested not in PRECISIONS:
+        raise unknown("precision", requested, PRECISIONS)
+    if requested != "auto":
+        return requested
+    if image_size < SMALL_IMAGE_PX:
+        return "fp32"
+    if device != "cpu":
+        return "bf16"
+    cpu = Path("/proc/cpuinfo")
+    flags = cpu.read_text() if cpu.exists() else ""
+    return "bf16" if "avx512_bf16" in flags or "amx_bf16" in flags else "fp32"
+
+
+def plan(
+    dataset: str,
+    pack: Path,
+    methods: Sequence[str | Row],
+    shots: Sequence[int],
+    seeds: Sequence[int],
+    recipe: Recipe,
+    budget: Budget,
+    precision: str,
+    device: str,
+    train_k_shot: int | None = None,
+    at_step: int | None = None,
+) -> list[RunConfig]:
+    """The cells of a table, in its order.
+
+    Args:
+        methods: rows, or names of those that come with this package.
+        at_step: of a milestone that is tested in place of the training's end.
+    Raises:
+        UsageError: a method is unknown or the recipe does not concern it.
+    """
+    split = open_pack(pack, "test")
+    rows = [built_in(row) if isinstance(row, str) else row for row in methods]
+    for row in rows:
+        preset = recipe.name.removesuffix("-custom")
+        if preset in ("authors-2016-11", "port") and row.name != "meta_lstm":
+            raise UsageError(
+                f"the {preset} recipe concerns meta_lstm only, not {row.name}; add --methods "
+                "meta_lstm"
+            )
+    cells = [
+        RunConfig(
+            dataset=dataset,
+            data_digest=split.digest,
+            method=row.name,
+            spec=EpisodeSpec(k_shot=k_shot),
+            recipe=recipe,
+            budget=budget,
+            seed=seed,
+            precision=resolve_precision(precision, split.image_size, device),
+            train_k_shot=None if train_k_shot == k_shot else train_k_shot,
+            at_step=at_step,
+            own=row if row.source else None,
+        )
+        for seed in seeds
+        for row in rows
+        for k_shot in shots
+    ]
+    for cell in cells:
+        _check_shots(cell, pack)
+    return cells
+
+
+def _check_shots(config: RunConfig, pack: Path) -> None:
+    """Refuse a cell whose episodes take more images of a class than one has, before it trains.
+
+    Raises:
+        UsageError: the split, the class and what can be asked for are named.
+    """
+    training, n_query = config.training(), config.spec.n_query
+    taken = [("test", config.spec.k_shot)]
+    if training is not None:
+        taken += [("val", k) for k in training.validation_shots]
+        taken += [("train", training.k_shot)] if training.k_shot else []
+    for name, k_shot in taken:
+        split, needed = open_pack(pack, name), max(k_shot, paper.MAX_SHOT) + n_query
+        count, class_id = min(
+            (count, class_id)
+            for class_id, (_, count) in zip(split.class_ids, split.class_rows, strict=True)
+        )
+        if count < needed:
+            most = count - n_query
+            instead = f"ask for at most {most} shots" if most >= paper.MAX_SHOT else "add images"
+            raise UsageError(
+                f"{config.method} {config.spec.k_shot}-shot: an episode of the {name} split takes "
+                f"{needed} images of a class, but {class_id} has {count}; {instead}, or leave the "
+                "class out"
+            )
+
+
+def _sampler(split: ImageSplit, name: str, k_shot: int, config: RunConfig) -> EpisodeSampler:
+    spec = EpisodeSpec(config.spec.n_way, k_shot, config.spec.n_query)
+    return EpisodeSampler(
+        split.class_rows, name, spec, config.episode_seed, config.recipe.episode_classes
+    )
+
+
+def _setting(config: RunConfig, training: TrainingConfig | None, place: Place) -> Setting:
+    split = open_pack(place.pack, "train")
+    return Setting(
+        image_size=split.image_size,
+        n_class=len(split.class_ids),
+        n_way=config.spec.n_way,
+        k_shot=training.k_shot if training else config.spec.k_shot,
+        recipe=config.recipe,
+        seed=config.seed,
+        precision=config.precision,
+        device=torch.device(place.device),
+        n_step=training.n_step if training else 0,
+    )
+
+
+def build_row(
+    config: RunConfig, place: Place, state: dict[str, Tensor] | None, where: Path
+) -> tuple[Any, Setting]:
+    """A cell's method with the state of its training (None: without), and what it was built from.
+
+    A row of someone's own without a training of its own sees the meta-train images.
+
+    Args:
+        where: the state is from, for errors.
+    Raises:
+        RecordError: the state is not this method's.
+    """
+    setting = _setting(config, config.training(), place)
+    method = build(config.row, setting)
+    if state is not None:
+        load_into(method, state, where, config.own is not None)
+    if config.own is not None and config.row.training != config.row.name:
+        method.fit(SplitImages(open_pack(place.pack, "train"), setting))
+    return method, setting
+
+
+def test_episodes(config: RunConfig, test: ImageSplit) -> list[Episode]:
+    """The meta-test episodes of a cell."""
+    sampler = _sampler(test, "test", config.spec.k_shot, config)
+    return sampler.first(config.budget.n_test_episode)
+
+
+def grid_episodes(config: RunConfig, validation: ImageSplit) -> list[Episode]:
+    """The meta-validation episodes on which fine-tune's grid point is chosen."""
+    sampler = _sampler(validation, "val", config.spec.k_shot, config)
+    return sampler.first(config.budget.n_grid_episode)
+
+
+def tested(config: RunConfig, checkpoint: str) -> dict[str, str]:
+    """Digests of what an interrupted grid search or test must share with the one that goes on."""
+    return {"config": config.digest, "checkpoint": checkpoint}
+
+
+def run_training(
+    config: RunConfig, place: Place, reporter: Reporter, stop: StopRequest
+) -> Trained | None:
+    """The training a cell needs, from its newest checkpoint; None where nothing is trained."""
+    training = config.training()
+    if training is None:
+        return None
+    torch.set_num_threads(place.threads)
+    folder = records.training_folder(place.runs, training)
+    if config.at_step is not None:
+        return at_milestone(training, folder, config.at_step)
+    if place.unfinished:
+        return so_far(training, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    setting = _setting(config, training, place)
+    method = build_training(config.row, setting)
+    task = f"train {training.training}" + (f" {training.k_shot}-shot" if training.k_shot else "")
+    validation = open_pack(place.pack, "val")
+    drawn = {
+        k: _sampler(validation, "val", k, config).first(training.n_validation_episode)
+        for k in training.validation_shots
+    }
+
+    def validate() -> dict[int, tuple[float, float]]:
+        images, found = SplitImages(validation, setting), {}
+        for k_shot, episodes in drawn.items():
+            name = f"{task}: validation {k_shot}-shot"
+            values = accuracies(
+                evaluate(method, episodes, images, Quiet(reporter), name, StopRequest()), episodes
+            )
+            half = paper.Z_95 * float(values.std(ddof=1)) / len(values) ** 0.5
+            found[k_shot] = float(values.mean()), half
+        return found
+
+    with locked(folder, task, reporter, stop):
+        images = SplitImages(open_pack(place.pack, "train"), setting)
+        return train(
+            method, training, folder, images, validate, reporter, task, stop, place.milestones
+        )
+
+
+def select(
+    method: Finetune,
+    setting: Setting,
+    config: RunConfig,
+    place: Place,
+    trained: Trained | None,
+    reporter: Reporter,
+    stop: StopRequest,
+) -> dict[str, Any]:
+    """Give ``method`` its grid point; what an interrupted search found is used, unless forced."""
+    validation = open_pack(place.pack, "val")
+    return choose(
+        method,
+        grid(config.budget.finetune_grid),
+        grid_episodes(config, validation),
+        SplitImages(validation, setting),
+        records.cell_folder(place.runs, config),
+        tested(config, trained.digest if trained else ""),
+        reporter,
+        f"{config.method} {config.spec.k_shot}-shot: grid",
+        stop,
+        place.force,
+    )
+
+
+def run_cell(
+    config: RunConfig, place: Place, reporter: Reporter, stop: StopRequest, command: str
+) -> records.Record:
+    """Train what is missing, test on the fixed episodes, write the record; done ones are kept."""
+    folder = records.cell_folder(place.runs, config)
+    folder.mkdir(parents=True, exist_ok=True)
+    title = f"{config.method} {config.spec.k_shot}-shot"
+    with locked(folder, title, reporter, stop):
+        if not place.force:
+            done = records.finished(folder, config)
+            if done is not None:
+                return done
+        earlier = records.earlier_tests(folder)
+        trained = run_training(config, place, reporter, stop)
+        torch.set_num_threads(place.threads)
+        started, began = datetime.datetime.now(datetime.UTC), time.monotonic()
+        training = config.training()
+        source = records.training_folder(place.runs, training) if training else folder
+        method, setting = build_row(config, place, trained.state if trained else None, source)
+        selection = None
+        if isinstance(method, Finetune):
+            selection = select(method, setting, config, place, trained, reporter, stop)
+            began = time.monotonic() - spent_before(folder / SELECTION)  # interrupted calls, too
+        test = open_pack(place.pack, "test")
+        episodes = test_episodes(config, test)
+        images = SplitImages(test, setting)
+        checkpoint = trained.digest if trained else ""
+        partial = Partial(folder / TEST_PARTIAL, storage.digest(tested(config, checkpoint)))
+        if place.force:
+            partial.discard()
+        predictions = evaluate(method, episodes, images, reporter, f"{title}: test", stop, partial)
+        if isinstance(method, MetaLSTM) and config.train_k_shot is None:
+            validation = open_pack(place.pack, "val")
+            n_traced = min(paper.N_GATE_EPISODE, config.budget.n_validation_episode)
+            drawn = _sampler(validation, "val", config.spec.k_shot, config).first(n_traced)
+            traces = gate_traces(method, setting, drawn, SplitImages(validation, setting))
+            storage.write_json(folder / "gates.json", traces)
+        content: dict[str, Any] = {
+            "config": {**config.described(), "n_test_class": len(test.class_ids)},
+            "digests": {
+                "config": config.digest,
+                "data": config.data_digest,
+                "episodes": episodes_digest(episodes),
+                "checkpoint": checkpoint,
+            },
+            "accuracy": accuracies(predictions, episodes).tolist(),
+            "training": training_summary(training, trained),
+            "selection": selection,
+            "earlier_tests": earlier,
+            "numerics_revision": config.row.revision,
+            **provenance(place.device, place.threads, command),
+            "started_at": started.isoformat(timespec="seconds"),
+            "wall_s": round(partial.spent + time.monotonic() - began, 3),
+        }
+        content["digests"]["model"] = _copy_training(config, trained, place, folder)
+        records.write_record(folder, content, predictions)
+        partial.discard()
+        return records.read_record(folder)
+
+
+def training_summary(training: TrainingConfig | None, trained: Trained | None) -> dict[str, Any]:
+    """What a record says of the training that it tests."""
+    if training is None or trained is None:
+        return {"n_step": 0}
+    return {
+        "name": training.training,
+        "k_shot": training.k_shot,
+        "n_step": training.n_step,
+        "reached_step": trained.reached,
+        "tested_step": trained.step,
+        **({} if trained.decided_at is None else {"milestone_decided_at": trained.decided_at}),
+        "digest": training.digest,
+        "wall_s": round(trained.wall_s, 3),
+        "checkpoint_s": round(trained.checkpoint_s, 3),
+    }
+
+
+def _copy_training(config: RunConfig, trained: Trained | None, place: Place, folder: Path) -> str:
+    """The cell's folder stands alone: the curve and the tested parameters are copied into it.
+
+    Returns the digest of the parameters' file.
+    """
+    training = config.training()
+    if training is None or trained is None:
+        return ""
+    curve = parse_json_lines(records.training_folder(place.runs, training) / METRICS)
+    # A training that still goes on may be ahead of the checkpoint that was tested.
+    kept = [json.dumps(line) + "\n" for line in curve if line["step"] <= trained.reached]
+    storage.write_text(folder / METRICS, "".join(kept))
+    model = folder / records.MODEL
+    tested = {k: t for k, t in trained.state.items() if not k.startswith(OPTIMIZERS)}
+    write_tensors(model, tested)
+    return storage.file_digest(model)

@@ -1,0 +1,1 @@
+"""Files, digests, random numbers, locks, signals, progress and errors."""

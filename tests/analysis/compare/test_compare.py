@@ -1,0 +1,149 @@
+"""Pairs of records: which are compared, which refused, and what their p-values are about."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from repro.analysis.compare import pairs as compare
+from repro.analysis.compare.formats import format_pairs
+from repro.analysis.statistics.paired import compare_paired, holm
+from repro.analysis.statistics.seeds import difference_of_seeds
+from repro.records import Record
+from repro.system.errors import RecordError, UsageError
+from tests.analysis.analysis_doubles import record, spread
+
+
+def made(method: str, mean: float, seed: int = 0, **fields: object) -> Record:
+    noise = np.random.default_rng([len(method), seed]).normal(0, 0.03, 600)
+    path = Path(f"{method}-{seed}-{fields.get('k_shot', 5)}")
+    k_shot = fields.pop("k_shot", 5)
+    return record(
+        method, k_shot, accuracy=np.clip(spread(mean) + noise, 0, 1), seed=seed, path=path, **fields
+    )  # type: ignore[arg-type]
+
+
+def pairs(records: list[Record], *texts: str) -> list[compare.Comparison]:
+    chosen = [compare.parse(text) for text in texts]
+    groups = compare.gather(chosen, {"mini-imagenet": records}, "authors-code", None, {}, {})
+    return compare.all_pairs(groups)
+
+
+THREE = [made("finetune", 0.5), made("matching_net", 0.505), made("meta_lstm", 0.58)]
+
+
+def test_a_pair_is_the_paired_comparison_in_blocks_of_four() -> None:
+    (pair,) = pairs(THREE, "meta_lstm", "finetune")
+    assert pair.paired == compare_paired(THREE[2].accuracy, THREE[0].accuracy, 4)
+    assert (pair.covers, pair.p) == ("episodes", pair.paired.p_t)
+    text = format_pairs([pair], "text")
+    assert "meta_lstm − finetune" in text
+    assert "about these two checkpoints" in " ".join(text.split())
+
+
+def test_independent_sampling_has_single_episodes_as_unit() -> None:
+    free = {"switches": {"episode_classes": "independent"}}
+    records = [made("finetune", 0.5, **free), made("meta_lstm", 0.55, **free)]
+    (pair,) = pairs(records, "meta_lstm", "finetune")
+    assert (pair.paired.block, pair.paired.n_unit) == (1, 600)
+
+
+def test_without_sides_all_pairs_of_methods_are_shown_and_holm_counts_them() -> None:
+    found = pairs([*THREE, made("finetune", 0.3, k_shot=1), made("meta_lstm", 0.31, k_shot=1)])
+    assert [(p.k_shot, p.first.label, p.second.label) for p in found] == [
+        (1, "finetune", "meta_lstm"),
+        (5, "finetune", "matching_net"),
+        (5, "finetune", "meta_lstm"),
+        (5, "matching_net", "meta_lstm"),
+    ]
+    assert [p.p_holm for p in found] == pytest.approx(holm([p.p for p in found]))
+
+
+def test_several_seeds_on_both_sides_are_crossed() -> None:
+    seeded = [made("meta_lstm", 0.58 + s / 200, s) for s in range(3)]
+    others = [made("finetune", 0.5 + s / 300, s) for s in range(3)]
+    (pair,) = pairs([*seeded, *others], "meta_lstm", "finetune")
+    a, b = (np.stack([r.accuracy for r in rs]) for rs in (seeded, others))
+    assert pair.crossed == difference_of_seeds(a, b, 4)
+    assert (pair.interval, pair.p) == (pair.crossed.interval, pair.crossed.p)
+    assert pair.content()["p_about"] == "seeds and episodes"
+    assert (pair.lent, pair.content()["seed_variance_from"]) == (None, "each side")
+    (pair,) = pairs([*seeded, *others], "meta_lstm@seed=1", "meta_lstm@seed=2")
+    assert (pair.first.seeds, pair.second.seeds) == ((1,), (2,))
+
+
+@pytest.mark.parametrize("seeded_first", [True, False])
+def test_a_side_of_one_seed_borrows_the_others_seed_variance_and_it_is_told(
+    seeded_first: bool,
+) -> None:
+    seeded = [made("meta_lstm", 0.58 + s / 200, s) for s in range(3)]
+    single = made("finetune", 0.5)
+    sides = ("meta_lstm", "finetune") if seeded_first else ("finetune", "meta_lstm")
+    (pair,) = pairs([*seeded, single], *sides)
+    a = np.stack([r.accuracy for r in seeded])
+    expected = difference_of_seeds(a, single.accuracy[None], 4)
+    assert pair.crossed is not None and pair.lent is not None
+    sign = 1 if seeded_first else -1
+    assert pair.interval.mean == pytest.approx(sign * expected.interval.mean)
+    assert pair.interval.half_width == pytest.approx(expected.interval.half_width)
+    assert pair.interval.half_width > pair.paired.interval.half_width
+    content = pair.content()
+    assert (content["covers"], content["p_about"]) == ("episodes and seeds", "seeds and episodes")
+    assert content["seed_variance_from"] == "meta_lstm"
+    told = " ".join(format_pairs([pair], "text").split())
+    assert "finetune 5-shot has one seed" in told
+    assert "taken to vary as the 3 of meta_lstm do (an assumption" in told
+    assert "about these two checkpoints" not in told
+
+
+@pytest.mark.parametrize("name", ["episodes", "data"])
+def test_other_episodes_or_images_are_refused_by_digest(name: str) -> None:
+    other = made("finetune", 0.5)
+    other = dataclasses.replace(other, digests={**other.digests, name: "f" * 64})
+    with pytest.raises(RecordError, match=f"other .*{name} digest eeeeeeee|{name} digest d"):
+        pairs([THREE[2], other], "meta_lstm", "finetune")
+
+
+def test_other_numerics_revisions_are_refused() -> None:
+    other = dataclasses.replace(made("finetune", 0.5), numerics_revision=0)
+    with pytest.raises(RecordError, match="of numerics revision 0, this code's finetune is of 1"):
+        pairs([THREE[2], other], "meta_lstm", "finetune")
+
+
+def test_unfinished_trainings_are_told() -> None:
+    half = dataclasses.replace(THREE[2], training={"n_step": 50_000, "reached_step": 20_000})
+    text = format_pairs(pairs([half, THREE[0]], "meta_lstm", "finetune"), "markdown")
+    assert "meta_lstm 5-shot seed 0 (20,000 of 50,000)" in text
+    assert "not at their end" not in format_pairs(pairs(THREE), "markdown")
+
+
+def test_what_does_not_exist_is_named() -> None:
+    with pytest.raises(UsageError, match="did you mean 'meta_lstm'"):
+        compare.parse("meta_lst")
+    with pytest.raises(UsageError, match="did you mean 'seed'"):
+        compare.parse("meta_lstm@sed=1")
+    with pytest.raises(UsageError, match="whole number"):
+        compare.parse("meta_lstm@seed=x")
+    with pytest.raises(UsageError, match=r"no record\.json"):
+        compare.parse("some/folder")
+    with pytest.raises(RecordError, match="no record is 'nearest_neighbor'"):
+        pairs(THREE, "meta_lstm", "nearest_neighbor")
+    with pytest.raises(RecordError, match="same record"):
+        pairs(THREE, "meta_lstm", "meta_lstm@seed=0")
+    with pytest.raises(RecordError, match="no two records"):
+        pairs(THREE[:1])
+
+
+def test_json_and_markdown_show_the_numbers_of_the_text() -> None:
+    found = pairs(THREE)
+    listed = json.loads(format_pairs(found, "json"))
+    text, markdown = format_pairs(found, "text"), format_pairs(found, "markdown")
+    for pair, item in zip(found, listed, strict=True):
+        number = f"{100 * item['difference_mean']:+.2f} ± {100 * item['difference_half_width']:.2f}"
+        assert number in text and number in markdown
+        assert item["won"] + item["tied"] + item["lost"] == pytest.approx(1)
+        assert item["narrower"] == pair.paired.narrower
+    with pytest.raises(UsageError, match="unknown format"):
+        format_pairs(found, "yaml")

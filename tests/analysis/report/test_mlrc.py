@@ -1,0 +1,58 @@
+"""The reproducibility challenge's sections tell the facts of the table and of compare."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from repro.analysis.report.mlrc import render_mlrc
+from repro.analysis.selection import select
+from repro.analysis.table.table1 import build
+from repro.cli.main import cli
+from repro.system.errors import RecordError
+from tests.analysis.analysis_doubles import full_set, record, spread
+
+RESULTS = Path(__file__).parents[3] / "results"
+SECTIONS = [
+    "Scope of reproducibility", "Methodology", "Results", "What was easy", "What was difficult",
+]  # fmt: skip
+
+
+def test_the_published_records_give_all_sections_with_the_tables_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(RESULTS.parent)
+    target = tmp_path / "report.md"
+    words = ["--dataset", "glyphs", "--from", "results"]
+    made = CliRunner().invoke(cli, ["report", *words, "--format", "mlrc", "--output", str(target)])
+    assert made.exit_code == 0, made.output
+    text = target.read_text()
+    assert re.findall(r"^## (.*)$", text, re.M) == SECTIONS
+    for command in ("table", "compare"):
+        shown = CliRunner().invoke(cli, [command, *words, "--format", "markdown"]).output
+        for number in re.findall(r"\| ([+-]?[\d.]+ ± [\d.]+) \|", shown):
+            assert number in text
+
+
+def test_what_differs_is_difficult_and_what_agrees_easy(tmp_path: Path) -> None:
+    records = full_set(tmp_path)
+    records[-1] = dataclasses.replace(records[-1], accuracy=spread(0.57))
+    half = {"n_step": 100, "reached_step": 40}
+    records[0] = dataclasses.replace(records[0], training=half)
+    chosen = select([*records, record(seed=3, training=half)], "authors-code")
+    text = render_mlrc(chosen.records, "mini-imagenet", chosen.left_out)
+    easy, difficult = text.split("## What was easy")[1].split("## What was difficult")
+    table = build(chosen.records, "mini-imagenet")
+    for cell in table.cells:
+        agrees = cell.verdict in ("equivalent", "not distinguishable")
+        assert f"- {cell.title} {cell.k_shot}-shot:" in (easy if agrees else difficult)
+    assert "lower (one seed each; holds while" in difficult
+    assert "Left out: Meta-Learner LSTM 5-shot seed 3: trained for 40 of 100 steps" in difficult
+    assert "40 of 100 steps" in difficult.split("Baseline-finetune 1-shot")[1][:300]
+    assert "### Figure 3" in text and "10 of its 10 cells" in text
+    with pytest.raises(RecordError, match="no record"):
+        render_mlrc([], "mini-imagenet")

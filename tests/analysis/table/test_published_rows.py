@@ -1,0 +1,89 @@
+"""Rows outside the paper are held against their own authors' numbers, under the same protocol."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from repro.analysis.compare.power_answers import of_cell
+from repro.analysis.compare.power_text import against_paper
+from repro.analysis.table import check, table1
+from repro.papers import paper, references
+from repro.papers.catalogue import BUILT_IN
+from repro.records import Record
+from tests.analysis.analysis_doubles import record, spread
+
+
+def other(method: str, k_shot: int, mean: float, **config: object) -> Record:
+    row = {"row": BUILT_IN[method].described(), "settings": references.settings(method, k_shot)}
+    return record(method, k_shot, accuracy=spread(mean), config={**row, **config})
+
+
+def cell(made: Record, dataset: str = "mini-imagenet") -> table1.Cell:
+    table = table1.build([made], dataset)
+    return next(c for c in table.cells if (c.method, c.k_shot) == (made.method, made.k_shot))
+
+
+def test_only_the_published_training_gets_a_verdict() -> None:
+    wide, plain = other("proto_net_wide", 1, 0.45), other("proto_net", 1, 0.45)
+    assert cell(wide).verdict == "lower" and cell(wide).reason == ""
+    assert cell(plain).verdict == "not comparable"
+    assert cell(plain).reason == "classes of training episodes: 5, published with 30"
+    assert cell(wide, "glyphs").reason == "glyphs is not mini-imagenet"
+
+
+@pytest.mark.parametrize("method", ["maml", "fomaml"])
+def test_maml_is_not_comparable_for_its_query_batch(method: str) -> None:
+    found = cell(other(method, 5, 0.6))
+    assert (found.verdict, found.in_paper) == ("not comparable", False)
+    assert found.reason == "queries a class at test: 15, published with 5"
+    assert cell(other(method, 5, 0.6, n_query=5)).reason == ""
+
+
+def test_a_record_that_does_not_say_its_settings_is_not_comparable() -> None:
+    found = cell(other("proto_net_wide", 5, 0.68, settings=None))
+    assert found.reason == "classes of training episodes: unknown, published with 20"
+
+
+def test_notes_say_who_published_and_which_rows_are_transductive() -> None:
+    made = [other("maml", 1, 0.5), other("pretrained_cosine", 1, 0.5), record()]
+    table = table1.build(made, "mini-imagenet")
+    notes = " ".join(table.notes)
+    assert "their own authors published: MAML (Finn et al. 2017, MAML, Table 1)." in notes
+    assert "neither a reported number nor a verdict: Pre-trained, cosine (built in)." in notes
+    assert "Transductive" in notes and "helps): MAML." in notes
+    assert "48.70 ± 1.84" in table.format("text")
+    cosine = next(c for c in table.cells if c.method == "pretrained_cosine" and c.k_shot == 1)
+    assert (cosine.reported, cosine.judged, cosine.verdict) == (None, None, "")
+
+
+def test_rows_outside_the_paper_change_nothing_that_is_said_of_the_paper() -> None:
+    alone = [record("meta_lstm", 5, accuracy=spread(0.606))]
+    more = [*alone, other("maml", 5, 0.6), other("pretrained_logistic", 5, 0.6)]
+    tables = [table1.build(made, "mini-imagenet") for made in (alone, more)]
+    assert tables[0].title == tables[1].title
+    known = [[c for c in table.cells if c.in_paper] for table in tables]
+    assert known[0] == known[1] and len(known[0]) == 10
+    assert len(tables[1].cells) == 14
+    powers = [
+        against_paper(
+            [of_cell(c, c.reported, "mini-imagenet", 0.01, 600) for c in cells if c.reported]
+        )
+        for cells in known
+    ]
+    assert powers[0] == powers[1]
+    lines, failures = check.reported(more, "mini-imagenet")
+    assert len(failures) == 9  # nine cells of the paper were not run
+    assert any("MAML" in line and "by Finn et al. 2017" in line for line in lines)
+
+
+def test_the_json_names_the_source_and_is_valid_under_the_schema() -> None:
+    table = table1.build([record(), other("maml", 1, 0.5)], "mini-imagenet")
+    content = json.loads(table.format("json"))
+    schema = json.loads((Path(table1.__file__).parent / "table.schema.json").read_text())
+    jsonschema.validate(content, schema)
+    found = {(c["method"], c["k_shot"]): c for c in content}
+    assert found["maml", 1]["reported_source"] == "Finn et al. 2017, MAML, Table 1"
+    assert found["meta_lstm", 5]["reported_source"] == paper.TABLE_1["meta_lstm", 5].source
+    assert found["maml", 1]["reason"] and not found["maml", 1]["in_paper"]
