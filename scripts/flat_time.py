@@ -35,8 +35,8 @@ from scipy.stats import bootstrap, theilslopes  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from repro.analysis import style  # noqa: E402
-from repro.data import prepare  # noqa: E402
 from repro.data.pack import open_pack  # noqa: E402
+from repro.data.registry import prepare  # noqa: E402
 from repro.episodes import EpisodeSampler  # noqa: E402
 from repro.learner.fused_cell import Tape  # noqa: E402
 from repro.methods.base import Setting, SplitImages, StepResult  # noqa: E402

@@ -35,7 +35,7 @@ from torch import Tensor
 
 from repro import records
 from repro.bench.measure import peak_rss_mib
-from repro.data import prepare
+from repro.data.registry import prepare
 from repro.engines.local import run
 from repro.episodes import Episode
 from repro.methods.base import Setting, SplitImages, StepResult

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from repro.bench.measure import Request, cell_flop, conv_flop
 from repro.bench.oracle import PlainImages, PlainMetaLSTM, make_plain
+from repro.bench.request import Request, cell_flop, conv_flop
 from repro.data.pack import ImageSplit, open_pack
 from repro.episodes import Episode, EpisodeSampler
 from repro.methods.base import Setting, SplitImages

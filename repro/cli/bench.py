@@ -42,8 +42,8 @@ def bench(
     Example: repro bench --quick
     """
     from repro.bench import measure as benchmark
-    from repro.data import prepare
     from repro.data.pack import open_pack
+    from repro.data.registry import prepare
     from repro.run.cell import resolve_precision
     from repro.run.provenance import processor
     from repro.system.progress import ConsoleReporter

@@ -33,8 +33,8 @@ def data() -> None:
 @data.command("list")
 def list_data() -> None:
     """Name the data sets, plug-ins too, and what is prepared of each."""
-    from repro.data import names
     from repro.data.pack import packs_of, summary
+    from repro.data.registry import names
 
     for name in names():
         told = [summary(pack) for pack in packs_of(name)]
@@ -52,7 +52,7 @@ def prepare_data(dataset: str, root: Path | None, selection: Selection) -> None:
 
     Example: repro data prepare mini-imagenet --data ~/mini-imagenet
     """
-    from repro.data import prepare
+    from repro.data.registry import prepare
     from repro.system.progress import ConsoleReporter
 
     with ConsoleReporter() as reporter:
@@ -96,7 +96,7 @@ def episodes() -> None:
 
 
 def _sampler(dataset: str, root: Path | None, split: str, k_shot: int, seed: int):  # type: ignore[no-untyped-def]
-    from repro.data import load_split
+    from repro.data.registry import load_split
     from repro.episodes import EpisodeSampler
     from repro.papers.config import EpisodeSpec
 
@@ -183,8 +183,8 @@ def doctor() -> None:
     """
     import torch
 
-    from repro.data import names
     from repro.data.pack import cache_folder, packs_of, verify_pack
+    from repro.data.registry import names
     from repro.learner.kernels.library import used
     from repro.run.cell import resolve_precision
 

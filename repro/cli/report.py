@@ -37,8 +37,8 @@ def report(
     from repro.analysis.report.episode_picture import could_be_committed, refuse_committed
     from repro.analysis.report.mlrc import render_mlrc
     from repro.analysis.report.page import render
-    from repro.data import load_split
     from repro.data.pack import cache_folder
+    from repro.data.registry import load_split
 
     chosen, name = chosen_records(dataset, source, runs, recipe, budget, seed)
     file = "report.html" if style == "html" else "report.md"
@@ -97,7 +97,7 @@ def draw_episode(
     Example: repro episodes draw glyphs --index 3 --k-shot 5 --output episode.png
     """
     from repro.analysis.report.episode_picture import draw, png, refuse_committed
-    from repro.data import load_split
+    from repro.data.registry import load_split
     from repro.episodes import EpisodeSampler
     from repro.papers.config import EpisodeSpec
 

@@ -64,7 +64,7 @@ def read_source(dataset: str, source: str | None, runs: Path) -> tuple[list[reco
                 if not found:
                     raise no_records(dataset, str(root))
                 return found, name
-    from repro.data import names
+    from repro.data.registry import names
 
     there = {path.name for root in (runs, RESULTS) if root.is_dir() for path in root.iterdir()}
     if dataset not in {*names(), *there}:
@@ -201,8 +201,8 @@ def publish(
 
     Example: repro publish meta_lstm finetune@k_shot=5 --dataset mini-imagenet
     """
-    from repro.data import pack_of
     from repro.data.pack import verify_pack
+    from repro.data.registry import pack_of
 
     chosen = [pairs.parse(text, records.methods_in(runs)) for text in cells]
     there = records.read_records(runs, dataset)

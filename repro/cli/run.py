@@ -139,8 +139,8 @@ def verify(
     Example: repro verify results/glyphs --n 20
     """
     keep_large_buffers()
-    from repro.data import pack_of, prepare
     from repro.data.pack import verify_pack
+    from repro.data.registry import pack_of, prepare
     from repro.records import MODEL, read_record
     from repro.run.verify import verify as run_verify
     from repro.system.interrupts import stop_requests

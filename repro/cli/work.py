@@ -204,7 +204,7 @@ def run_cells(
     keep_large_buffers()
     import torch
 
-    from repro.data import prepare
+    from repro.data.registry import prepare
     from repro.engines.local import default_jobs, needed, run, run_trainings
     from repro.records.remote.session import active
     from repro.run.cell import Place, plan

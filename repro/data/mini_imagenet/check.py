@@ -13,10 +13,11 @@ import numpy as np
 
 from repro.data.files.sources import WebPage, open_source
 from repro.data.mini_imagenet import colours, marks
+from repro.data.mini_imagenet.copy import Copy, Groups
 from repro.data.mini_imagenet.dataset import IMAGE_SIZE, decode_sized, in_threads
 from repro.data.mini_imagenet.judging import Finding, Judgement, judge, some
 from repro.data.mini_imagenet.known_copies import CONTENTS, known_files, pixels_digest
-from repro.data.mini_imagenet.layouts import Copy, Groups, detect
+from repro.data.mini_imagenet.layouts import detect
 from repro.data.mini_imagenet.ravi import Target, ravi
 from repro.data.pack import SPLITS, Pixels
 from repro.system.errors import DataError

@@ -12,9 +12,10 @@ from typing import TypeVar
 from repro.data.files import decoding
 from repro.data.files.sources import open_source
 from repro.data.mini_imagenet import colours
+from repro.data.mini_imagenet.copy import Copy
 from repro.data.mini_imagenet.judging import judge
 from repro.data.mini_imagenet.layouts import LAYOUTS as LAYOUTS
-from repro.data.mini_imagenet.layouts import Copy, detect
+from repro.data.mini_imagenet.layouts import detect
 from repro.data.mini_imagenet.ravi import Target, ravi
 from repro.data.pack import Pixels, SplitPlan, build_pack, release
 from repro.system.errors import DataError

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from repro.data.mini_imagenet.layouts import Copy, Groups
+from repro.data.mini_imagenet.copy import Copy, Groups
 from repro.data.mini_imagenet.pickles import name_classes
 from repro.data.mini_imagenet.ravi import Target
 

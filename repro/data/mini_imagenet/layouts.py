@@ -6,14 +6,21 @@ import csv
 import io
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Collection, Mapping
+from pathlib import PurePosixPath
 
 from repro.data.files.archives import refuse_other
 from repro.data.files.sources import Source, html_error, is_html
+from repro.data.mini_imagenet import parquet, pickles
+from repro.data.mini_imagenet.copy import (
+    SPLIT_NAMES,
+    Copy,
+    Groups,
+    Images,
+    by_file_name,
+)
 from repro.data.mini_imagenet.ravi import Target
-from repro.data.pack import SPLITS, Pixels
+from repro.data.pack import SPLITS
 from repro.system.errors import DataError
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -25,31 +32,6 @@ LAYOUTS = (
 )
 _CLASS = re.compile(r"n\d{8}")
 _ILSVRC = re.compile(r"(n\d{8})_(\d+)\.jpe?g", re.IGNORECASE)
-_SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-
-Images = Iterator[tuple[str, bytes | Pixels]]
-Groups = Mapping[str, Mapping[str, Sequence[str]]]
-
-
-@dataclass(frozen=True)
-class Copy:
-    """What was found, before it is judged.
-
-    Attributes:
-        layout: in words.
-        groups: split as the copy names it (empty: none) to class to names of images, in order.
-        images: gives (name, file content or pixels ``[height, width, 3]``) of the wanted images,
-            in the order in which they are cheap to read.
-        notes: what a user should know.
-        absent: images that the copy's own list names and that are not there.
-    """
-
-    layout: str
-    origin: Path
-    groups: Groups
-    images: Callable[[Collection[str]], Images]
-    notes: tuple[str, ...] = ()
-    absent: tuple[str, ...] = ()
 
 
 def detect(source: Source, target: Target) -> Copy:
@@ -58,8 +40,6 @@ def detect(source: Source, target: Target) -> Copy:
     Raises:
         DataError: none of the known ones, or a file of it is damaged.
     """
-    from repro.data.mini_imagenet import parquet, pickles  # they make copies themselves
-
     by_ending: dict[str, list[str]] = {}
     for name in source.names:
         by_ending.setdefault(PurePosixPath(name).suffix.lower(), []).append(name)
@@ -84,7 +64,7 @@ def detect(source: Source, target: Target) -> Copy:
     if ilsvrc is not None:
         return ilsvrc
     groups = _by_folder(images, target)
-    if lists and not set(groups) & set(_SPLITS.values()):
+    if lists and not set(groups) & set(SPLIT_NAMES.values()):
         return _by_list(source, images, lists)
     flat = all(len(PurePosixPath(name).parts) <= 2 for name in images[:1000])
     one = set(groups) == {""}
@@ -95,11 +75,6 @@ def detect(source: Source, target: Target) -> Copy:
     else:
         words = "class folders by split"
     return Copy(words, source.origin, groups, _reader(source))
-
-
-def split_name(word: str) -> str:
-    """The split that a file or folder name means; the name itself when none."""
-    return _SPLITS.get(word.lower(), word)
 
 
 def _reader(source: Source) -> Callable[[Collection[str]], Images]:
@@ -129,7 +104,7 @@ def _by_folder(images: list[str], target: Target) -> Groups:
     common = os.path.commonpath([path.as_posix() for path in found]) if len(found) > 1 else ""
     groups: dict[str, dict[str, list[str]]] = {}
     for above, classes in found.items():
-        parts = [_SPLITS[part.lower()] for part in above.parts if part.lower() in _SPLITS]
+        parts = [SPLIT_NAMES[part.lower()] for part in above.parts if part.lower() in SPLIT_NAMES]
         other = above.relative_to(common).as_posix() if common and len(found) > 1 else above.name
         key = parts[0] if parts else (other if len(found) > 1 else "")
         group = groups.setdefault(key, {})
@@ -145,16 +120,11 @@ def _sorted(groups: Mapping[str, Mapping[str, list[str]]]) -> Groups:
     }
 
 
-def by_file_name(name: str) -> tuple[str, str]:
-    """Images of a class are in the order of their file names, wherever the files are."""
-    return PurePosixPath(name).name, name
-
-
 def _lists(source: Source, files: list[str]) -> dict[str, list[tuple[str, str]]]:
     """``train.csv`` and so on: split to (file name, class), Ravi's header checked."""
     found = {}
     for name in files:
-        split = _SPLITS.get(PurePosixPath(name).stem.lower())
+        split = SPLIT_NAMES.get(PurePosixPath(name).stem.lower())
         if split is None:
             continue
         content = source.read(name)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from repro.data.files.sources import BAD_ARCHIVE, MAX_IMAGE_BYTES, Source, html_error, is_html
-from repro.data.mini_imagenet.layouts import Copy, Images, by_file_name, split_name
+from repro.data.mini_imagenet.copy import Copy, Images, by_file_name, split_name
 from repro.system.errors import DataError
 
 _SPLIT = re.compile(r"(?:^|[/_-])(train|validation|val|test)(?=[/_.-])", re.IGNORECASE)

@@ -11,7 +11,7 @@ import numpy as np
 
 from repro.data.files import safe_pickle
 from repro.data.files.sources import Source, html_error, is_html
-from repro.data.mini_imagenet.layouts import Copy, Groups, Images, split_name
+from repro.data.mini_imagenet.copy import Copy, Groups, Images, split_name
 from repro.data.pack import Pixels
 from repro.system.errors import DataError
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from repro.data import load_split
 from repro.data.pack import ImageSplit
+from repro.data.registry import load_split
 from repro.methods.checks.probes import reseed
 from repro.methods.checks.questions import Examination
 from repro.methods.checks.watch import changed, opened, settings

@@ -11,10 +11,10 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from repro.data import prepare
 from repro.data.dataset import Selection
 from repro.data.files.decoding import FORMATS, decode, format_of
 from repro.data.pack import ImageSplit, notes_of, open_pack
+from repro.data.registry import prepare
 from repro.data.splitting import assign
 from repro.system.errors import DataError, UsageError
 

@@ -34,7 +34,7 @@ import gzip, io, json, os, pickle, resource, sys, tarfile, zipfile
 from pathlib import Path
 import numpy as np
 from PIL import Image
-from repro.data import prepare, mini_imagenet, sources
+from repro.data.registry import prepare, mini_imagenet, sources
 from repro.data.dataset import Selection
 from repro.data.mini_imagenet.ravi import Target
 from repro.system.errors import ReproError

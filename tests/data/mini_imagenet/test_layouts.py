@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from repro.data import prepare
 from repro.data.mini_imagenet import dataset as mini_imagenet
 from repro.data.mini_imagenet.check import examine
 from repro.data.pack import open_pack
+from repro.data.registry import prepare
 from tests.data.mini_imagenet.layout_copies import (
     CONTAINERS,
     LAYOUTS,

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from repro.data import prepare
 from repro.data.pack import open_pack
+from repro.data.registry import prepare
 from repro.data.sets import cifar100
 from repro.system.errors import DataError
 

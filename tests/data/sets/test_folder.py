@@ -12,10 +12,10 @@ from click.testing import CliRunner
 from PIL import Image
 
 from repro.cli.main import cli
-from repro.data import prepare
 from repro.data.dataset import Selection
 from repro.data.files.decoding import Scale, decode
 from repro.data.pack import open_pack
+from repro.data.registry import prepare
 from repro.data.splitting import by_file, by_shares
 from repro.episodes import EpisodeSampler
 from repro.papers import config

@@ -5,8 +5,8 @@ import hashlib
 import numpy as np
 import pytest
 
-from repro.data import load_split, prepare
 from repro.data.pack import open_pack
+from repro.data.registry import load_split, prepare
 from repro.data.sets import glyphs
 from repro.system.errors import DataError, UsageError
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from repro.data import prepare
 from repro.data.dataset import Selection
 from repro.data.pack import open_pack
+from repro.data.registry import prepare
 from repro.data.sets import omniglot
 from repro.system.errors import DataError, UsageError
 

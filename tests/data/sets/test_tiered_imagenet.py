@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from repro.data import prepare
 from repro.data.pack import open_pack
+from repro.data.registry import prepare
 from repro.data.sets import tiered_imagenet
 from repro.system.errors import DataError
 

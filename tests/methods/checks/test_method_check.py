@@ -152,7 +152,7 @@ def test_a_schedule_that_counts_for_itself_is_found_even_where_it_matters_late(
 @pytest.mark.parametrize(
     ("new", "rule", "said"),
     [
-        ("from repro.data import load_split; load_split('glyphs', None, 'test')\n",
+        ("from repro.data.registry import load_split; load_split('glyphs', None, 'test')\n",
          "no images but", r"opens test\.npy of a data set in train_step"),
         ("import numpy, pathlib; numpy.load(pathlib.Path(images.split.images.filename)"
          ".with_name('test.npy'))\n", "no images but", r"opens test\.npy"),

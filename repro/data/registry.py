@@ -1,0 +1,277 @@
+"""Data sets: files on disk to a memory-mapped pack of uint8 images.
+
+One small registry: the built-in data sets and those that other packages name under the entry-point
+group ``repro.datasets``. All follow :class:`repro.data.dataset.Dataset`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from repro.data.dataset import Dataset, ImageProgress, Selection, check_selection, ignore
+from repro.data.mini_imagenet import dataset as mini_imagenet
+from repro.data.pack import (
+    SPLITS,
+    ImageSplit,
+    cache_folder,
+    check_pack,
+    notes_of,
+    open_pack,
+    packs_of,
+)
+from repro.data.prepared import (
+    PackSource,
+    known_sources,
+    read_source,
+    shown_path,
+    source_file,
+    write_source,
+)
+from repro.data.sets import folder, glyphs, omniglot, tiered_imagenet
+from repro.data.sets.cifar100 import Cifar100
+from repro.system.errors import DataError, ReproError, UsageError, unknown
+
+PLUG_INS = "repro.datasets"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Fixed:
+    """A built-in data set with nothing to choose."""
+
+    name: str
+    wanted: str
+    build: Callable[[Path | None, ImageProgress], Path]
+    accepts: tuple[str, ...] = ()
+
+    def prepare(self, root: Path | None, selection: Selection, progress: ImageProgress) -> Path:
+        return self.build(root, progress)
+
+
+def _mini_imagenet(root: Path | None, progress: ImageProgress) -> Path:
+    assert root is not None
+    return mini_imagenet.prepare(root, progress)
+
+
+_BUILT_IN: dict[str, Dataset] = {
+    dataset.name: dataset
+    for dataset in (
+        _Fixed("glyphs", "", lambda _, progress: glyphs.prepare(progress)),
+        _Fixed("mini-imagenet", mini_imagenet.LAYOUTS, _mini_imagenet),
+        Cifar100("cifar-fs"),
+        Cifar100("fc100"),
+        omniglot,
+        tiered_imagenet,
+        folder,
+    )
+}
+DATASETS = tuple(_BUILT_IN)
+
+
+def names() -> tuple[str, ...]:
+    """Every data set that can be asked for; no plug-in is loaded."""
+    found = {entry.name for entry in importlib.metadata.entry_points(group=PLUG_INS)}
+    return (*DATASETS, *sorted(found - set(DATASETS)))
+
+
+def find(name: str) -> Dataset:
+    """The data set of a name.
+
+    Raises:
+        UsageError: there is none. DataError: a plug-in that cannot be loaded or is no data set.
+    """
+    if name in _BUILT_IN:
+        return _BUILT_IN[name]
+    entries = list(importlib.metadata.entry_points(group=PLUG_INS, name=name))
+    if not entries:
+        raise unknown("dataset", name, names())
+    source = f"the plug-in {name} ({entries[0].value})"
+    try:
+        loaded = entries[0].load()
+        dataset: Dataset = loaded() if isinstance(loaded, type) else loaded
+    except BaseException as error:  # another package's code may fail, or exit, in any way
+        why = str(error) if isinstance(error, Exception) else type(error).__name__
+        raise DataError(f"{source} cannot be loaded ({why}); repair or uninstall it") from error
+    missing = [
+        word for word in ("name", "wanted", "accepts", "prepare") if not hasattr(dataset, word)
+    ]
+    if missing or dataset.name != name:
+        what = f"has no {', '.join(missing)}" if missing else f"calls itself {dataset.name!r}"
+        raise DataError(f"{source} is not a data set: it {what}; see repro.data.dataset.Dataset")
+    return dataset
+
+
+def _fingerprint(root: Path) -> str:
+    """Cheap and enough to notice a changed copy: names, sizes and times of all that is below.
+
+    Empty when something cannot be looked at: the reader says what.
+    """
+    lines, seen = [], set[str]()
+    try:
+        for parent, folders, files in os.walk(root, followlinks=True):
+            real = os.path.realpath(parent)
+            if real in seen:  # a link may lead back to its own parent
+                folders.clear()
+                continue
+            seen.add(real)
+            for item in (*folders, *files):
+                stat = os.stat(os.path.join(parent, item))
+                times = f"{stat.st_mtime_ns} {stat.st_ctime_ns}"
+                lines.append(f"{parent}/{item} {stat.st_size} {times}")
+        stat = root.stat()
+    except OSError:
+        return ""
+    size = stat.st_size if root.is_file() else 0
+    lines.append(f"{size} {stat.st_mtime_ns} {stat.st_ctime_ns}")
+    return hashlib.sha256("\n".join(sorted(lines)).encode(errors="surrogateescape")).hexdigest()
+
+
+def prepare(
+    name: str,
+    root: Path | None,
+    progress: ImageProgress = ignore,
+    selection: Selection | None = None,
+    afresh: bool = False,
+) -> Path:
+    """The pack of a data set, built when it is not there yet and built again when damaged.
+
+    Without choices, those with which ``root`` was prepared last; without ``root``, the one that
+    was asked for last. What is used then is told.
+
+    Args:
+        name: a data set, or one of its packs as tables name it: ``folder@1a2b3c4d``.
+        afresh: no choices are no choices.
+    Raises:
+        UsageError: an unknown name or a choice that means nothing here.
+        DataError: the copy is missing or not the right one.
+    """
+    pack = _prepared(name, root, progress, selection or Selection(), afresh)
+    for note in notes_of(pack):
+        _log.warning("%s: %s", pack.name, note)
+    return pack
+
+
+def _made(
+    dataset: Dataset, root: Path | None, selection: Selection, progress: ImageProgress
+) -> Path:
+    """What a data set's ``prepare`` gives; an exit in its code is no success."""
+    try:
+        return dataset.prepare(root, selection, progress)
+    except (SystemExit, GeneratorExit) as error:
+        raise DataError(
+            f"the data set {dataset.name} raised {type(error).__name__} in prepare: no pack"
+        ) from error
+
+
+def _prepared(
+    name: str, root: Path | None, progress: ImageProgress, selection: Selection, afresh: bool
+) -> Path:
+    name, at, digest = name.partition("@")
+    dataset = find(name)
+    check_selection(dataset, selection)
+    if at:
+        return _named_pack(name, digest, root, selection)
+    if not dataset.wanted:
+        return _checked(dataset, _made(dataset, root, selection, progress))
+    if root is None:
+        return _prepared_before(dataset, selection.chosen())
+    place = shown_path(root)
+    if not selection.chosen() and not afresh:
+        earlier = next((found for found in known_sources(name) if found.root == place), None)
+        if earlier is not None and earlier.chosen:
+            selection = earlier.selection
+            _log.warning("%s: with%s, as last time", place, _words(selection))
+    chosen = selection.chosen()
+    fingerprint = _fingerprint(root)
+    known = source_file(name, root, chosen)
+    entry = read_source(known)
+    if entry is not None and fingerprint and entry.fingerprint == fingerprint:
+        try:
+            pack = check_pack(cache_folder() / "packs" / entry.pack)
+        except DataError as error:
+            _log.warning("%s: it is built again", error)
+        else:
+            with contextlib.suppress(OSError):  # now it is the one asked for last
+                os.utime(known)
+            return pack
+    pack = _checked(dataset, _made(dataset, root, selection, progress))
+    write_source(known, PackSource(name, place, selection, chosen, pack.name, fingerprint))
+    return pack
+
+
+def _words(selection: Selection) -> str:
+    return "".join(f" --{k.replace('_', '-')} {v}" for k, v in selection.told().items())
+
+
+def _named_pack(name: str, digest: str, root: Path | None, selection: Selection) -> Path:
+    if root is not None or selection.chosen():
+        raise UsageError(
+            f"{name}@{digest} is a pack that is there already; leave out --data and what chooses "
+            f"a split or size, or name {name} alone"
+        )
+    packs = packs_of(name)
+    # The name of a pack's folder ends in the first twelve digits.
+    found = [p for p in packs if digest and p.name.rpartition("-")[2].startswith(digest[:12])]
+    if len(found) != 1:
+        raise unknown("pack", f"{name}@{digest}", ["@".join(p.name.rsplit("-", 1)) for p in packs])
+    return check_pack(found[0])
+
+
+def _prepared_before(dataset: Dataset, chosen: dict[str, str]) -> Path:
+    packs = cache_folder() / "packs"
+    for entry in known_sources(dataset.name):
+        if not chosen or entry.chosen == chosen:
+            pack = packs / entry.pack
+            if (pack / "pack.json").exists():
+                told = _words(entry.selection)
+                _log.warning("%s: %s%s (asked for last)", pack.name, entry.root, told)
+                return check_pack(pack)
+    # A pack that was copied here, without where it comes from.
+    found = [] if dataset.accepts and chosen else packs_of(dataset.name)
+    if not found:
+        so = " with these options" if chosen else ""
+        raise DataError(
+            f"{dataset.name} has not been prepared{so} yet: give its place with --data PATH "
+            f"(DATA=PATH for make); accepted are {dataset.wanted}"
+        )
+    return check_pack(max(found, key=lambda pack: (pack / "pack.json").stat().st_mtime))
+
+
+def _checked(dataset: Dataset, pack: Path) -> Path:
+    """The pack, when it is one of this data set (a plug-in may return anything).
+
+    Raises:
+        DataError: it is not.
+    """
+    try:
+        opened = {split: open_pack(Path(pack), split) for split in SPLITS}
+        if opened["test"].dataset != dataset.name:
+            raise DataError(f"it is a pack of {opened['test'].dataset}")
+    except (ReproError, TypeError) as error:
+        raise DataError(
+            f"the data set {dataset.name} prepared no usable pack ({error}); it has to return the "
+            "folder that repro.data.pack.build_pack gives for its own name"
+        ) from error
+    return Path(pack)
+
+
+def pack_of(name: str, digest: str) -> Path | None:
+    """The pack in the cache with this content, if it is there."""
+    folder_ = cache_folder() / "packs" / f"{name}-{digest[:12]}"
+    return folder_ if (folder_ / "pack.json").exists() else None
+
+
+def load_split(
+    name: str, root: Path | None, split: str, selection: Selection | None = None
+) -> ImageSplit:
+    """One split of a data set, prepared when needed."""
+    if split not in SPLITS:
+        raise unknown("split", split, SPLITS)
+    return open_pack(prepare(name, root, selection=selection), split)
