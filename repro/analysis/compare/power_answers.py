@@ -13,7 +13,7 @@ from repro.analysis.statistics import power
 from repro.analysis.statistics.classes import n_class
 from repro.analysis.statistics.paired import quantile
 from repro.analysis.statistics.seeds import layout
-from repro.analysis.table.table1 import Cell
+from repro.analysis.table.cell import Cell
 from repro.papers import paper
 from repro.papers.paper import Z_95
 from repro.system.errors import RecordError

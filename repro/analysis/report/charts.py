@@ -13,7 +13,7 @@ from repro.analysis.confusion import Confusion
 from repro.analysis.curves import Drawn
 from repro.analysis.statistics.intervals import HasInterval, accuracy_histogram
 from repro.analysis.svg import Frame, element
-from repro.analysis.table.formats import NOT_IN_PAPER
+from repro.analysis.table.cell import NOT_IN_PAPER
 from repro.analysis.table.table1 import Table
 from repro.analysis.text import percent, percent_interval
 from repro.papers import paper

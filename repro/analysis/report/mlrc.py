@@ -19,7 +19,7 @@ from repro.papers import paper
 from repro.system.errors import RecordError
 
 if TYPE_CHECKING:
-    from repro.analysis.table.table1 import Cell
+    from repro.analysis.table.cell import Cell
     from repro.records import Record
 
 

@@ -12,8 +12,8 @@ from matplotlib.lines import Line2D
 
 from repro.analysis import style
 from repro.analysis.statistics.intervals import HasInterval
-from repro.analysis.table.formats import NOT_IN_PAPER
-from repro.analysis.table.table1 import Cell, Table
+from repro.analysis.table.cell import NOT_IN_PAPER, Cell
+from repro.analysis.table.table1 import Table
 from repro.analysis.text import percent_interval
 from repro.papers import paper
 from repro.system.errors import RecordError

@@ -10,14 +10,14 @@ import numpy as np
 from repro.analysis.selection import block_size, select
 from repro.analysis.statistics.paired import compare_paired
 from repro.analysis.table import table1
-from repro.analysis.table.formats import NOT_IN_PAPER, NOT_RUN
+from repro.analysis.table.cell import NOT_IN_PAPER, NOT_RUN
 from repro.analysis.table.notes import covering, known, left_out_note, seed_notes
 from repro.analysis.table.verdicts import FEWEST_SEEDS, MARGIN, NOT_COMPARABLE, Verdict
 from repro.analysis.text import class_text, p_text, percent, percent_interval, points
 from repro.records import other_revision
 
 if TYPE_CHECKING:
-    from repro.analysis.table.table1 import Cell
+    from repro.analysis.table.cell import Cell
     from repro.records import Record
 
 # Largest |difference of mean accuracies| (fraction) of a re-run and its published record on other

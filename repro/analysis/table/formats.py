@@ -8,19 +8,14 @@ import json
 import math
 import textwrap
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from repro.analysis.statistics.intervals import HasInterval
 from repro.analysis.statistics.seeds import BOTH, EPISODES
+from repro.analysis.table.cell import NOT_IN_PAPER, NOT_RUN, Cell, TableContent
 from repro.analysis.text import class_text, percent, percent_interval, points
 from repro.papers import paper
 
-if TYPE_CHECKING:
-    from repro.analysis.table.table1 import Cell, Table
-
 WIDTH = 110  # columns of the text format
-NOT_RUN = "not run"
-NOT_IN_PAPER = "not in the paper"
 
 
 def aligned(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> list[str]:
@@ -99,7 +94,7 @@ def _titled(cell: Cell) -> str:
     return cell.title if cell.in_paper else f"{cell.title} ({NOT_IN_PAPER})"
 
 
-def _unit(table: Table) -> str:
+def _unit(table: TableContent) -> str:
     """Beside the title: the unit, and what ± covers."""
     covers = {cell.estimate.covers for cell in table.cells if cell.estimate}
     told = {
@@ -122,7 +117,7 @@ def _fitting(
     return kept, lines
 
 
-def as_text(table: Table, terminal: int | None = None) -> str:
+def as_text(table: TableContent, terminal: int | None = None) -> str:
     """The table for a terminal of so many columns: what does not fit is left out, and said."""
     width = min(WIDTH, terminal or WIDTH)
     rows = [_HEADER, *(_columns(cell, brief=True) for cell in table.lines)]
@@ -144,7 +139,7 @@ def as_text(table: Table, terminal: int | None = None) -> str:
     return "\n".join([*found, "", *wrapped(notes, width)]) + "\n"
 
 
-def _as_markdown(table: Table) -> str:
+def _as_markdown(table: TableContent) -> str:
     rows: list[Sequence[str]] = [("Model", "Shot", *_HEADER[1:])]
     rows += [[_titled(cell), *_columns(cell)] for cell in table.lines]
     lines = [f"**{table.title}** {_unit(table)}", "", *markdown_table(rows, (0, 9, 10))]
@@ -159,7 +154,7 @@ def _cell_text(value: object) -> object:
     return f"'{value}" if formula else value
 
 
-def _as_csv(table: Table) -> str:
+def _as_csv(table: TableContent) -> str:
     """Cells as rows; fractions as in JSON, without the lists: seeds are apart by spaces.
 
     Tests apart from a cell are left out, so that each row stays one method at one shot.
@@ -179,11 +174,11 @@ def _as_csv(table: Table) -> str:
     return buffer.getvalue()
 
 
-def _as_json(table: Table) -> str:
+def _as_json(table: TableContent) -> str:
     return json.dumps([cell.content() for cell in table.cells], indent=1, allow_nan=False) + "\n"
 
 
-def _as_latex(table: Table) -> str:
+def _as_latex(table: TableContent) -> str:
     """The paper's layout, models by shots, with a reported and a measured column per shot."""
 
     def number(interval: HasInterval | None, missing: str = NOT_RUN) -> str:
@@ -244,7 +239,7 @@ def _as_latex(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-FORMATS: dict[str, Callable[[Table], str]] = {
+FORMATS: dict[str, Callable[[TableContent], str]] = {
     "text": as_text,
     "markdown": _as_markdown,
     "csv": _as_csv,

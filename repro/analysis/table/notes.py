@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from repro.analysis.statistics.seeds import EPISODES
 from repro.analysis.statistics.strays import stray_note
-from repro.analysis.table.formats import NOT_IN_PAPER, NOT_RUN
+from repro.analysis.table.cell import NOT_IN_PAPER, NOT_RUN, Cell
 from repro.analysis.table.verdicts import NOT_COMPARABLE
 from repro.analysis.text import margin_text, p_text, percent
 from repro.papers import references
@@ -16,7 +16,6 @@ from repro.papers.catalogue import order
 
 if TYPE_CHECKING:
     from repro.analysis.selection import LeftOut
-    from repro.analysis.table.table1 import Cell
     from repro.records import Record
 
 

@@ -9,17 +9,15 @@ verdict.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from repro.analysis.selection import LeftOut, but_seed, select_records, stacked
 from repro.analysis.statistics.classes import class_half_width, episode_classes
-from repro.analysis.statistics.intervals import Interval
-from repro.analysis.statistics.seeds import Estimate, estimate
-from repro.analysis.statistics.strays import strays
-from repro.analysis.table.formats import FORMATS, NOT_RUN, WIDTH, latex_escape
+from repro.analysis.statistics.seeds import estimate
+from repro.analysis.table.cell import NOT_RUN, Cell, Rerun, TableContent
+from repro.analysis.table.formats import FORMATS, WIDTH, latex_escape
 from repro.analysis.table.notes import notes, title
 from repro.analysis.table.verdicts import (
     EQUIVALENT,
@@ -28,7 +26,6 @@ from repro.analysis.table.verdicts import (
     MARGIN,
     NOT_COMPARABLE,
     SAME,
-    Verdict,
     adjusted,
     judge,
     rerun_reason,
@@ -41,7 +38,6 @@ from repro.system.errors import RecordError, unknown
 if TYPE_CHECKING:
     from repro.records import Record
 
-SCHEMA = 2  # of the JSON and CSV
 
 __all__ = [
     "EQUIVALENT",
@@ -63,157 +59,8 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Rerun:
-    """A public re-run of a cell, and what was measured held against it."""
-
-    published: paper.Reported
-    judged: Verdict
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One method at one shot. Intervals are fractions; what was not run is None or empty."""
-
-    method: str
-    k_shot: int
-    reported: paper.Reported | None  # of the row's own authors where the paper has no such row
-    n_episode: int | None = None
-    n_step: int | None = None  # training steps
-    budget: str | None = None
-    seeds: tuple[int, ...] = ()
-    estimate: Estimate | None = None
-    judged: Verdict | None = None  # against the paper
-    reruns: tuple[Rerun, ...] = ()
-    episode_sd: float | None = None  # between episodes of one seed, as the paper's interval has it
-    class_half_width: float | None = None  # of the 95% interval over the choice of test classes
-    seed_means: tuple[float, ...] = ()  # mean accuracy of each of the seeds
-    label: str = ""  # the row's name where the paper has none
-    apart: str = ""  # transductive, milestone: why it is not the row's own number
-    steps: str = ""  # n_step for people, of a milestone with those of the whole training
-    further: tuple[Cell, ...] = ()  # tests of the cell's training that are apart from it
-    same_images: bool = True  # as what is reported; else there is no difference to speak of
-    progress: str = ""  # steps made of those planned, where the training has not ended
-
-    @property
-    def title(self) -> str:
-        """The row's name, in the paper where that has it."""
-        return paper.ROW_TITLES.get(self.method, self.label)
-
-    @property
-    def in_paper(self) -> bool:
-        return self.method in paper.ROW_TITLES
-
-    @property
-    def measured(self) -> Interval | None:
-        return self.estimate.interval if self.estimate else None
-
-    @property
-    def difference(self) -> Interval | None:
-        """Measured - reported."""
-        return self.judged.difference if self.judged and self.same_images else None
-
-    @property
-    def verdict(self) -> str:
-        """Empty for what was run and nobody published."""
-        if self.judged:
-            return self.judged.label
-        return NOT_RUN if self.estimate is None else ""
-
-    @property
-    def told(self) -> str:
-        """The verdict with what it rests on."""
-        return self.judged.told if self.judged else self.verdict
-
-    @property
-    def reason(self) -> str:
-        """Why the cell is not comparable, else empty."""
-        return self.judged.reason if self.judged else ""
-
-    def content(self) -> dict[str, Any]:
-        """The cell as JSON (``table.schema.json``); accuracies are fractions, unknown is null."""
-        found, judged = self.estimate, self.judged
-        return {
-            "schema": SCHEMA,
-            "method": self.method,
-            "title": self.title,
-            "in_paper": self.in_paper,
-            "k_shot": self.k_shot,
-            "reported_mean": self.reported.mean if self.reported else None,
-            "reported_half_width": self.reported.half_width if self.reported else None,
-            "reported_source": self.reported.source if self.reported else None,
-            "measured_mean": _finite(self.measured, "mean"),
-            "measured_half_width": _finite(self.measured, "half_width"),
-            "measured_half_width_classes": self.class_half_width,
-            "difference_mean": _finite(self.difference, "mean"),
-            "difference_half_width": _finite(self.difference, "half_width"),
-            "n_episode": self.n_episode,
-            "n_step": self.n_step,
-            "budget": self.budget,
-            "apart": self.apart,
-            "further": [cell.content() for cell in self.further],
-            "seed": min(self.seeds) if self.seeds else None,
-            "verdict": self.verdict,
-            "reason": self.reason,
-            "seeds": list(self.seeds),
-            "seed_means": list(self.seed_means),
-            "stray_seeds": [self.seeds[i] for i in strays(self.seed_means)],
-            "covers": found.covers if found else None,
-            "margin": judged.margin if judged else None,
-            "smallest_margin": _finite(judged, "smallest_margin") if self.difference else None,
-            "p": judged.p if judged and self.difference else None,
-            "p_holm": judged.p_holm if judged else None,
-            "holds_to_seed_sd": judged.holds_to_seed_sd if judged else None,
-            "bootstrap": list(found.bootstrap) if found and found.bootstrap else None,
-            "reruns": [
-                {
-                    "source": rerun.published.source,
-                    "mean": rerun.published.mean,
-                    "half_width": rerun.published.half_width,
-                    "difference_mean": rerun.judged.difference.mean,
-                    "difference_half_width": _finite(rerun.judged.difference, "half_width"),
-                    "smallest_margin": _finite(rerun.judged, "smallest_margin"),
-                    "verdict": rerun.judged.label,
-                    "reason": rerun.judged.reason,
-                    "holds_to_seed_sd": rerun.judged.holds_to_seed_sd,
-                }
-                for rerun in self.reruns
-            ],
-        }
-
-
-def _finite(found: Interval | Verdict | None, field: str) -> float | None:
-    value = math.inf if found is None else float(getattr(found, field))
-    return value if math.isfinite(value) else None
-
-
-@dataclass(frozen=True)
-class Table:
-    """The paper's five rows at two shots in its order, then other rows; a title and notes."""
-
-    title: str
-    cells: tuple[Cell, ...]
-    notes: tuple[str, ...]
-
-    @property
-    def lines(self) -> tuple[Cell, ...]:
-        """Each cell, and after it the tests that are apart from it."""
-        return tuple(line for cell in self.cells for line in (cell, *cell.further))
-
-    @property
-    def methods(self) -> tuple[str, ...]:
-        """The rows, each once."""
-        return tuple(dict.fromkeys(cell.method for cell in self.cells))
-
-    @property
-    def shots(self) -> tuple[int, ...]:
-        """The paper's and those that were run, in order."""
-        return tuple(sorted({cell.k_shot for cell in self.cells}))
-
-    @property
-    def row_titles(self) -> tuple[str, ...]:
-        """Names of :attr:`methods`."""
-        titles = {cell.method: cell.title for cell in self.cells}
-        return tuple(titles[method] for method in self.methods)
+class Table(TableContent):
+    """The table, which can be shown in several formats."""
 
     def format(self, name: str) -> str:
         """The table as ``text``, ``markdown``, ``csv``, ``json`` or ``latex``.
