@@ -33,7 +33,7 @@ from repro.episodes import EpisodeSampler  # noqa: E402
 from repro.methods.base import SplitImages  # noqa: E402
 from repro.papers import config  # noqa: E402
 from repro.records import training_folder  # noqa: E402
-from repro.run.cell import Place, build_row, plan, run_training  # noqa: E402
+from repro.run.cell import RunContext, build_row, plan, run_training  # noqa: E402
 from repro.run.evaluation import Partial, accuracies, evaluate  # noqa: E402
 from repro.run.provenance import provenance  # noqa: E402
 from repro.system import storage  # noqa: E402
@@ -51,20 +51,24 @@ Values = npt.NDArray[np.float64]
 
 
 def measure(
-    cell: config.RunConfig, place: Place, n_episode: int, reporter: Reporter, stop: StopRequest
+    cell: config.RunConfig,
+    context: RunContext,
+    n_episode: int,
+    reporter: Reporter,
+    stop: StopRequest,
 ) -> tuple[Values, dict[str, Any]]:
     """Train and test one cell: accuracies ``[n_episode]`` on meta-validation, and its summary."""
-    trained = run_training(cell, place, reporter, stop)
+    trained = run_training(cell, context, reporter, stop)
     training = cell.training()
     assert trained is not None and training is not None
-    row, setting = build_row(cell, place)
+    row, setting = build_row(cell, context)
     row.load_state(trained.state)
-    validation = open_pack(place.pack, "val")
+    validation = open_pack(context.pack, "val")
     episodes = EpisodeSampler(validation.class_rows, "val", cell.spec, 0).first(n_episode)
     tested = storage.digest({"config": cell.digest, "checkpoint": trained.digest})
-    partial = Partial(training_folder(place.runs, training) / "validation.partial", tested)
+    partial = Partial(training_folder(context.runs, training) / "validation.partial", tested)
     name = f"{cell.method} seed {cell.seed} {cell.precision}: meta-validation"
-    torch.set_num_threads(place.threads)
+    torch.set_num_threads(context.threads)
     images = SplitImages(validation, setting)
     found = accuracies(evaluate(row, episodes, images, reporter, name, stop, partial), episodes)
     summary = {
@@ -150,7 +154,7 @@ def main(
     made = provenance("cpu", threads, "")  # of the code that was loaded, not of what it is later
     with ConsoleReporter() as reporter, stop_requests() as stop:
         pack = prepare(dataset, root)
-        place = Place(runs, pack, threads, "cpu")
+        context = RunContext(runs, pack, threads, "cpu")
         for method in wanted:
             budget = f"paper,{TRAININGS[method]}={n_step},n_validation_episode={N_CURVE_EPISODE}"
             values, trainings = {}, []
@@ -160,7 +164,7 @@ def main(
                         dataset, pack, [method], [K_SHOT], [seed], config.recipe("authors-code"),
                         config.budget(budget), precision, "cpu",
                     )  # fmt: skip
-                    found, summary = measure(cell, place, n_episode, reporter, stop)
+                    found, summary = measure(cell, context, n_episode, reporter, stop)
                     values[precision, seed] = found
                     trainings.append(summary)
             block = len(open_pack(pack, "val").class_ids) // cell.spec.n_way

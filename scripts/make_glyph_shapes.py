@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from repro.system.seeding import Stream, words
+from repro.system.seeding import Stream, rng
 
 CHARACTERS = (
     "ABDEFGHJKLMNPQRTUWY"  # no look-alikes of another script or case
@@ -50,7 +50,7 @@ def draw(character: str, face: str) -> np.ndarray:
 def main() -> None:
     characters = sorted(set(CHARACTERS))
     assert len(characters) == 100, len(characters)
-    order = words(0, Stream.CLASS_SPLIT).permutation(100)
+    order = rng(0, Stream.CLASS_SPLIT).permutation(100)
     characters = [characters[i] for i in order]
     shapes = np.stack([[draw(character, face) for face in FACES] for character in characters])
     degrees = np.deg2rad(np.arange(-90, 91))

@@ -41,7 +41,7 @@ from repro.episodes import Episode
 from repro.methods.base import Setting, SplitImages, StepResult
 from repro.papers import config, paper
 from repro.papers.catalogue import built_in
-from repro.run.cell import Place, plan
+from repro.run.cell import RunContext, plan
 from repro.system.interrupts import StopRequest
 from repro.system.progress import Silent
 
@@ -113,20 +113,20 @@ def simulate(runs: Path, n_seed: int, n_episode: int, jobs: int) -> dict[str, An
     budget = config.budget(f"{BUDGET},n_test_episode={n_episode}")
     cells = plan("glyphs", pack, list(paper.METHODS), (1, 5), range(n_seed),
                  config.recipe("authors-code"), budget, "fp32", "cpu")  # fmt: skip
-    place = Place(runs, pack, 1, "cpu")
+    context = RunContext(runs, pack, 1, "cpu")
     found: dict[str, Any] = {"cells": len(cells), "episodes": n_episode, "jobs": jobs}
     found["rss_before_mib"] = round(peak_rss_mib())
     with timed("run", found):
-        assert run(cells, place, jobs, Silent(), StopRequest(), "simulate") == []
+        assert run(cells, context, jobs, Silent(), StopRequest(), "simulate") == []
     found["per_cell_ms"] = round(1000 * found["run_s"] / len(cells), 1)
     found["per_cell_cpu_ms"] = round(1000 * found["run_cpu_s"] / len(cells), 1)
     found["rss_driver_mib"] = round(peak_rss_mib())
     for cell in random.Random(0).sample(cells, min(N_LEFT, len(cells))):
         shutil.rmtree(records.cell_folder(runs, cell))
     with timed("resume_with_10_left", found):
-        assert run(cells, place, jobs, Silent(), StopRequest(), "simulate") == []
+        assert run(cells, context, jobs, Silent(), StopRequest(), "simulate") == []
     with timed("resume_when_done", found):
-        assert run(cells, place, jobs, Silent(), StopRequest(), "simulate") == []
+        assert run(cells, context, jobs, Silent(), StopRequest(), "simulate") == []
     with timed("read_records", found):
         read = records.read_records(runs, "glyphs")
     with timed("table", found):

@@ -9,7 +9,7 @@ import torch
 
 from repro.data.pack import Pixels, SplitPlan, build_pack
 from repro.papers.config import BUDGETS, Budget
-from repro.system.seeding import Stream, words
+from repro.system.seeding import Stream, rng
 
 TINY = Budget("smoke-custom", 6, 4, 3, "small", 4, 6, 5, 3, 4, 5)
 assert TINY.name not in BUDGETS
@@ -34,7 +34,7 @@ def tiny_plans() -> dict[str, SplitPlan]:
     def plan(first: int, n_class: int) -> SplitPlan:
         def fill(array: Pixels) -> None:
             for place in range(n_class):
-                drawn = words(first + place, Stream.GLYPHS)
+                drawn = rng(first + place, Stream.GLYPHS)
                 pattern = drawn.uniform(16 * 16 * 3, 40, 215).reshape(16, 16, 3)
                 noise = drawn.uniform(25 * 16 * 16 * 3, -90, 90).reshape(25, 16, 16, 3)
                 array[25 * place : 25 * (place + 1)] = np.clip(pattern + noise, 0, 255)

@@ -6,7 +6,7 @@ from torch import nn
 from repro.episodes import EpisodeSampler
 from repro.methods.base import Adam, StepResult, accuracy
 from repro.papers.config import EpisodeSpec
-from repro.system.seeding import Stream, words
+from repro.system.seeding import Stream, rng
 
 
 class ClassMeans:
@@ -15,7 +15,7 @@ class ClassMeans:
     def __init__(self, setting):
         self.setting = setting
         with torch.random.fork_rng():  # nothing may depend on a global generator
-            torch.manual_seed(words(setting.seed, Stream.OWN_METHOD).seed32())
+            torch.manual_seed(rng(setting.seed, Stream.OWN_METHOD).seed32())
             layers = [(nn.Conv2d(n, 32, 3, 2), nn.GroupNorm(8, 32), nn.ReLU()) for n in (3, 32, 32)]
             self.net = nn.Sequential(*sum(layers, ()), nn.Flatten()).to(setting.device)
         self.adam = Adam(dict(self.net.named_parameters()), lr=1e-3)

@@ -135,7 +135,7 @@ def _why(record: Record, chosen: Sequence[Record]) -> str:
     """Why a record is not beside those chosen of its cell."""
     if record.unfinished:
         return f"trained for {record.n_step:,} of {int(record.training['n_step']):,} steps"
-    if but_seed(record) == but_seed(chosen[0]):
+    if ignoring_seed(record) == ignoring_seed(chosen[0]):
         return "an older record of a seed that is shown"
     ours, theirs = chosen[0].config, record.config
     differing = sorted(
@@ -223,14 +223,14 @@ def _trained_by(record: Record) -> str:
 def siblings(record: Record, records: Iterable[Record]) -> list[Record]:
     """The record and those that differ from it in nothing but the seed, by seed, the newest of
     each."""
-    key, by_seed = but_seed(record), {record.seed: record}
+    key, by_seed = ignoring_seed(record), {record.seed: record}
     for other in sorted(records, key=lambda r: r.when):
-        if other.seed != record.seed and but_seed(other) == key:
+        if other.seed != record.seed and ignoring_seed(other) == key:
             by_seed[other.seed] = other
     return [by_seed[seed] for seed in sorted(by_seed)]
 
 
-def but_seed(record: Record) -> str:
+def ignoring_seed(record: Record) -> str:
     """A key of everything that moves a record's numbers but the training seed."""
     config = {k: v for k, v in record.config.items() if k not in ("seed", "training")}
     step = record.n_step if record.unfinished else "all"

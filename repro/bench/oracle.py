@@ -23,7 +23,7 @@ from repro.methods.matching_net import MatchingNet
 from repro.methods.meta_lstm import MetaLSTM
 from repro.methods.nearest_neighbor import NearestNeighbor
 from repro.papers import paper
-from repro.system.seeding import Words
+from repro.system.seeding import Rng
 
 
 class PlainConv4(Conv4):
@@ -57,7 +57,7 @@ class PlainConv4(Conv4):
 class PlainImages(SplitImages):
     """Images in channel order; nothing is kept from one episode to the next."""
 
-    def gather(self, rows: npt.NDArray[np.int64], augmentation: Words | None = None) -> Tensor:
+    def gather(self, rows: npt.NDArray[np.int64], augmentation: Rng | None = None) -> Tensor:
         """As :meth:`SplitImages.gather`."""
         return super().gather(rows, augmentation).contiguous()
 

@@ -18,7 +18,7 @@ from repro.records import publishing
 from repro.system.errors import RecordError, UsageError
 
 if TYPE_CHECKING:
-    from repro.papers.catalogue import Row
+    from repro.papers.catalogue import MethodSpec
     from repro.papers.config import RunConfig
     from repro.papers.switches import Switch
 
@@ -90,7 +90,7 @@ def ablate(
 
 
 def _run(
-    wanted: list[Switch], chosen: Switch | None, row: Row, k_shot: int, n_episode: int,
+    wanted: list[Switch], chosen: Switch | None, row: MethodSpec, k_shot: int, n_episode: int,
     unfinished: bool, only_shared: bool, options: dict[str, Any],
 ) -> tuple[Path, list[tuple[RunConfig, RunConfig]]]:  # fmt: skip
     """Run what is missing; the ablation's folder, and base and final choice where tested."""

@@ -80,7 +80,7 @@ def check_data(path: Path, as_json: bool) -> None:
     with ConsoleReporter() as reporter:
         report = examine(path, lambda done, total: reporter.report("check", done, total))
     if as_json:
-        click.echo(json.dumps(report.described(), indent=1))
+        click.echo(json.dumps(report.describe(), indent=1))
     else:
         click.echo("\n".join(report.lines()).encode(errors="replace").decode())
     if not report.accepted:

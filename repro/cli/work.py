@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from repro.data.dataset import Selection
     from repro.engines.local import Failure
     from repro.engines.ray.cluster import RayOptions
-    from repro.papers.catalogue import Row
+    from repro.papers.catalogue import MethodSpec
     from repro.papers.config import RunConfig
-    from repro.run.cell import Place
+    from repro.run.cell import RunContext
     from repro.system.interrupts import StopRequest
     from repro.system.progress import Reporter
 
     # (cells, place, jobs asked for, reporter, stop, command) -> what did not end well
-    Work = Callable[[list[RunConfig], Place, int, Reporter, StopRequest, str], list[Failure]]
+    Work = Callable[[list[RunConfig], RunContext, int, Reporter, StopRequest, str], list[Failure]]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -140,7 +140,7 @@ def numbers(text: str, name: str) -> list[int]:
     return found
 
 
-def rows_named(words: list[str], files: tuple[str, ...], only: bool = False) -> list[Row]:
+def rows_named(words: list[str], files: tuple[str, ...], only: bool = False) -> list[MethodSpec]:
     """The rows asked for; with ``only``, files are loaded but no rows unless asked for."""
     keep_large_buffers()
     from repro.methods.registry import find_apart, hidden, resolve
@@ -167,7 +167,7 @@ def _check_milestones(cells: list[RunConfig], marks: tuple[int, ...], at_step: i
 
 
 def run_cells(
-    rows: list[Row],
+    rows: list[MethodSpec],
     shots: list[int],
     *,
     dataset: str,
@@ -207,7 +207,7 @@ def run_cells(
     from repro.data.registry import prepare
     from repro.engines.local import default_jobs, needed, run, run_trainings
     from repro.records.remote.session import active
-    from repro.run.cell import Place, plan
+    from repro.run.cell import RunContext, plan
     from repro.run.provenance import command_line
     from repro.system.interrupts import stop_requests
     from repro.system.progress import ConsoleReporter
@@ -241,15 +241,15 @@ def run_cells(
         n_thread = threads or max(1, (os.cpu_count() or 1) // n_job)
         if ray is not None:
             n_thread = ray.threads
-        place = Place(runs, pack, n_thread, device, force, unfinished, marks)
+        context = RunContext(runs, pack, n_thread, device, force, unfinished, marks)
         if only_training:
-            failures = run_trainings(cells, place, reporter, stop, command_line())
+            failures = run_trainings(cells, context, reporter, stop, command_line())
         elif ray is not None:
             from repro.engines.ray import engine as ray_engine
 
-            failures = ray_engine.run(cells, place, ray, reporter, stop, command_line())
+            failures = ray_engine.run(cells, context, ray, reporter, stop, command_line())
         else:
-            failures = (work or run)(cells, place, n_job, reporter, stop, command_line())
+            failures = (work or run)(cells, context, n_job, reporter, stop, command_line())
     for failure in failures:
         click.echo(f"error: {failure.message}", err=True)
     if failures:

@@ -15,7 +15,7 @@ from repro.data.pack import SPLITS
 from repro.papers import paper
 from repro.system.errors import DataError, UsageError
 from repro.system.regular import read_file
-from repro.system.seeding import Stream, words
+from repro.system.seeding import Stream, rng
 
 DEFAULT_SHARES = "0.64/0.16/0.20"
 IMAGES_NEEDED = paper.MAX_SHOT + paper.N_QUERY  # of a class, by the largest episode
@@ -40,7 +40,7 @@ def by_shares(class_ids: Sequence[str], text: str, seed: int) -> Assigned:
     """
     wanted = _counts(text, len(class_ids))
     ids = sorted(class_ids)
-    order = words(seed, Stream.CLASS_SPLIT).permutation(len(ids)).tolist()
+    order = rng(seed, Stream.CLASS_SPLIT).permutation(len(ids)).tolist()
     found, first = {}, 0
     for split, n in zip(SPLITS, wanted, strict=True):
         found[split] = tuple(sorted(ids[i] for i in order[first : first + n]))

@@ -27,7 +27,7 @@ from repro.papers.switches import Switch
 from repro.records import ablation as variants
 from repro.records import checkpoints, training_folder
 from repro.records.ablation import EPISODE_SEED, Variant, VariantRecord
-from repro.run.cell import Place, build_row, grid_episodes, run_training, training_summary
+from repro.run.cell import RunContext, build_row, grid_episodes, run_training, training_summary
 from repro.run.evaluation import Partial, accuracies, evaluate
 from repro.run.grid_search import choose
 from repro.run.provenance import provenance
@@ -66,7 +66,7 @@ def planned(
 
 def run(
     planned: Sequence[Variant],
-    place: Place,
+    context: RunContext,
     jobs: int,
     reporter: Reporter,
     stop: StopRequest,
@@ -77,22 +77,22 @@ def run(
     Raises:
         Interrupted: a stop was asked for; everything that ran has saved its state.
     """
-    todo = [variant for variant in planned if _done(variant, place) is None]
+    todo = [variant for variant in planned if _done(variant, context) is None]
     if not todo:
         reporter.say("all variants are finished; --force tests them again")
     works = [
         (
             variant.title,
             variant.config,
-            None if place.unfinished else variant.owner,
+            None if context.unfinished else variant.owner,
             functools.partial(run_variant, variant),
         )
         for variant in todo
     ]
-    return run_works(works, place, jobs, reporter, stop, command)
+    return run_works(works, context, jobs, reporter, stop, command)
 
 
-def testable(planned: Sequence[Variant], place: Place, reporter: Reporter) -> list[Variant]:
+def testable(planned: Sequence[Variant], context: RunContext, reporter: Reporter) -> list[Variant]:
     """With ``--unfinished``: the variants whose training has got anywhere; others are named.
 
     Raises:
@@ -101,7 +101,7 @@ def testable(planned: Sequence[Variant], place: Place, reporter: Reporter) -> li
     found = []
     for variant in planned:
         try:
-            _parameters(variant, place)
+            _parameters(variant, context)
         except TrainingError as error:
             if variant.label == variants.BASE:
                 raise
@@ -118,16 +118,16 @@ def episodes_of(variant: Variant, split: ImageSplit) -> list[Episode]:
     return sampler.first(variant.n_episode)
 
 
-def _done(variant: Variant, place: Place) -> VariantRecord | None:
+def _done(variant: Variant, context: RunContext) -> VariantRecord | None:
     """The variant's record when it is whole and of this training as far as it is wanted."""
-    folder = variant.folder(place.runs)
-    if place.force or not (folder / variants.FILE).exists():
+    folder = variant.folder(context.runs)
+    if context.force or not (folder / variants.FILE).exists():
         return None
     record = variants.read(folder)
     if record.digests.get("variant") != variant.digest:
         return None  # only switches of the same ablation lie here: it is of another revision
-    if place.unfinished:
-        trained = _parameters(variant, place)
+    if context.unfinished:
+        trained = _parameters(variant, context)
         here = trained.digest if trained else ""
         same = record.digests.get("checkpoint") == here
         return record if same and record.reached_step == (trained.reached if trained else 0) else (
@@ -137,38 +137,38 @@ def _done(variant: Variant, place: Place) -> VariantRecord | None:
     return record if ended else None
 
 
-def _parameters(variant: Variant, place: Place) -> Trained | None:
+def _parameters(variant: Variant, context: RunContext) -> Trained | None:
     """The parameters that a variant tests, from its training's folder."""
     training = variant.owner.training()
     if training is None:
         return None
     if variant.config.at_step is not None:
-        folder = training_folder(place.runs, training)
+        folder = training_folder(context.runs, training)
         return at_milestone(training, folder, variant.config.at_step)
     wanted = variant.config.recipe.parameters_tested
-    return so_far(training, training_folder(place.runs, training), wanted)
+    return so_far(training, training_folder(context.runs, training), wanted)
 
 
 def run_variant(
-    variant: Variant, place: Place, reporter: Reporter, stop: StopRequest, command: str
+    variant: Variant, context: RunContext, reporter: Reporter, stop: StopRequest, command: str
 ) -> VariantRecord:
     """Train what is missing, test on meta-validation, write the record; done ones are kept."""
-    folder = variant.folder(place.runs)
+    folder = variant.folder(context.runs)
     folder.mkdir(parents=True, exist_ok=True)
     reporter = Named(reporter, variant.title)
     with locked(folder, variant.title, reporter, stop):
-        done = _done(variant, place)
+        done = _done(variant, context)
         if done is not None:
             return done
-        if not place.unfinished:
-            run_training(variant.owner, place, reporter, stop)
-        trained = _parameters(variant, place)
-        torch.set_num_threads(place.threads)
+        if not context.unfinished:
+            run_training(variant.owner, context, reporter, stop)
+        trained = _parameters(variant, context)
+        torch.set_num_threads(context.threads)
         started, began = datetime.datetime.now(datetime.UTC), time.monotonic()
-        split = open_pack(place.pack, "val")
+        split = open_pack(context.pack, "val")
         episodes = episodes_of(variant, split)
         state = trained.state if trained else None
-        method, setting = build_row(variant.config, place, state, folder)
+        method, setting = build_row(variant.config, context, state, folder)
         images = SplitImages(split, setting)
         tested = {"config": variant.digest, "checkpoint": trained.digest if trained else ""}
         selection = None
@@ -176,10 +176,10 @@ def run_variant(
             selection = choose(
                 method, grid(variant.config.budget.finetune_grid),
                 grid_episodes(variant.config, split), images, folder, tested, reporter, "grid",
-                stop, place.force,
+                stop, context.force,
             )  # fmt: skip
         partial = Partial(folder / "test.partial", storage.digest(tested))
-        if place.force:
+        if context.force:
             partial.discard()
         predictions = evaluate(method, episodes, images, reporter, "meta-validation", stop, partial)
         variants.write(
@@ -200,7 +200,7 @@ def run_variant(
                 },
                 "selection": selection,
                 "numerics_revision": variant.config.row.revision,
-                **provenance(place.device, place.threads, command),
+                **provenance(context.device, context.threads, command),
                 "started_at": started.isoformat(timespec="seconds"),
                 "wall_s": round(time.monotonic() - began, 3),
             },
@@ -213,7 +213,7 @@ def _described(variant: Variant, n_class: int) -> dict[str, Any]:
     independent = variant.base.recipe.episode_classes == "independent"
     return {
         **variant.content(),
-        "base_recipe": variant.base.recipe.described(),
+        "base_recipe": variant.base.recipe.describe(),
         "base_name": variant.base.recipe.name,
         "budget": dataclasses.asdict(variant.base.budget),
         "budget_name": variant.base.budget.name,
@@ -227,7 +227,7 @@ def run_final(
     final: Switch,
     bases: Sequence[RunConfig],
     base: str,
-    place: Place,
+    context: RunContext,
     jobs: int,
     reporter: Reporter,
     stop: StopRequest,
@@ -245,16 +245,16 @@ def run_final(
     chosen = [dataclasses.replace(cell, recipe=recipe) for cell in bases]
     for cell, other in zip(bases, chosen, strict=True):
         variant = Variant(cell, other, final.text)
-        with locked(variant.final_path(place.runs).parent, variant.title, reporter, stop):
-            _claim(variant, place)
-        if not place.unfinished and cell.at_step is None:
-            _share_training(variant, place, reporter, stop)
-    return chosen, run_cells([*bases, *chosen], place, jobs, reporter, stop, command)
+        with locked(variant.final_path(context.runs).parent, variant.title, reporter, stop):
+            _claim(variant, context)
+        if not context.unfinished and cell.at_step is None:
+            _share_training(variant, context, reporter, stop)
+    return chosen, run_cells([*bases, *chosen], context, jobs, reporter, stop, command)
 
 
-def _claim(variant: Variant, place: Place) -> None:
+def _claim(variant: Variant, context: RunContext) -> None:
     """Write down which choice meta-test was opened for: there is one, made before."""
-    path = variant.final_path(place.runs)
+    path = variant.final_path(context.runs)
     if path.exists():
         told = storage.read_json(path)
         if not isinstance(told, dict) or not isinstance(told.get("switch"), str):
@@ -269,7 +269,9 @@ def _claim(variant: Variant, place: Place) -> None:
         storage.write_json(path, {"switch": variant.label})
 
 
-def _share_training(variant: Variant, place: Place, reporter: Reporter, stop: StopRequest) -> None:
+def _share_training(
+    variant: Variant, context: RunContext, reporter: Reporter, stop: StopRequest
+) -> None:
     """Give the choice's cell the base's training where that is the same to the last step.
 
     Its curve stays the base's, and the best parameters those that the base's recipe chose.
@@ -278,10 +280,10 @@ def _share_training(variant: Variant, place: Place, reporter: Reporter, stop: St
     resized = variant.config.recipe.eval_resize != variant.base.recipe.eval_resize
     if own is None or twin is None or variant.retrained or resized:
         return  # with other validation images the curve is not the base's
-    source, target = (training_folder(place.runs, training) for training in (twin, own))
+    source, target = (training_folder(context.runs, training) for training in (twin, own))
     if source == target:
         return
-    run_training(variant.owner, place, reporter, stop)
+    run_training(variant.owner, context, reporter, stop)
     target.mkdir(parents=True, exist_ok=True)
     with locked(target, variant.title, reporter, stop):
         if checkpoints.latest(target, own.digest)[0] is not None:

@@ -21,7 +21,7 @@ from repro.methods.finetune import Finetune, grid
 from repro.papers.config import RunConfig
 from repro.run.cell import (
     TEST_PARTIAL,
-    Place,
+    RunContext,
     build_row,
     grid_episodes,
     run_training,
@@ -51,18 +51,18 @@ class Part:
 
 
 def run_part(
-    config: RunConfig, place: Place, part: Part, reporter: Reporter, stop: StopRequest
+    config: RunConfig, context: RunContext, part: Part, reporter: Reporter, stop: StopRequest
 ) -> npt.NDArray[np.uint8]:
-    """Test one part; training and selection are in ``place.runs``.
+    """Test one part; training and selection are in ``context.runs``.
 
     Returns:
         Predicted labels, uint8 ``[n_episode, n_way * n_query]``.
     """
-    trained = run_training(config, place, reporter, stop)
-    torch.set_num_threads(place.threads)
-    folder = records.cell_folder(place.runs, config)
-    method, setting = build_row(config, place, trained.state if trained else None, folder)
-    split = open_pack(place.pack, "val" if part.kind == "grid" else "test")
+    trained = run_training(config, context, reporter, stop)
+    torch.set_num_threads(context.threads)
+    folder = records.cell_folder(context.runs, config)
+    method, setting = build_row(config, context, trained.state if trained else None, folder)
+    split = open_pack(context.pack, "val" if part.kind == "grid" else "test")
     images = SplitImages(split, setting)
     title = f"{config.method} {config.spec.k_shot}-shot: "
     if part.kind == "grid":
@@ -71,7 +71,7 @@ def run_part(
         episodes, title = grid_episodes(config, split), f"{title}grid point {part.first + 1}"
     else:
         if isinstance(method, Finetune):
-            select(method, setting, config, place, trained, reporter, stop)
+            select(method, setting, config, context, trained, reporter, stop)
         episodes = test_episodes(config, split)[part.first : part.last]
         title = f"{title}test episodes {part.first + 1} to {part.last}"
     return evaluate(method, episodes, images, reporter, title, stop)

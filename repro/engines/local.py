@@ -49,13 +49,13 @@ def needed(cells: Sequence[RunConfig], runs: Path, all_of_them: bool) -> list[Pa
     return list(folders)
 
 
-def _work(task: Unit, place: Any, command: str, line: Line) -> None:
+def _work(task: Unit, context: Any, command: str, line: Line) -> None:
     """The body of a worker process."""
     keep_large_buffers()
     with stop_requests() as stop:
         reporter = Queued(line, stop, task.name)
         try:
-            _do(task, place, reporter, stop, command)
+            _do(task, context, reporter, stop, command)
         except ReproError as error:
             line.put(("failed", task.name, str(error), error.exit_code))
         except OSError as error:
@@ -64,22 +64,22 @@ def _work(task: Unit, place: Any, command: str, line: Line) -> None:
             line.put(("done", task.name))
 
 
-def _do(task: Unit, place: Any, reporter: Reporter, stop: StopRequest, command: str) -> None:
+def _do(task: Unit, context: Any, reporter: Reporter, stop: StopRequest, command: str) -> None:
     from repro.run.cell import run_cell, run_training
 
     if task.work is not None:
-        task.work(place, reporter, stop, command)
+        task.work(context, reporter, stop, command)
     elif task.kind == "training":
-        run_training(task.config, place, reporter, stop)
+        run_training(task.config, context, reporter, stop)
     else:
-        run_cell(task.config, place, reporter, stop, command)
+        run_cell(task.config, context, reporter, stop, command)
 
 
-def unfinished(cells: Sequence[RunConfig], place: Any, reporter: Reporter) -> list[RunConfig]:
+def unfinished(cells: Sequence[RunConfig], context: Any, reporter: Reporter) -> list[RunConfig]:
     """The cells that are to be run; that there are none is told."""
     found = list(cells)
-    if not place.force:
-        found = [c for c in cells if not records.finished(records.cell_folder(place.runs, c), c)]
+    if not context.force:
+        found = [c for c in cells if not records.finished(records.cell_folder(context.runs, c), c)]
     if not found:
         reporter.say("all cells are finished; --force runs them again")
     return found
@@ -95,7 +95,7 @@ def stopped(stop: StopRequest) -> Interrupted:
 
 def run(
     cells: Sequence[RunConfig],
-    place: Any,
+    context: Any,
     jobs: int,
     reporter: Reporter,
     stop: StopRequest,
@@ -103,21 +103,21 @@ def run(
 ) -> list[Failure]:
     """Run the cells that are not finished; a failed one does not stop the others.
 
-    ``place`` is a ``cells.Place``; importing it here would load torch in the parent.
+    ``context`` is a ``cells.RunContext``; importing it here would load torch in the parent.
 
     Raises:
         Interrupted: a stop was asked for; everything that ran has saved its state.
     """
-    tasks = units(unfinished(cells, place, reporter))
+    tasks = units(unfinished(cells, context, reporter))
     if not tasks:
         return []
     if _here(tasks, jobs):
-        return _run_here(one_by_one(tasks), place, reporter, stop, command)
-    return _Pool(place, jobs, reporter, stop, command).run(tasks)
+        return _run_here(one_by_one(tasks), context, reporter, stop, command)
+    return _Pool(context, jobs, reporter, stop, command).run(tasks)
 
 
 def run_trainings(
-    cells: Sequence[RunConfig], place: Any, reporter: Reporter, stop: StopRequest, command: str
+    cells: Sequence[RunConfig], context: Any, reporter: Reporter, stop: StopRequest, command: str
 ) -> list[Failure]:
     """Make the trainings that the cells need, one after the other.
 
@@ -126,8 +126,8 @@ def run_trainings(
     """
     tasks = [task for task in units(cells) if task.kind == "training"]
     if _here(tasks, 1):
-        return _run_here(tasks, place, reporter, stop, command)
-    return _Pool(place, 1, reporter, stop, command).run(tasks)
+        return _run_here(tasks, context, reporter, stop, command)
+    return _Pool(context, 1, reporter, stop, command).run(tasks)
 
 
 def _here(tasks: Sequence[Unit], jobs: int) -> bool:
@@ -148,7 +148,7 @@ def one_by_one(tasks: Sequence[Unit]) -> list[Unit]:
 
 
 def _run_here(
-    tasks: Sequence[Unit], place: Any, reporter: Reporter, stop: StopRequest, command: str
+    tasks: Sequence[Unit], context: Any, reporter: Reporter, stop: StopRequest, command: str
 ) -> list[Failure]:
     failures: dict[str, Failure] = {}
     board = Board(reporter)
@@ -161,7 +161,7 @@ def _run_here(
             continue
         board.set(unit.name, "running")
         try:
-            _do(unit, place, Counted(reporter, board, unit), stop, command)
+            _do(unit, context, Counted(reporter, board, unit), stop, command)
             board.set(unit.name, "done")
         except Interrupted:
             raise
@@ -198,7 +198,7 @@ class Counted:
 
 def run_works(
     works: Sequence[tuple[str, RunConfig, RunConfig | None, Work]],
-    place: Any,
+    context: Any,
     jobs: int,
     reporter: Reporter,
     stop: StopRequest,
@@ -218,19 +218,19 @@ def run_works(
         training = owner.training() if owner else None
         tasks.append(Unit(name, "work", config, training.digest if training else None, work))
     if _here(tasks, jobs):
-        return _run_here(tasks, place, reporter, stop, command)
+        return _run_here(tasks, context, reporter, stop, command)
     owners = [owner for _, _, owner, _ in works if owner is not None]
     trainings = [task for task in units(owners) if task.kind == "training"]
-    return _Pool(place, jobs, reporter, stop, command).run(trainings + tasks)
+    return _Pool(context, jobs, reporter, stop, command).run(trainings + tasks)
 
 
 class _Pool:
     """A process per task, at most ``jobs`` at once; a process that dies is noticed."""
 
     def __init__(
-        self, place: Any, jobs: int, reporter: Reporter, stop: StopRequest, command: str
+        self, context: Any, jobs: int, reporter: Reporter, stop: StopRequest, command: str
     ) -> None:
-        self.place, self.jobs, self.reporter = place, jobs, reporter
+        self.place, self.jobs, self.reporter = context, jobs, reporter
         self.stop, self.command = stop, command
         self.running: dict[str, Worker] = {}
         self.board = Board(reporter)
@@ -261,7 +261,7 @@ class _Pool:
             self._start(waiting)
             wait(list(self.running.values()))
             self._listen()
-            self._bury()
+            self._reap()
             self.board.tell()
         self.board.tell(now=True)
         if self.stop:
@@ -299,7 +299,7 @@ class _Pool:
         self.failures[failure.task] = failure
         self.board.set(failure.task, "failed")
 
-    def _bury(self) -> None:
+    def _reap(self) -> None:
         for name, worker in list(self.running.items()):
             if worker.process.is_alive():
                 continue

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from repro.papers import paper
 from repro.papers.config import EpisodeSpec
 from repro.system.errors import DataError, RecordError
-from repro.system.seeding import Stream, words
+from repro.system.seeding import Stream, rng
 
 _STREAMS = {
     "train": (Stream.EPISODE_TRAIN, Stream.CLASSES_TRAIN),
@@ -81,9 +81,9 @@ def draw_classes(split: str, n_class: int, n_way: int, seed: int, classes: str, 
     """
     stream = _STREAMS[split][1]
     if classes == "independent":
-        return words(seed, stream, index).permutation(n_class)[:n_way]
+        return rng(seed, stream, index).permutation(n_class)[:n_way]
     block, place = divmod(index, n_class // n_way)
-    order = words(seed, stream, block).permutation(n_class)
+    order = rng(seed, stream, block).permutation(n_class)
     return order[place * n_way : (place + 1) * n_way]
 
 
@@ -134,7 +134,7 @@ class EpisodeSampler:
         class_indices = draw_classes(
             self.split, len(self.class_rows), spec.n_way, self.seed, self.classes, index
         )
-        stream = words(self.seed, self._images, index)
+        stream = rng(self.seed, self._images, index)
         n_support = max(spec.k_shot, paper.MAX_SHOT)
         rows = np.empty((spec.n_way, self._n_drawn), dtype=np.int64)
         for place, class_index in enumerate(class_indices):

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from repro.learner.kernels.block import Dropout, batch_norm_pool_relu
 from repro.papers import paper
-from repro.system.seeding import Words
+from repro.system.seeding import Rng
 
 N_BLOCK = 4
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "linear")
@@ -131,7 +131,7 @@ class Conv4:
         parts = torch.split(params, [math.prod(shape) for shape in shapes])
         return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
 
-    def initial(self, words: Words, gamma: str = "uniform") -> Tensor:
+    def initial(self, rng: Rng, gamma: str = "uniform") -> Tensor:
         """Torch7's initial values, float32 ``[n_param]``.
 
         Weights and biases uniform in +-1/sqrt(fan_in); batch-norm scale uniform in [0, 1]
@@ -141,13 +141,13 @@ class Conv4:
         for name, shape in self.shapes.items():
             n = math.prod(shape)
             if name.startswith("norm"):
-                scale = torch.from_numpy(words.uniform(n)) if gamma == "uniform" else torch.ones(n)
+                scale = torch.from_numpy(rng.uniform(n)) if gamma == "uniform" else torch.ones(n)
                 parts.append(scale if name.endswith("weight") else torch.zeros(n))
                 continue
             if name.endswith("weight"):
                 fan_in = n // shape[0]
             bound = fan_in**-0.5
-            parts.append(torch.from_numpy(words.uniform(n, -bound, bound)))
+            parts.append(torch.from_numpy(rng.uniform(n, -bound, bound)))
         return torch.cat([part.to(torch.float32) for part in parts])
 
     def features(

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from repro.papers import paper
 from repro.papers.config import Recipe
-from repro.system.seeding import Words
+from repro.system.seeding import Rng
 
 
 class _Recurrence(torch.autograd.Function):
@@ -84,7 +84,7 @@ class FullContext(nn.Module):
     twice in a gradient's norm. So the second is held at zero.
     """
 
-    def __init__(self, n_feature: int, recipe: Recipe, words: Words) -> None:
+    def __init__(self, n_feature: int, recipe: Recipe, rng: Rng) -> None:
         super().__init__()
         self.recipe = recipe
         self.bidirectional = nn.LSTM(n_feature, n_feature, bidirectional=True)
@@ -97,7 +97,7 @@ class FullContext(nn.Module):
                     parameter.zero_()
                 else:
                     bound = n_feature**-0.5
-                    values = words.uniform(parameter.numel(), -bound, bound)
+                    values = rng.uniform(parameter.numel(), -bound, bound)
                     parameter.copy_(torch.from_numpy(values).view(parameter.shape))
 
     def support(self, features: Tensor) -> Tensor:

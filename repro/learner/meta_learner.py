@@ -16,7 +16,7 @@ from torch import Tensor
 from repro.learner.inner_loop import LossAndGradient, Trajectory, gated, run
 from repro.papers import paper
 from repro.papers.config import Recipe
-from repro.system.seeding import Words
+from repro.system.seeding import Rng
 
 # learner_params -> (mean query loss [], logits)
 QueryLoss = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -59,13 +59,13 @@ class MetaParams:
         return iter(getattr(self, field.name) for field in fields(self))
 
     @classmethod
-    def initial(cls, words: Words, recipe: Recipe) -> MetaParams:
+    def initial(cls, rng: Rng, recipe: Recipe) -> MetaParams:
         """Initial values: all uniform in +-0.01, except b_F in [4, 5] and b_I in [-5, -4]."""
         n_hidden = recipe.hidden_size
 
         def uniform(shape: tuple[int, ...], low: float, high: float) -> Tensor:
             n = torch.Size(shape).numel()
-            return torch.from_numpy(words.uniform(n, low, high)).to(torch.float32).view(shape)
+            return torch.from_numpy(rng.uniform(n, low, high)).to(torch.float32).view(shape)
 
         bound = 0.01 if recipe.lstm_init == "0.01" else n_hidden**-0.5
         return cls(

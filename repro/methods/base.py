@@ -17,7 +17,7 @@ from repro.episodes import Episode
 from repro.episodes.augmentation import AUGMENTATIONS, resize_and_crop
 from repro.papers import paper
 from repro.papers.config import Recipe
-from repro.system.seeding import Stream, Words, words
+from repro.system.seeding import Rng, Stream, rng
 
 EMBED_BUFFER_BYTES = 32 * 2**20  # larger buffers go back to the kernel after every layer
 
@@ -80,7 +80,7 @@ class SplitImages:
         """Labels where the method computes."""
         return torch.from_numpy(labels).to(self.setting.device)
 
-    def normalise(self, pixels: Tensor, augmentation: Words | None = None) -> Tensor:
+    def normalise(self, pixels: Tensor, augmentation: Rng | None = None) -> Tensor:
         """uint8 ``[n, H, W, 3]`` to float ``[n, 3, H, W]``, channels last in memory."""
         batch = pixels.permute(0, 3, 1, 2).float()
         batch /= 255
@@ -92,7 +92,7 @@ class SplitImages:
             batch = (batch - self._shift) / self._scale
         return batch
 
-    def gather(self, rows: npt.NDArray[np.int64], augmentation: Words | None = None) -> Tensor:
+    def gather(self, rows: npt.NDArray[np.int64], augmentation: Rng | None = None) -> Tensor:
         """The images of ``rows`` ``[n]`` as float ``[n, 3, H, W]``.
 
         Args:
@@ -105,11 +105,11 @@ class SplitImages:
         batch = self.gather(np.concatenate(rows))
         return batch.view(len(rows), len(rows[0]), *batch.shape[1:])
 
-    def augmentation(self, step: int) -> Words | None:
+    def augmentation(self, step: int) -> Rng | None:
         """The draws for a training step, or None where the recipe has no augmentation."""
         if self.setting.recipe.augmentation == "none":
             return None
-        return words(self.setting.seed, Stream.AUGMENTATION, step)
+        return rng(self.setting.seed, Stream.AUGMENTATION, step)
 
     def forget(self) -> None:
         """Drop the features kept so far."""
@@ -170,7 +170,7 @@ class Method(Protocol):
     meta-train images, after ``load_state`` and before ``predict`` (for a mean to be taken off,
     for instance).
 
-    Randomness comes from :func:`repro.system.seeding.words` with ``setting.seed`` and
+    Randomness comes from :func:`repro.system.seeding.rng` with ``setting.seed`` and
     ``Stream.OWN_METHOD``. `repro method check` puts all of this to the test.
     """
 

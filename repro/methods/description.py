@@ -6,12 +6,19 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from repro.papers.catalogue import BUILT_IN, PRETRAIN, TRAIN_SHOTS, Row, Source, pretrain_switches
+from repro.papers.catalogue import (
+    BUILT_IN,
+    PRETRAIN,
+    TRAIN_SHOTS,
+    MethodSpec,
+    Source,
+    pretrain_switches,
+)
 from repro.papers.config import BUDGETS, Recipe
 from repro.system.errors import MethodError, UsageError, unknown
 
 
-def described(loaded: type, source: Source, entry_name: str | None) -> Row:
+def describe(loaded: type, source: Source, entry_name: str | None) -> MethodSpec:
     """The row that a class's attributes describe."""
     told = f"the method {source.target}"
     given = {
@@ -47,7 +54,7 @@ def described(loaded: type, source: Source, entry_name: str | None) -> Row:
         raise MethodError(f"{told} has train_shot = {train_shot!r}, not one of {TRAIN_SHOTS}")
     own = training == "own"
     try:
-        row = Row(
+        row = MethodSpec(
             name=str(name),
             title=str(given.get("title", str(name).replace("_", " ").capitalize())),
             target=source.target,

@@ -20,7 +20,7 @@ from repro.learner.conv4 import BatchNormStatistics, Conv4
 from repro.learner.side_by_side import StackedConv4
 from repro.methods.base import Setting, SplitImages
 from repro.papers import paper
-from repro.system.seeding import Stream, words
+from repro.system.seeding import Stream, rng
 
 GridPoint = tuple[float, float]  # learning rate, decay: lr_t = lr / (1 + decay * t)
 
@@ -54,7 +54,7 @@ class Finetune:
         self._statistics.load_state(state)
 
     def _head(self) -> Tensor:
-        stream = words(self.setting.seed, Stream.FINETUNE_HEAD, self.head_index)
+        stream = rng(self.setting.seed, Stream.FINETUNE_HEAD, self.head_index)
         n = self.learner.n_param - len(self._body)
         bound = self.learner.n_feature**-0.5
         return torch.from_numpy(stream.uniform(n, -bound, bound)).to(self._body)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from repro.episodes import Episode
 from repro.methods.base import Setting, SplitImages, Stackable, StepResult
-from repro.papers.catalogue import Row
+from repro.papers.catalogue import MethodSpec
 from repro.system.errors import MethodError, ReproError, text_of
 
 DEBUG = "REPRO_DEBUG"  # set to anything: tracebacks of methods are shown, too
@@ -52,7 +52,7 @@ def explained(name: str, where: str) -> Iterator[None]:
 class Guarded:
     """A method of one's own, with everything that it gives looked at."""
 
-    def __init__(self, row: Row, method: Any) -> None:
+    def __init__(self, row: MethodSpec, method: Any) -> None:
         self.row, self.method = row, method
 
     def predict(self, episode: Episode, images: SplitImages) -> Tensor:
@@ -150,7 +150,7 @@ class GuardedStackable(Guarded):
         return found
 
 
-def guarded(row: Row, loaded: type, setting: Setting, needed: Sequence[str] = ()) -> Guarded:
+def guarded(row: MethodSpec, loaded: type, setting: Setting, needed: Sequence[str] = ()) -> Guarded:
     """Build a method of one's own.
 
     Args:

@@ -26,7 +26,7 @@ from repro.learner.side_by_side import StackedConv4
 from repro.methods.base import Adam, Setting, SplitImages, StepResult, accuracy
 from repro.papers import paper, references
 from repro.papers.config import EpisodeSpec
-from repro.system.seeding import Stream, words
+from repro.system.seeding import Stream, rng
 
 
 class MAML:
@@ -38,7 +38,7 @@ class MAML:
         self.setting = setting
         self.learner = Conv4(paper.META_FILTERS, setting.n_way, setting.image_size)
         self.theta_0 = self.learner.initial(
-            words(setting.seed, Stream.LEARNER_INIT), setting.recipe.gamma_init
+            rng(setting.seed, Stream.LEARNER_INIT), setting.recipe.gamma_init
         ).to(setting.device)
         self.adam = Adam({"theta_0": self.theta_0}, references.MAML_META_LR)
         self.rule = ConstantGates(forget=1.0, input=references.MAML_INNER_LR * setting.n_way)

@@ -18,7 +18,7 @@ from repro.learner.kernels.block import Dropout
 from repro.methods.base import Adam, Setting, SplitImages, StepResult, accuracy
 from repro.papers import paper
 from repro.papers.config import EpisodeSpec
-from repro.system.seeding import Stream, Words, words
+from repro.system.seeding import Rng, Stream, rng
 
 
 def matching_scores(similarity: Tensor, labels: Tensor, n_way: int, kind: str) -> Tensor:
@@ -36,7 +36,7 @@ def matching_scores(similarity: Tensor, labels: Tensor, n_way: int, kind: str) -
     return masked.logsumexp(1) - similarity.logsumexp(1, keepdim=True)
 
 
-def draw_dropout(shape: torch.Size, stream: Words) -> Dropout:
+def draw_dropout(shape: torch.Size, stream: Rng) -> Dropout:
     """A tenth is dropped, by 16 random bits per element."""
     n = shape.numel()
     # numpy's uint16 has no torch twin everywhere; int16 thresholds are the same bits.
@@ -51,9 +51,9 @@ class MatchingNet:
         self.setting = setting
         recipe = setting.recipe
         self.learner = Conv4(paper.BASELINE_FILTERS, 0, setting.image_size)
-        params = self.learner.initial(
-            words(setting.seed, Stream.LEARNER_INIT), recipe.gamma_init
-        ).to(setting.device)
+        params = self.learner.initial(rng(setting.seed, Stream.LEARNER_INIT), recipe.gamma_init).to(
+            setting.device
+        )
         self.statistics = {
             name: BatchNormStatistics(self.learner.n_filter, params) for name in "fg"
         }
@@ -70,7 +70,7 @@ class MatchingNet:
             self.adams.append(Adam(g, paper.MATCHING_LR, prefix="adam.g"))
         self.context: FullContext | None = None
         if full_context:
-            stream = words(setting.seed, Stream.CONTEXT_INIT)
+            stream = rng(setting.seed, Stream.CONTEXT_INIT)
             self.context = FullContext(self.learner.n_feature, recipe, stream).to(setting.device)
             named: dict[str, Tensor] = {
                 f"context.{name}": value
@@ -79,7 +79,7 @@ class MatchingNet:
             }
             self.adams.append(Adam(named, paper.MATCHING_LR, fused=True))
 
-    def _features(self, name: str, batch: Tensor, stream: Words | None) -> Tensor:
+    def _features(self, name: str, batch: Tensor, stream: Rng | None) -> Tensor:
         def dropout(shape: torch.Size) -> Dropout:
             assert stream is not None
             return draw_dropout(shape, stream)
@@ -108,7 +108,7 @@ class MatchingNet:
         episode = EpisodeSampler(
             images.split.class_rows, "train", spec, setting.seed, recipe.episode_classes
         )[step]
-        stream = words(setting.seed, Stream.DROPOUT, step)
+        stream = rng(setting.seed, Stream.DROPOUT, step)
         augmentation = images.augmentation(step)
         support = self._features("g", images.gather(episode.support, augmentation), stream)
         query = self._features("f", images.gather(episode.query, augmentation), stream)

@@ -25,7 +25,7 @@ from repro.learner.side_by_side import StackedConv4
 from repro.methods.base import Adam, Setting, SplitImages, StepResult, accuracy
 from repro.papers import paper
 from repro.papers.config import EpisodeSpec, Recipe
-from repro.system.seeding import Stream, words
+from repro.system.seeding import Stream, rng
 
 _META_NAMES = (
     *("lstm_weight", "lstm_bias", "forget_weight"),
@@ -58,7 +58,7 @@ class MetaLSTM:
         self.setting = setting
         recipe = setting.recipe
         self.learner = Conv4(paper.META_FILTERS, setting.n_way, setting.image_size)
-        meta = MetaParams.initial(words(setting.seed, Stream.META_LEARNER_INIT), recipe)
+        meta = MetaParams.initial(rng(setting.seed, Stream.META_LEARNER_INIT), recipe)
         named = {
             name: part.to(setting.device) for name, part in zip(_META_NAMES, meta, strict=True)
         }
@@ -72,7 +72,7 @@ class MetaLSTM:
     def _fresh_theta_0(self, index: int) -> Tensor:
         stream = Stream.LEARNER_INIT if index == 0 else Stream.RANDOM_THETA_0
         return self.learner.initial(
-            words(self.setting.seed, stream, index), self.setting.recipe.gamma_init
+            rng(self.setting.seed, stream, index), self.setting.recipe.gamma_init
         )
 
     def _start(self, index: int) -> Tensor:

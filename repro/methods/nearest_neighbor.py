@@ -16,7 +16,7 @@ from repro.episodes import Episode
 from repro.learner.conv4 import BatchNormStatistics, Conv4
 from repro.methods.base import Adam, Setting, SplitImages, StepResult, accuracy
 from repro.papers import paper
-from repro.system.seeding import Stream, words
+from repro.system.seeding import Stream, rng
 
 
 class NearestNeighbor:
@@ -26,7 +26,7 @@ class NearestNeighbor:
         self.setting = setting
         self.learner = Conv4(paper.BASELINE_FILTERS, setting.n_class, setting.image_size)
         initial = self.learner.initial(
-            words(setting.seed, Stream.LEARNER_INIT), setting.recipe.gamma_init
+            rng(setting.seed, Stream.LEARNER_INIT), setting.recipe.gamma_init
         ).to(setting.device)
         self.adam = Adam({"params": initial}, paper.PRETRAIN_LR)
         self.params = initial
@@ -47,7 +47,7 @@ class NearestNeighbor:
     def _batch(
         self, class_rows: tuple[tuple[int, int], ...], step: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        stream = words(self.setting.seed, Stream.PRETRAIN_BATCH, step)
+        stream = rng(self.setting.seed, Stream.PRETRAIN_BATCH, step)
         n_class, per_class = len(class_rows), paper.PRETRAIN_PER_CLASS
         classes = stream.permutation(n_class)[:64]
         drawn = np.concatenate(

@@ -20,7 +20,7 @@ from repro.learner.conv4 import BatchNormStatistics, Conv4
 from repro.methods.base import Adam, Setting, SplitImages, StepResult, accuracy
 from repro.papers import paper, references
 from repro.papers.config import EpisodeSpec
-from repro.system.seeding import Stream, words
+from repro.system.seeding import Stream, rng
 
 
 def prototype_scores(support: Tensor, labels: Tensor, query: Tensor, n_way: int) -> Tensor:
@@ -47,7 +47,7 @@ class ProtoNet:
         self.setting = setting
         self.learner = Conv4(paper.BASELINE_FILTERS, 0, setting.image_size)
         self.params = self.learner.initial(
-            words(setting.seed, Stream.LEARNER_INIT), setting.recipe.gamma_init
+            rng(setting.seed, Stream.LEARNER_INIT), setting.recipe.gamma_init
         ).to(setting.device)
         self.statistics = BatchNormStatistics(self.learner.n_filter, self.params)
         self.adam = Adam({"params": self.params}, references.PROTO_NET_LR)

@@ -21,14 +21,14 @@ from typing import Any
 
 from repro.methods import code_files
 from repro.methods.base import Setting, Trainable
-from repro.methods.description import described
+from repro.methods.description import describe
 from repro.methods.guard import guarded
 from repro.papers import paper
 from repro.papers.catalogue import (
     BUILT_IN,
     PRETRAIN,
     PRETRAIN_TARGET,
-    Row,
+    MethodSpec,
     Source,
     built_in,
 )
@@ -55,7 +55,7 @@ def hidden() -> list[str]:
     ]
 
 
-def find(word: str, files: Sequence[Row] = ()) -> Row:
+def find(word: str, files: Sequence[MethodSpec] = ()) -> MethodSpec:
     """The row of a name, or of ``path/to/file.py:Class``.
 
     Args:
@@ -80,7 +80,7 @@ def find(word: str, files: Sequence[Row] = ()) -> Row:
     return _installed(entries[0])
 
 
-def find_apart(word: str, files: Sequence[Row] = ()) -> Row:
+def find_apart(word: str, files: Sequence[MethodSpec] = ()) -> MethodSpec:
     """:func:`find`, with a process of its own for code that does not come with this package.
 
     Raises:
@@ -92,7 +92,7 @@ def find_apart(word: str, files: Sequence[Row] = ()) -> Row:
     return find(word, files)
 
 
-def resolve(words: Iterable[str], files: Iterable[str] = ()) -> list[Row]:
+def resolve(words: Iterable[str], files: Iterable[str] = ()) -> list[MethodSpec]:
     """The rows of a list such as ``paper,my_method,path/file.py:Class``, each once.
 
     ``paper`` is the paper's five rows, ``all`` every row that has a name.
@@ -103,7 +103,7 @@ def resolve(words: Iterable[str], files: Iterable[str] = ()) -> list[Row]:
         UsageError, MethodError: as :func:`find`, or two methods have one name.
     """
     loaded = [find_apart(word) for word in files]
-    found: dict[str, Row] = {}
+    found: dict[str, MethodSpec] = {}
     for word in words:
         group = {"paper": paper.METHODS, "all": names()}.get(word, (word,))
         for name in group:
@@ -113,7 +113,7 @@ def resolve(words: Iterable[str], files: Iterable[str] = ()) -> list[Row]:
     return list(found.values())
 
 
-def _add(found: dict[str, Row], row: Row) -> None:
+def _add(found: dict[str, MethodSpec], row: MethodSpec) -> None:
     other = found.setdefault(row.name, row)
     if other != row:
         raise UsageError(
@@ -122,11 +122,11 @@ def _add(found: dict[str, Row], row: Row) -> None:
         )
 
 
-def _origin(row: Row) -> str:
+def _origin(row: MethodSpec) -> str:
     return row.source.told if row.source else "built in"
 
 
-def from_file(word: str) -> Row:
+def from_file(word: str) -> MethodSpec:
     """The row of the class in ``path/to/file.py:Class``; the file's code is run.
 
     Raises:
@@ -138,10 +138,10 @@ def from_file(word: str) -> Row:
     path, name = Path(parts[1]).expanduser(), parts[2]
     source = Source(f"{path.name}:{name}", "", "", str(path.resolve()))
     loaded, digest = _load_file(source)
-    return described(loaded, replace(source, digest=digest), None)
+    return describe(loaded, replace(source, digest=digest), None)
 
 
-def _installed(entry: importlib.metadata.EntryPoint) -> Row:
+def _installed(entry: importlib.metadata.EntryPoint) -> MethodSpec:
     """The row of an entry point; the package's code is run."""
     told = f"the method {entry.name} ({entry.value})"
     try:
@@ -154,7 +154,7 @@ def _installed(entry: importlib.metadata.EntryPoint) -> Row:
         raise MethodError(f"{told} is not a class; see repro.methods.base.Method")
     digest = package_digest(loaded, entry.dist)
     source = Source(f"{loaded.__module__}:{loaded.__qualname__}", package, digest)
-    return described(loaded, source, entry.name)
+    return describe(loaded, source, entry.name)
 
 
 def package_digest(loaded: type, dist: importlib.metadata.Distribution | None = None) -> str:
@@ -192,7 +192,7 @@ def _parts(
     return top, True, sorted(top.rglob("*.py")), named
 
 
-def covered(row: Row) -> list[Path]:
+def covered(row: MethodSpec) -> list[Path]:
     """The files that the digest of a row of one's own is taken of."""
     assert row.source is not None
     if row.source.path:
@@ -267,7 +267,7 @@ def _load_file(source: Source) -> tuple[type, str]:
     return found, digest
 
 
-def build(row: Row, setting: Setting) -> Any:
+def build(row: MethodSpec, setting: Setting) -> Any:
     """A row's method before its state is loaded; one's own is guarded.
 
     Raises:
@@ -279,7 +279,7 @@ def build(row: Row, setting: Setting) -> Any:
     return guarded(row, load(row), setting, needed[row.training])
 
 
-def build_training(row: Row, setting: Setting) -> Trainable:
+def build_training(row: MethodSpec, setting: Setting) -> Trainable:
     """What a row's training trains."""
     if row.training == PRETRAIN:
         found: Trainable = _built_in(PRETRAIN_TARGET)(setting)
@@ -293,7 +293,7 @@ def _built_in(target: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def load(row: Row) -> type:
+def load(row: MethodSpec) -> type:
     """The class of a row of one's own, of exactly the source that the row names.
 
     Raises:
@@ -325,7 +325,7 @@ def load(row: Row) -> type:
     return found
 
 
-def with_code(row: Row, files: Iterable[str]) -> Row:
+def with_code(row: MethodSpec, files: Iterable[str]) -> MethodSpec:
     """A row from a record, with the file among ``files`` that holds its class.
 
     Raises:

@@ -64,7 +64,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Row:
+class MethodSpec:
     """A method as the configs, the records and the table know it.
 
     Attributes:
@@ -113,7 +113,7 @@ class Row:
                     f"n_step of {self.name} is a whole number from 1, not {n!r} (budget {budget})"
                 )
 
-    def described(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """As the record of a row that is not in the paper has it."""
         source = self.source
         return {
@@ -161,49 +161,49 @@ def steps(smoke: int, quick: int, paper: int) -> tuple[tuple[str, int], ...]:
     return (("smoke", smoke), ("quick", quick), ("paper", paper))
 
 
-def from_record(name: str, described: Mapping[str, Any]) -> Row:
-    """The row that :meth:`Row.described` was of, without its class.
+def from_record(name: str, describe: Mapping[str, Any]) -> MethodSpec:
+    """The row that :meth:`MethodSpec.describe` was of, without its class.
 
     Raises:
         KeyError, TypeError, ValueError, UsageError: damaged.
     """
-    source, switches = described["source"], described["switches"]
-    if described["train_shot"] not in TRAIN_SHOTS:
-        raise ValueError(f"train_shot {described['train_shot']!r}")
-    return Row(
+    source, switches = describe["source"], describe["switches"]
+    if describe["train_shot"] not in TRAIN_SHOTS:
+        raise ValueError(f"train_shot {describe['train_shot']!r}")
+    return MethodSpec(
         name=name,
-        title=str(described["title"]),
+        title=str(describe["title"]),
         target=str(source["target"]),
-        training=described["training"],
-        train_shot=str(described["train_shot"]),
+        training=describe["training"],
+        train_shot=str(describe["train_shot"]),
         switches=None if switches is None else tuple(map(str, switches)),
-        n_step=tuple((str(k), int(n)) for k, n in dict(described["n_step"]).items()),
-        transductive=bool(described["transductive"]),
+        n_step=tuple((str(k), int(n)) for k, n in dict(describe["n_step"]).items()),
+        transductive=bool(describe["transductive"]),
         source=Source(str(source["target"]), str(source["package"]), str(source["digest"])),
     )
 
 
 _PAPER = (
-    Row(
+    MethodSpec(
         "finetune", paper.ROW_TITLES["finetune"], "repro.methods.finetune:Finetune", PRETRAIN,
         in_paper=True, train_shot="none", switches=_COMMON,
     ),
-    Row(
+    MethodSpec(
         "nearest_neighbor", paper.ROW_TITLES["nearest_neighbor"], PRETRAIN_TARGET, PRETRAIN,
         in_paper=True, train_shot="none", untrained_if=("neighbor_features", "pixels"),
         switches=_COMMON,
     ),
-    Row(
+    MethodSpec(
         "matching_net", paper.ROW_TITLES["matching_net"],
         "repro.methods.matching_net:MatchingNet", "matching_net", in_paper=True,
         train_shot="matching_train_shot", switches=_COMMON + _MATCHING, cost=2, revision=2,
     ),
-    Row(
+    MethodSpec(
         "matching_net_fce", paper.ROW_TITLES["matching_net_fce"],
         "repro.methods.matching_net:MatchingNetFCE", "matching_net_fce", in_paper=True,
         train_shot="matching_train_shot", switches=_COMMON + _MATCHING + _FCE, cost=2, revision=2,
     ),
-    Row(
+    MethodSpec(
         "meta_lstm", paper.ROW_TITLES["meta_lstm"], "repro.methods.meta_lstm:MetaLSTM",
         "meta_lstm", in_paper=True, switches=_COMMON + _META, cost=3,
     ),
@@ -214,39 +214,39 @@ _PAPER = (
 # 2,000 episodes, is a thousandth by then.
 _OWN_EPISODES = (*_COMMON, "episode_classes")
 _NOT_IN_PAPER = (
-    Row(
+    MethodSpec(
         "proto_net", "Prototypical Network", "repro.methods.proto_net:ProtoNet", "proto_net",
         switches=_OWN_EPISODES, n_step=steps(smoke=300, quick=1500, paper=20_000),
     ),
-    Row(
+    MethodSpec(
         "proto_net_wide", "Prototypical Network 30/20-way",
         "repro.methods.proto_net:ProtoNetWide", "proto_net_wide", switches=_OWN_EPISODES,
         n_step=steps(smoke=60, quick=300, paper=20_000), cost=6,
     ),
-    Row(
+    MethodSpec(
         "maml", "MAML", "repro.methods.maml:MAML", "maml", switches=_OWN_EPISODES,
         n_step=steps(smoke=120, quick=500, paper=60_000), cost=5, transductive=True,
     ),
-    Row(
+    MethodSpec(
         "fomaml", "First-order MAML", "repro.methods.maml:FirstOrderMAML", "fomaml",
         switches=_OWN_EPISODES, n_step=steps(smoke=120, quick=500, paper=60_000), cost=2,
         transductive=True,
     ),
-    Row(
+    MethodSpec(
         "pretrained_cosine", "Pre-trained, cosine", "repro.methods.pretrained:PretrainedCosine",
         PRETRAIN, train_shot="none", switches=_COMMON,
     ),
-    Row(
+    MethodSpec(
         "pretrained_logistic", "Pre-trained, logistic",
         "repro.methods.pretrained:PretrainedLogistic", PRETRAIN, train_shot="none",
         switches=_COMMON,
     ),
 )  # fmt: skip
-BUILT_IN: dict[str, Row] = {row.name: row for row in (*_PAPER, *_NOT_IN_PAPER)}
+BUILT_IN: dict[str, MethodSpec] = {row.name: row for row in (*_PAPER, *_NOT_IN_PAPER)}
 _TITLES.update((_plain(row.title), row.name) for row in BUILT_IN.values())
 
 
-def built_in(name: str) -> Row:
+def built_in(name: str) -> MethodSpec:
     """A row that comes with this package.
 
     Raises:
@@ -258,7 +258,7 @@ def built_in(name: str) -> Row:
 
 
 def numerics_revision(name: str) -> int:
-    """The revision that records of a method have to be of; see :class:`Row`."""
+    """The revision that records of a method have to be of; see :class:`MethodSpec`."""
     return BUILT_IN[name].revision if name in BUILT_IN else 1
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from repro.papers import paper, references
-from repro.papers.catalogue import PRETRAIN, PRETRAIN_REVISION, TRAIN_SHOTS, Row, built_in
+from repro.papers.catalogue import PRETRAIN, PRETRAIN_REVISION, TRAIN_SHOTS, MethodSpec, built_in
 from repro.papers.presets import BUDGETS, RECIPES, Budget, Recipe, budget, recipe
 from repro.system import storage
 from repro.system.errors import UsageError
@@ -107,10 +107,10 @@ class RunConfig:
     train_k_shot: int | None = None  # another shot than the test's, else None
     episode_seed: int = 0
     at_step: int | None = None  # of a milestone of its training, which is tested; None: the end
-    own: Row | None = None  # the row of a method that does not come with this package
+    own: MethodSpec | None = None  # the row of a method that does not come with this package
 
     @property
-    def row(self) -> Row:
+    def row(self) -> MethodSpec:
         """What is known of the method.
 
         Raises:
@@ -192,14 +192,14 @@ class RunConfig:
         """SHA-256 of the content."""
         return storage.digest(self.content())
 
-    def described(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """The config as a record shows it."""
-        row = {} if self.row.in_paper else {"row": self.row.described()}
+        row = {} if self.row.in_paper else {"row": self.row.describe()}
         return {
             **self.content(),
             **row,
-            "recipe": self.recipe.described(),
+            "recipe": self.recipe.describe(),
             "recipe_name": self.recipe.name,
-            "budget": self.budget.described(),
+            "budget": self.budget.describe(),
             "budget_name": self.budget.name,
         }

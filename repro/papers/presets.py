@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from repro.papers import paper
-from repro.papers.catalogue import BUILT_IN, Row
+from repro.papers.catalogue import BUILT_IN, MethodSpec
 from repro.system.errors import UsageError, unknown
 
 T = TypeVar("T", "Recipe", "Budget")
@@ -79,7 +79,7 @@ class Recipe:
                 f"switch forget_bias_high is a number from 4, not {self.forget_bias_high}"
             )
 
-    def described(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """As records show it: switches younger than the first records only where they say more.
 
         So a record from before such a switch has the digest of one from after it.
@@ -92,8 +92,8 @@ class Recipe:
         }
 
     def switches(self) -> dict[str, Any]:
-        """:meth:`described` without the name, which is a label: what digests are taken of."""
-        return {name: value for name, value in self.described().items() if name != "name"}
+        """:meth:`describe` without the name, which is a label: what digests are taken of."""
+        return {name: value for name, value in self.describe().items() if name != "name"}
 
     def meta_episodes(self, k_shot: int) -> int:
         """Training episodes of the meta-LSTM asked for; 0: as many as the budget has."""
@@ -176,7 +176,7 @@ class Budget:
         if self.finetune_grid not in ("full", "middle", "small"):
             raise unknown("finetune_grid", self.finetune_grid, ("full", "middle", "small"))
 
-    def n_step(self, row: Row, k_shot: int, recipe: Recipe | None = None) -> int:
+    def n_step(self, row: MethodSpec, k_shot: int, recipe: Recipe | None = None) -> int:
         """Training steps of a row's training, for training episodes of this shot.
 
         Args:
@@ -208,7 +208,7 @@ class Budget:
         field = f"meta_lstm_{1 if k_shot < paper.MAX_SHOT else 5}shot"
         return bool(getattr(self, field) == getattr(BUDGETS["paper"], field))
 
-    def described(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """As records show it; ``own`` is there where it says something."""
         content = dataclasses.asdict(self)
         own = dict(content.pop("own"))
@@ -234,7 +234,7 @@ BUDGETS = {
 }
 
 
-def budget(text: str, rows: Iterable[Row] = ()) -> Budget:
+def budget(text: str, rows: Iterable[MethodSpec] = ()) -> Budget:
     """A budget from ``NAME[,field=number...]``, for instance ``quick,pretrain=2500``.
 
     Args:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, get_args, get_type_hints
 
 from repro.papers import config, paper
-from repro.papers.catalogue import Row
+from repro.papers.catalogue import MethodSpec
 from repro.papers.config import RECIPES, Budget, Recipe, RunConfig
 from repro.system.errors import UsageError, unknown
 
@@ -38,7 +38,7 @@ class Switch:
         )  # fmt: skip
 
 
-def concerning(row: Row, k_shot: int) -> tuple[str, ...]:
+def concerning(row: MethodSpec, k_shot: int) -> tuple[str, ...]:
     """Names of the switches that can move the numbers of a method at a shot."""
     known = row.switches
     if known is None:
@@ -64,7 +64,7 @@ def other_values(base: Recipe, name: str) -> tuple[Switch, ...]:
 
 
 def parse(
-    text: str, base: str, row: Row, k_shot: int, budget: Budget | None = None
+    text: str, base: str, row: MethodSpec, k_shot: int, budget: Budget | None = None
 ) -> list[Switch]:
     """Switches from ``all``, ``no-training`` or ``gates,theta_0=random``.
 

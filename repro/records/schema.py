@@ -33,7 +33,7 @@ class Named(Struct):
 
 
 class Told(Struct):
-    """A row that is not in the paper, as :meth:`repro.papers.catalogue.Row.described` has it."""
+    """A row that is not in the paper, as ``MethodSpec.describe`` gives it."""
 
     title: Text
     source: dict[str, Text] | None = None

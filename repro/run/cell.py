@@ -21,7 +21,7 @@ from repro.methods.finetune import Finetune, grid
 from repro.methods.meta_lstm import MetaLSTM
 from repro.methods.registry import build, build_training
 from repro.papers import paper
-from repro.papers.catalogue import Row, built_in
+from repro.papers.catalogue import MethodSpec, built_in
 from repro.papers.config import Budget, EpisodeSpec, Recipe, RunConfig, TrainingConfig
 from repro.records.checkpoints import load_into, parse_json_lines, write_tensors
 from repro.run.evaluation import Partial, accuracies, evaluate
@@ -41,7 +41,7 @@ SMALL_IMAGE_PX = 64  # below it the casts cost more than they save
 
 
 @dataclass(frozen=True)
-class Place:
+class RunContext:
     """Where a cell runs and writes; nothing here moves a number but the last bits."""
 
     runs: Path
@@ -71,7 +71,7 @@ def resolve_precision(requested: str, image_size: int, device: str) -> str:
 def plan(
     dataset: str,
     pack: Path,
-    methods: Sequence[str | Row],
+    methods: Sequence[str | MethodSpec],
     shots: Sequence[int],
     seeds: Sequence[int],
     recipe: Recipe,
@@ -155,8 +155,8 @@ def _sampler(split: ImageSplit, name: str, k_shot: int, config: RunConfig) -> Ep
     )
 
 
-def _setting(config: RunConfig, training: TrainingConfig | None, place: Place) -> Setting:
-    split = open_pack(place.pack, "train")
+def _setting(config: RunConfig, training: TrainingConfig | None, context: RunContext) -> Setting:
+    split = open_pack(context.pack, "train")
     return Setting(
         image_size=split.image_size,
         n_class=len(split.class_ids),
@@ -165,13 +165,13 @@ def _setting(config: RunConfig, training: TrainingConfig | None, place: Place) -
         recipe=config.recipe,
         seed=config.seed,
         precision=config.precision,
-        device=torch.device(place.device),
+        device=torch.device(context.device),
         n_step=training.n_step if training else 0,
     )
 
 
 def build_row(
-    config: RunConfig, place: Place, state: dict[str, Tensor] | None, where: Path
+    config: RunConfig, context: RunContext, state: dict[str, Tensor] | None, where: Path
 ) -> tuple[Any, Setting]:
     """A cell's method with the state of its training (None: without), and what it was built from.
 
@@ -182,12 +182,12 @@ def build_row(
     Raises:
         RecordError: the state is not this method's.
     """
-    setting = _setting(config, config.training(), place)
+    setting = _setting(config, config.training(), context)
     method = build(config.row, setting)
     if state is not None:
         load_into(method, state, where, config.own is not None)
     if config.own is not None and config.row.training != config.row.name:
-        method.fit(SplitImages(open_pack(place.pack, "train"), setting))
+        method.fit(SplitImages(open_pack(context.pack, "train"), setting))
     return method, setting
 
 
@@ -209,23 +209,23 @@ def tested(config: RunConfig, checkpoint: str) -> dict[str, str]:
 
 
 def run_training(
-    config: RunConfig, place: Place, reporter: Reporter, stop: StopRequest
+    config: RunConfig, context: RunContext, reporter: Reporter, stop: StopRequest
 ) -> Trained | None:
     """The training a cell needs, from its newest checkpoint; None where nothing is trained."""
     training = config.training()
     if training is None:
         return None
-    torch.set_num_threads(place.threads)
-    folder = records.training_folder(place.runs, training)
+    torch.set_num_threads(context.threads)
+    folder = records.training_folder(context.runs, training)
     if config.at_step is not None:
         return at_milestone(training, folder, config.at_step)
-    if place.unfinished:
+    if context.unfinished:
         return so_far(training, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    setting = _setting(config, training, place)
+    setting = _setting(config, training, context)
     method = build_training(config.row, setting)
     task = f"train {training.training}" + (f" {training.k_shot}-shot" if training.k_shot else "")
-    validation = open_pack(place.pack, "val")
+    validation = open_pack(context.pack, "val")
     drawn = {
         k: _sampler(validation, "val", k, config).first(training.n_validation_episode)
         for k in training.validation_shots
@@ -243,9 +243,9 @@ def run_training(
         return found
 
     with locked(folder, task, reporter, stop):
-        images = SplitImages(open_pack(place.pack, "train"), setting)
+        images = SplitImages(open_pack(context.pack, "train"), setting)
         return train(
-            method, training, folder, images, validate, reporter, task, stop, place.milestones
+            method, training, folder, images, validate, reporter, task, stop, context.milestones
         )
 
 
@@ -253,66 +253,66 @@ def select(
     method: Finetune,
     setting: Setting,
     config: RunConfig,
-    place: Place,
+    context: RunContext,
     trained: Trained | None,
     reporter: Reporter,
     stop: StopRequest,
 ) -> dict[str, Any]:
     """Give ``method`` its grid point; what an interrupted search found is used, unless forced."""
-    validation = open_pack(place.pack, "val")
+    validation = open_pack(context.pack, "val")
     return choose(
         method,
         grid(config.budget.finetune_grid),
         grid_episodes(config, validation),
         SplitImages(validation, setting),
-        records.cell_folder(place.runs, config),
+        records.cell_folder(context.runs, config),
         tested(config, trained.digest if trained else ""),
         reporter,
         f"{config.method} {config.spec.k_shot}-shot: grid",
         stop,
-        place.force,
+        context.force,
     )
 
 
 def run_cell(
-    config: RunConfig, place: Place, reporter: Reporter, stop: StopRequest, command: str
+    config: RunConfig, context: RunContext, reporter: Reporter, stop: StopRequest, command: str
 ) -> records.Record:
     """Train what is missing, test on the fixed episodes, write the record; done ones are kept."""
-    folder = records.cell_folder(place.runs, config)
+    folder = records.cell_folder(context.runs, config)
     folder.mkdir(parents=True, exist_ok=True)
     title = f"{config.method} {config.spec.k_shot}-shot"
     with locked(folder, title, reporter, stop):
-        if not place.force:
+        if not context.force:
             done = records.finished(folder, config)
             if done is not None:
                 return done
         earlier = records.earlier_tests(folder)
-        trained = run_training(config, place, reporter, stop)
-        torch.set_num_threads(place.threads)
+        trained = run_training(config, context, reporter, stop)
+        torch.set_num_threads(context.threads)
         started, began = datetime.datetime.now(datetime.UTC), time.monotonic()
         training = config.training()
-        source = records.training_folder(place.runs, training) if training else folder
-        method, setting = build_row(config, place, trained.state if trained else None, source)
+        source = records.training_folder(context.runs, training) if training else folder
+        method, setting = build_row(config, context, trained.state if trained else None, source)
         selection = None
         if isinstance(method, Finetune):
-            selection = select(method, setting, config, place, trained, reporter, stop)
+            selection = select(method, setting, config, context, trained, reporter, stop)
             began = time.monotonic() - spent_before(folder / SELECTION)  # interrupted calls, too
-        test = open_pack(place.pack, "test")
+        test = open_pack(context.pack, "test")
         episodes = test_episodes(config, test)
         images = SplitImages(test, setting)
         checkpoint = trained.digest if trained else ""
         partial = Partial(folder / TEST_PARTIAL, storage.digest(tested(config, checkpoint)))
-        if place.force:
+        if context.force:
             partial.discard()
         predictions = evaluate(method, episodes, images, reporter, f"{title}: test", stop, partial)
         if isinstance(method, MetaLSTM) and config.train_k_shot is None:
-            validation = open_pack(place.pack, "val")
+            validation = open_pack(context.pack, "val")
             n_traced = min(paper.N_GATE_EPISODE, config.budget.n_validation_episode)
             drawn = _sampler(validation, "val", config.spec.k_shot, config).first(n_traced)
             traces = gate_traces(method, setting, drawn, SplitImages(validation, setting))
             storage.write_json(folder / "gates.json", traces)
         content: dict[str, Any] = {
-            "config": {**config.described(), "n_test_class": len(test.class_ids)},
+            "config": {**config.describe(), "n_test_class": len(test.class_ids)},
             "digests": {
                 "config": config.digest,
                 "data": config.data_digest,
@@ -324,11 +324,11 @@ def run_cell(
             "selection": selection,
             "earlier_tests": earlier,
             "numerics_revision": config.row.revision,
-            **provenance(place.device, place.threads, command),
+            **provenance(context.device, context.threads, command),
             "started_at": started.isoformat(timespec="seconds"),
             "wall_s": round(partial.spent + time.monotonic() - began, 3),
         }
-        content["digests"]["model"] = _copy_training(config, trained, place, folder)
+        content["digests"]["model"] = _copy_training(config, trained, context, folder)
         records.write_record(folder, content, predictions)
         partial.discard()
         return records.read_record(folder)
@@ -351,7 +351,9 @@ def training_summary(training: TrainingConfig | None, trained: Trained | None) -
     }
 
 
-def _copy_training(config: RunConfig, trained: Trained | None, place: Place, folder: Path) -> str:
+def _copy_training(
+    config: RunConfig, trained: Trained | None, context: RunContext, folder: Path
+) -> str:
     """The cell's folder stands alone: the curve and the tested parameters are copied into it.
 
     Returns the digest of the parameters' file.
@@ -359,7 +361,7 @@ def _copy_training(config: RunConfig, trained: Trained | None, place: Place, fol
     training = config.training()
     if training is None or trained is None:
         return ""
-    curve = parse_json_lines(records.training_folder(place.runs, training) / METRICS)
+    curve = parse_json_lines(records.training_folder(context.runs, training) / METRICS)
     # A training that still goes on may be ahead of the checkpoint that was tested.
     kept = [json.dumps(line) + "\n" for line in curve if line["step"] <= trained.reached]
     storage.write_text(folder / METRICS, "".join(kept))

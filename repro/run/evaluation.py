@@ -109,24 +109,24 @@ def evaluate(
         predictions[:done] = kept
     correct = float(accuracies(predictions[:done], episodes[:done]).sum()) if done else 0.0
     at_once = _at_once(method, images)
-    for place in range(done, len(episodes), at_once):
+    for context in range(done, len(episodes), at_once):
         if stop:
             if partial is not None:
-                partial.save(predictions[:place], now=True)
+                partial.save(predictions[:context], now=True)
             raise Interrupted(
-                f"{task}: stopped at episode {place} of {len(episodes)}; run the same command to "
+                f"{task}: stopped at episode {context} of {len(episodes)}; run the same command to "
                 "go on",
                 stop.exit_code,
             )
-        group = episodes[place : place + at_once]
-        done = place + len(group)
+        group = episodes[context : context + at_once]
+        done = context + len(group)
         if at_once > 1 and isinstance(method, Stackable):
             scores = list(method.predict_many(group, images))
         else:
             scores = [method.predict(episode, images) for episode in group]
         for offset, (episode, found) in enumerate(zip(group, scores, strict=True)):
-            predictions[place + offset] = _labels(found, episode, task)
-        for row, episode in zip(predictions[place:done], group, strict=True):
+            predictions[context + offset] = _labels(found, episode, task)
+        for row, episode in zip(predictions[context:done], group, strict=True):
             correct += _share(row, episode)
         if partial is not None:
             partial.save(predictions[:done])

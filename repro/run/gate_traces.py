@@ -13,7 +13,7 @@ from repro.episodes import Episode
 from repro.learner.conv4 import LAYERS, BatchNormStatistics
 from repro.methods.base import Setting, SplitImages
 from repro.methods.meta_lstm import MetaLSTM
-from repro.system.seeding import Stream, words
+from repro.system.seeding import Stream, rng
 
 PERCENTILES = (5, 25, 50, 75, 95)
 Gates = dict[str, npt.NDArray[np.float32]]  # gate name -> [n_episode, n_step, n_coord]
@@ -44,7 +44,7 @@ def gate_traces(
     """
     layer_of = np.asarray(trained.learner.layer_of_coordinate())
     after, before = (_record(method, episodes, images) for method in (trained, MetaLSTM(setting)))
-    stream = words(setting.seed, Stream.GATE_COORDINATE)
+    stream = rng(setting.seed, Stream.GATE_COORDINATE)
     chosen = {}
     for layer in LAYERS:
         members = np.flatnonzero(layer_of == layer)

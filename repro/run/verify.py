@@ -19,14 +19,14 @@ from repro.episodes import episodes_digest
 from repro.methods.base import SplitImages
 from repro.methods.finetune import Finetune
 from repro.methods.registry import with_code
-from repro.run.cell import Place, build_row, test_episodes
+from repro.run.cell import RunContext, build_row, test_episodes
 from repro.run.evaluation import accuracies, evaluate
 from repro.run.provenance import provenance
 from repro.system import storage
 from repro.system.errors import RecordError
 from repro.system.interrupts import StopRequest
 from repro.system.progress import Reporter
-from repro.system.seeding import Stream, words
+from repro.system.seeding import Stream, rng
 
 # On other software or hardware the last bits differ: a query near a decision may change sides.
 EPISODE_TOLERANCE = 5 / 75  # of an episode's queries
@@ -96,7 +96,7 @@ def verify(
             f"{path} was made on other images (pack {config.data_digest[:8]}, here "
             f"{test.digest[:8]}); prepare the same copy of the data"
         )
-    place = Place(path, pack, record.threads, "cpu")
+    context = RunContext(path, pack, record.threads, "cpu")
     torch.set_num_threads(record.threads)
     state = None
     if config.training() is not None:
@@ -107,7 +107,7 @@ def verify(
         if hashlib.sha256(content).hexdigest() != record.digests.get("model"):
             raise RecordError(f"{model} is damaged: it does not have the digest in the record")
         state = _parameters(model, content)
-    method, setting = build_row(config, place, state, model)
+    method, setting = build_row(config, context, state, model)
     if isinstance(method, Finetune):
         try:
             chosen = (record.selection or {})["chosen"]
@@ -119,7 +119,7 @@ def verify(
         raise RecordError(f"{path}: the episodes drawn now are not the recorded ones")
     places = np.arange(len(episodes))
     if n_episode is not None:
-        places = np.sort(words(0, Stream.VERIFY).permutation(len(episodes))[:n_episode])
+        places = np.sort(rng(0, Stream.VERIFY).permutation(len(episodes))[:n_episode])
     sample = [episodes[i] for i in places]
     found = evaluate(method, sample, SplitImages(test, setting), reporter, f"verify {path}", stop)
     difference = accuracies(found, sample) - record.accuracy[places]

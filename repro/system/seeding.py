@@ -40,7 +40,7 @@ class Stream(enum.IntEnum):
     METHOD_CHECK = 41
 
 
-class Words:
+class Rng:
     """A reproducible sequence of 64-bit random words and a few exact draws from it."""
 
     def __init__(self, seed: int, stream: Stream, index: int = 0) -> None:
@@ -49,8 +49,8 @@ class Words:
 
     def raw(self, n: int) -> npt.NDArray[np.uint64]:
         """The next ``n`` words, uint64 ``[n]``."""
-        words: npt.NDArray[np.uint64] = self._bits.random_raw(n)
-        return words
+        rng: npt.NDArray[np.uint64] = self._bits.random_raw(n)
+        return rng
 
     def uniform(self, n: int, low: float = 0.0, high: float = 1.0) -> npt.NDArray[np.float64]:
         """``n`` numbers uniform in [low, high), float64 ``[n]``, 53 random bits each."""
@@ -71,6 +71,6 @@ class Words:
         return int(self.raw(1)[0]) >> 32
 
 
-def words(seed: int, stream: Stream, index: int = 0) -> Words:
+def rng(seed: int, stream: Stream, index: int = 0) -> Rng:
     """A generator that depends on its three arguments and on nothing else."""
-    return Words(seed, stream, index)
+    return Rng(seed, stream, index)

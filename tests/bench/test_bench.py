@@ -12,12 +12,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from repro.bench.measure import Machine, Row, as_markdown, cell_flop, conv_flop
 from repro.cli.main import cli
 from repro.learner.conv4 import Conv4
-from repro.system.seeding import Stream, words
+from repro.system.seeding import Stream, rng
 
 
 def test_operations_are_those_torch_counts() -> None:
     learner = Conv4(32, 0, 84)
-    params = learner.initial(words(0, Stream.LEARNER_INIT)).requires_grad_()
+    params = learner.initial(rng(0, Stream.LEARNER_INIT)).requires_grad_()
     images = torch.rand(2, 3, 84, 84)
     with FlopCounterMode(display=False) as forward, torch.no_grad():
         learner.features(params, images, None, True)

@@ -24,7 +24,7 @@ from repro.papers.switches import parse
 from repro.records import ablation as ablation_records
 from repro.records import checkpoints, publishing
 from repro.records.ablation import BASE, Variant, VariantRecord
-from repro.run.cell import Place, plan, run_cell, run_training
+from repro.run.cell import RunContext, plan, run_cell, run_training
 from repro.run.evaluation import accuracies
 from repro.system.errors import Interrupted, RecordError, TrainingError, UsageError
 from repro.system.interrupts import StopRequest
@@ -49,13 +49,13 @@ def variants(pack: Path, switches: str, method: str = CHEAP, seeds: tuple[int, .
     return ablation.planned(bases(pack, method, seeds, base), base, wanted, N)
 
 
-def place(runs: Path, pack: Path, **changes: bool) -> Place:
-    return Place(runs, pack, 1, "cpu", **changes)
+def context(runs: Path, pack: Path, **changes: bool) -> RunContext:
+    return RunContext(runs, pack, 1, "cpu", **changes)
 
 
 def finish(planned: list[Variant], runs: Path, pack: Path, jobs: int = 1,
            **changes: bool) -> list[VariantRecord]:  # fmt: skip
-    here = place(runs, pack, **changes)
+    here = context(runs, pack, **changes)
     assert ablation.run(planned, here, jobs, Silent(), StopRequest(), "repro test") == []
     return ablation_records.read_all(planned[0].ablation_folder(runs))
 
@@ -106,7 +106,7 @@ def test_a_training_with_other_validation_images_ends_with_the_same_parameters(
     ends = []
     for text in ("authors-code", "authors-code,eval_resize=96-crop-84"):
         (cell,) = bases(tiny_pack, base=text)
-        trained = run_training(cell, place(tmp_path, tiny_pack), Silent(), StopRequest())
+        trained = run_training(cell, context(tmp_path, tiny_pack), Silent(), StopRequest())
         assert trained is not None
         ends.append(trained.digest)
     assert ends[0] == ends[1]
@@ -170,7 +170,7 @@ def test_an_interrupted_ablation_goes_on_and_finished_records_are_kept(
     planned = variants(tiny_pack, "parameters_tested")
     whole = finish(planned, tmp_path / "whole", tiny_pack)
     stop = StopRequest()
-    here = place(tmp_path / "cut", tiny_pack)
+    here = context(tmp_path / "cut", tiny_pack)
     with pytest.raises(Interrupted):
         ablation.run(planned, here, 1, StopAfter(stop, after), stop, "repro test")
     cut = finish(planned, tmp_path / "cut", tiny_pack)
@@ -195,12 +195,12 @@ def test_unfinished_trainings_are_tested_as_far_as_they_got_and_again_when_they_
     tmp_path: Path, tiny_pack: Path
 ) -> None:
     planned = variants(tiny_pack, "parameters_tested,gamma_init")
-    early = place(tmp_path, tiny_pack, unfinished=True)
+    early = context(tmp_path, tiny_pack, unfinished=True)
     with pytest.raises(TrainingError, match="no checkpoint"):
         ablation.testable(planned, early, Silent())
     stop = StopRequest()
     with pytest.raises(Interrupted):
-        run_training(planned[0].config, place(tmp_path, tiny_pack), StopAfter(stop, 5), stop)
+        run_training(planned[0].config, context(tmp_path, tiny_pack), StopAfter(stop, 5), stop)
     testable = ablation.testable(planned, early, Silent())
     assert [variant.label for variant in testable] == [BASE, "parameters_tested=best"]
     found = finish(testable, tmp_path, tiny_pack, unfinished=True)
@@ -216,7 +216,7 @@ def test_unfinished_trainings_are_tested_as_far_as_they_got_and_again_when_they_
 def test_meta_test_is_opened_for_the_base_and_one_choice_which_shares_the_training(
     tmp_path: Path, tiny_pack: Path
 ) -> None:
-    here, label = place(tmp_path / "runs", tiny_pack), "parameters_tested=best"
+    here, label = context(tmp_path / "runs", tiny_pack), "parameters_tested=best"
     finish(variants(tiny_pack, label), here.runs, tiny_pack)
     (switch,) = parse(label, "authors-code", built_in(CHEAP), 5)
     tasks: list[str] = []
@@ -231,7 +231,7 @@ def test_meta_test_is_opened_for_the_base_and_one_choice_which_shares_the_traini
     assert tasks
     assert not [task for task in tasks if task.startswith("train")], "it trained anew"
     tested = records.read_record(records.cell_folder(here.runs, chosen[0]))
-    own = place(tmp_path / "own", tiny_pack)
+    own = context(tmp_path / "own", tiny_pack)
     alone = run_cell(chosen[0], own, Silent(), StopRequest(), "repro test")
     assert tested.digests == alone.digests
     curves = [(record.path / "metrics.jsonl").read_bytes() for record in (tested, alone)]

@@ -18,7 +18,7 @@ from repro.engines.ray.cluster import RayOptions, cluster
 from repro.methods.finetune import grid
 from repro.papers import config
 from repro.papers.config import RunConfig
-from repro.run.cell import Place, plan, run_cell, run_training
+from repro.run.cell import RunContext, plan, run_cell, run_training
 from repro.system.errors import RecordError, UsageError
 from repro.system.interrupts import StopRequest
 from repro.system.progress import ConsoleReporter, Silent, Tally
@@ -31,17 +31,17 @@ def tiny_cells(pack: Path, methods: list[str], shots: tuple[int, ...]) -> list[R
     return plan("tiny", pack, methods, shots, [0], recipe, TINY, "fp32", "cpu")
 
 
-def run_divided(cell: RunConfig, place: Place, seed: int) -> list[int]:
+def run_divided(cell: RunConfig, context: RunContext, seed: int) -> list[int]:
     """The parts of a cell in any order, each in the folder's own place; sizes of the divisions."""
-    run_training(cell, place, Silent(), StopRequest())
+    run_training(cell, context, Silent(), StopRequest())
     counts, rng = [], random.Random(seed)
     for kind in kinds(cell, force=False):
-        divided = Divided(cell, place.runs, place.pack, kind, size=2)
+        divided = Divided(cell, context.runs, context.pack, kind, size=2)
         parts = list(divided.parts)
         counts.append(len(parts))
         rng.shuffle(parts)
         for part in parts:
-            divided.add(part, run_part(cell, place, part, Silent(), StopRequest()))
+            divided.add(part, run_part(cell, context, part, Silent(), StopRequest()))
     return counts
 
 
@@ -50,7 +50,7 @@ def test_parts_in_any_order_give_the_bytes_of_one_pass(
     method: str, tmp_path: Path, tiny_pack: Path
 ) -> None:
     (cell,) = tiny_cells(tiny_pack, [method], (5,))
-    whole, cut = (Place(tmp_path / name, tiny_pack, 1, "cpu") for name in ("whole", "cut"))
+    whole, cut = (RunContext(tmp_path / name, tiny_pack, 1, "cpu") for name in ("whole", "cut"))
     run_cell(cell, whole, Silent(), StopRequest(), "repro test")
     counts = run_divided(cell, cut, seed=1)
     assert counts == {"finetune": [4, 3], "meta_lstm": [3], "nearest_neighbor": []}[method]
@@ -65,8 +65,8 @@ def test_a_division_goes_on_from_the_parts_whose_predecessors_are_there(
     tmp_path: Path, tiny_pack: Path
 ) -> None:
     (cell,) = tiny_cells(tiny_pack, ["meta_lstm"], (5,))
-    place = Place(tmp_path, tiny_pack, 1, "cpu")
-    run_training(cell, place, Silent(), StopRequest())
+    context = RunContext(tmp_path, tiny_pack, 1, "cpu")
+    run_training(cell, context, Silent(), StopRequest())
     divided = Divided(cell, tmp_path, tiny_pack, "test", size=2)
     first, second, third = divided.parts
     for part in (third, first):
@@ -116,11 +116,11 @@ def test_of_two_checkpoints_the_newest_whole_one_is_shipped(
     tmp_path: Path, tiny_pack: Path
 ) -> None:
     (cell,) = tiny_cells(tiny_pack, ["meta_lstm"], (5,))
-    place = Place(tmp_path, tiny_pack, 1, "cpu")
+    context = RunContext(tmp_path, tiny_pack, 1, "cpu")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("repro.run.training.CHECKPOINT_INTERVAL_S", 0.0)
         patch.setattr("repro.run.training.CHECKPOINT_COST", 0.0)
-        run_training(cell, place, Silent(), StopRequest())
+        run_training(cell, context, Silent(), StopRequest())
     training = cell.training()
     assert training is not None
     folder = records.training_folder(tmp_path, training)

@@ -25,7 +25,7 @@ from repro.engines.ray.cluster import cluster as connected
 from repro.papers import config, paper
 from repro.papers.config import RunConfig
 from repro.run import evaluation, training
-from repro.run.cell import Place, plan
+from repro.run.cell import RunContext, plan
 from repro.system.errors import Interrupted, UsageError
 from repro.system.interrupts import StopRequest, stop_requests
 from repro.system.progress import Silent, Tally
@@ -127,7 +127,8 @@ def cells_of(pack: Path, methods: list[str], shots: tuple[int, ...], budget: con
 
 def locally(cells: list[RunConfig], runs: Path, pack: Path) -> None:
     assert (
-        run_locally(cells, Place(runs, pack, 1, "cpu"), 1, Silent(), StopRequest(), "repro") == []
+        run_locally(cells, RunContext(runs, pack, 1, "cpu"), 1, Silent(), StopRequest(), "repro")
+        == []
     )
 
 
@@ -135,10 +136,10 @@ def on_ray(
     cells: list[RunConfig], runs: Path, pack: Path, options: RayOptions,
     reporter: Silent | None = None, stop: StopRequest | None = None,
 ) -> None:  # fmt: skip
-    place = Place(runs, pack, 1, "cpu")
+    context = RunContext(runs, pack, 1, "cpu")
     failures = ray_engine.run(
         cells,
-        place,
+        context,
         options,
         reporter or Silent(),
         stop if stop is not None else StopRequest(),
@@ -263,9 +264,9 @@ def test_a_cell_that_fails_is_named_and_the_others_go_on(
     damaged = records.cell_folder(tmp_path, bad) / "selection.json"
     damaged.parent.mkdir(parents=True)
     damaged.write_text("{")
-    place, listening = Place(tmp_path, tiny_pack, 1, "cpu"), Listening()
+    context, listening = RunContext(tmp_path, tiny_pack, 1, "cpu"), Listening()
     failures = ray_engine.run(
-        [good, bad, other], place, nodes.options, listening, StopRequest(), "repro"
+        [good, bad, other], context, nodes.options, listening, StopRequest(), "repro"
     )
     assert [(f.task, f.exit_code) for f in failures] == [("finetune 5-shot seed 0", 1)]
     assert "selection.json" in failures[0].message

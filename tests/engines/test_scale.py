@@ -12,7 +12,7 @@ from repro.analysis.table import table1
 from repro.engines import local as engine
 from repro.papers import config
 from repro.run import cell as cells_module
-from repro.run.cell import Place, plan
+from repro.run.cell import RunContext, plan
 from repro.system import storage
 from repro.system.interrupts import StopRequest
 from repro.system.progress import Silent
@@ -42,12 +42,12 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return found
 
 
-def grid(runs: Path, pack: Path, n_seed: int) -> Place:
+def grid(runs: Path, pack: Path, n_seed: int) -> RunContext:
     cells = plan("tiny", pack, ["nearest_neighbor"], [1, 5], range(n_seed), config.recipe(PIXELS),
                  TINY, "fp32", "cpu")  # fmt: skip
-    place = Place(runs, pack, 1, "cpu")
-    assert engine.run(cells, place, 1, Silent(), StopRequest(), "repro test") == []
-    return place
+    context = RunContext(runs, pack, 1, "cpu")
+    assert engine.run(cells, context, 1, Silent(), StopRequest(), "repro test") == []
+    return context
 
 
 def test_a_grid_reads_each_record_once_and_opens_as_many_packs_per_cell(

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from repro.learner.conv4 import BatchNormStatistics, Conv4
-from repro.system.seeding import Stream, words
+from repro.system.seeding import Stream, rng
 
 
 def module_of(learner: Conv4, params: torch.Tensor, momentum: float) -> nn.Sequential:
@@ -34,7 +34,7 @@ def test_the_meta_lstm_learner_has_the_published_32901_parameters_and_800_featur
 @pytest.mark.parametrize("momentum", [0.1, 0.95])
 def test_logits_and_running_statistics_equal_an_ordinary_module(momentum: float) -> None:
     learner = Conv4(n_filter=4, n_output=5, image_size=28)
-    params = learner.initial(words(0, Stream.LEARNER_INIT)).double()
+    params = learner.initial(rng(0, Stream.LEARNER_INIT)).double()
     model = module_of(learner, params, momentum)
     images = torch.rand(6, 3, 28, 28, dtype=torch.float64, generator=torch.manual_seed(0))
     statistics = BatchNormStatistics(4, params)
@@ -48,7 +48,7 @@ def test_logits_and_running_statistics_equal_an_ordinary_module(momentum: float)
 
 def test_initial_values_are_torch7s_and_depend_on_the_seed() -> None:
     learner = Conv4(32, 5, 84)
-    params = learner.initial(words(0, Stream.LEARNER_INIT))
+    params = learner.initial(rng(0, Stream.LEARNER_INIT))
     parts = dict(zip(learner.shapes, learner.split(params), strict=True))
     bound = (3 * 9) ** -0.5
     weight = parts["conv1.weight"]
@@ -58,8 +58,8 @@ def test_initial_values_are_torch7s_and_depend_on_the_seed() -> None:
     assert parts["norm1.weight"].max() <= 1
     assert parts["norm1.weight"].std() > 0.2
     assert not parts["norm1.bias"].any()
-    assert not torch.equal(params, learner.initial(words(1, Stream.LEARNER_INIT)))
-    one = learner.initial(words(0, Stream.LEARNER_INIT), gamma="one")
+    assert not torch.equal(params, learner.initial(rng(1, Stream.LEARNER_INIT)))
+    one = learner.initial(rng(0, Stream.LEARNER_INIT), gamma="one")
     assert torch.equal(learner.split(one)[2], torch.ones(32))
 
 

@@ -25,7 +25,7 @@ from repro.run import evaluation
 from repro.run.evaluation import Partial, evaluate
 from repro.system.interrupts import StopRequest
 from repro.system.progress import Quiet, Reporter
-from repro.system.seeding import Stream, words
+from repro.system.seeding import Stream, rng
 
 
 @pytest.fixture(scope="module")
@@ -112,9 +112,7 @@ def test_a_training_step_has_nothing_that_a_graph_cannot_hold(split: ImageSplit,
 
 def test_stacked_learners_compute_what_each_computes_alone() -> None:
     learner, n = Conv4(4, 5, 32), 3
-    params = torch.stack(
-        [learner.initial(words(i, Stream.LEARNER_INIT)).double() for i in range(n)]
-    )
+    params = torch.stack([learner.initial(rng(i, Stream.LEARNER_INIT)).double() for i in range(n)])
     images = torch.rand(n, 7, 3, 32, 32, dtype=torch.float64)
     alone = [BatchNormStatistics(4, params) for _ in range(n)]
     stacked = StackedConv4(learner, n)

@@ -13,7 +13,7 @@ from repro.learner.meta_learner import MetaParams, inner_loop
 from repro.methods.maml import FirstOrderMAML
 from repro.methods.meta_lstm import MetaLSTM
 from repro.papers.config import Recipe
-from repro.system.seeding import Stream, words
+from repro.system.seeding import Stream, rng
 from tests.methods.random_images import Exact, episode, images, initial, setting
 
 ALPHA = 0.05
@@ -23,7 +23,7 @@ LEARNER = Conv4(n_filter=4, n_output=5, image_size=16)
 
 def constant_meta(forget: float, enter: float) -> MetaParams:
     """A meta-learner whose weights are drawn and whose constant gates are the given ones."""
-    drawn = MetaParams.initial(words(0, Stream.META_LEARNER_INIT), CONSTANT)
+    drawn = MetaParams.initial(rng(0, Stream.META_LEARNER_INIT), CONSTANT)
     meta = MetaParams(*(parameter.double() for parameter in drawn))
     for bias, gate in ((meta.forget_bias, forget), (meta.input_bias, enter)):
         # The sigmoid of 60 rounds to exactly 1.
@@ -33,7 +33,7 @@ def constant_meta(forget: float, enter: float) -> MetaParams:
 
 def problem() -> tuple[Tensor, Tensor]:
     n = 10 * 3 * 16 * 16
-    support = torch.from_numpy(words(1, Stream.GLYPHS).uniform(n)).view(10, 3, 16, 16)
+    support = torch.from_numpy(rng(1, Stream.GLYPHS).uniform(n)).view(10, 3, 16, 16)
     return support, torch.arange(10) % 5
 
 

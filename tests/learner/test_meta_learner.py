@@ -8,7 +8,7 @@ from torch import Tensor
 
 from repro.learner.meta_learner import MetaParams, inner_loop, preprocess, replay_backward
 from repro.papers.config import Recipe
-from repro.system.seeding import Stream, words
+from repro.system.seeding import Stream, rng
 
 N = 37
 SIZES = [5] * 6
@@ -19,7 +19,7 @@ def double(meta: MetaParams) -> MetaParams:
 
 
 def random_meta(recipe: Recipe, scale: float = 20.0) -> MetaParams:
-    meta = double(MetaParams.initial(words(3, Stream.META_LEARNER_INIT), recipe))
+    meta = double(MetaParams.initial(rng(3, Stream.META_LEARNER_INIT), recipe))
     for parameter in (meta.lstm_weight, meta.forget_weight, meta.input_weight):
         parameter *= scale
     return meta
@@ -33,7 +33,7 @@ def quadratic(theta: Tensor, index: int) -> tuple[Tensor, Tensor]:
 
 
 def theta() -> Tensor:
-    return torch.from_numpy(words(0, Stream.LEARNER_INIT).uniform(N, -1, 1))
+    return torch.from_numpy(rng(0, Stream.LEARNER_INIT).uniform(N, -1, 1))
 
 
 @pytest.mark.parametrize("x", [1.0, -3.0, 1e-3, math.exp(-10), -1e-6, 0.0, 1e8])
@@ -120,7 +120,7 @@ def test_the_gradient_is_divided_again_by_the_batch_only_in_the_authors_recipe()
 
 def test_initial_gates_are_nearly_closed_and_nearly_open() -> None:
     for seed in range(5):
-        meta = MetaParams.initial(words(seed, Stream.META_LEARNER_INIT), Recipe())
+        meta = MetaParams.initial(rng(seed, Stream.META_LEARNER_INIT), Recipe())
         assert 4 <= float(meta.forget_bias) <= 5
         assert -5 <= float(meta.input_bias) <= -4
         assert max(float(p.abs().max()) for p in (meta.lstm_weight, meta.input_weight)) <= 0.01

@@ -22,7 +22,7 @@ from repro.methods.base import Setting, SplitImages
 from repro.methods.meta_lstm import MetaLSTM
 from repro.papers import config
 from repro.papers.config import Recipe
-from repro.system.seeding import Stream, words
+from repro.system.seeding import Stream, rng
 
 LEARNER = Conv4(2, 2, 16)
 SIZES = [6] * 3
@@ -31,7 +31,7 @@ STEP = 1e-6
 
 def uniform(seed: int, *shape: int) -> Tensor:
     n = torch.Size(shape).numel()
-    return torch.from_numpy(words(seed, Stream.GLYPHS).uniform(n, -1, 1)).view(shape)
+    return torch.from_numpy(rng(seed, Stream.GLYPHS).uniform(n, -1, 1)).view(shape)
 
 
 IMAGES, LABELS = uniform(1, 6, 3, 16, 16), torch.tensor([0, 1] * 3)
@@ -56,12 +56,12 @@ def problem(second_order: bool) -> LossAndGradient:
 
 def start(recipe: Recipe) -> tuple[MetaParams, Tensor]:
     """Gates half open, so that the learner moves, and everything has a part in it."""
-    initial = MetaParams.initial(words(3, Stream.META_LEARNER_INIT), recipe)
+    initial = MetaParams.initial(rng(3, Stream.META_LEARNER_INIT), recipe)
     meta = MetaParams(*(parameter.double() for parameter in initial))
     for parameter in (meta.lstm_weight, meta.forget_weight, meta.input_weight):
         parameter *= 30
     meta.forget_bias, meta.input_bias = meta.forget_bias - 2, meta.input_bias + 4
-    return meta, LEARNER.initial(words(4, Stream.LEARNER_INIT)).double()
+    return meta, LEARNER.initial(rng(4, Stream.LEARNER_INIT)).double()
 
 
 def query_loss_after(parts: list[Tensor], recipe: Recipe) -> float:

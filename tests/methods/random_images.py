@@ -9,7 +9,7 @@ from repro.episodes import Episode, EpisodeSampler
 from repro.learner.conv4 import Conv4
 from repro.methods.base import Setting, SplitImages
 from repro.papers.config import EpisodeSpec, Recipe
-from repro.system.seeding import Stream, Words, words
+from repro.system.seeding import Rng, Stream, rng
 
 N_CLASS, PER_CLASS, SIZE = 6, 30, 16
 ROWS = tuple((i * PER_CLASS, PER_CLASS) for i in range(N_CLASS))
@@ -22,13 +22,13 @@ def setting(k_shot: int, recipe: Recipe | None = None, n_class: int = N_CLASS) -
 class Exact(SplitImages):
     """The same images in double precision, in which rounding decides nothing."""
 
-    def normalise(self, pixels: Tensor, augmentation: Words | None = None) -> Tensor:
+    def normalise(self, pixels: Tensor, augmentation: Rng | None = None) -> Tensor:
         return super().normalise(pixels, augmentation).double()
 
 
 def images(made: Setting, kind: type[SplitImages] = SplitImages) -> SplitImages:
     n = N_CLASS * PER_CLASS
-    pixels = words(0, Stream.GLYPHS).raw(n * SIZE * SIZE * 3).astype(np.uint8)
+    pixels = rng(0, Stream.GLYPHS).raw(n * SIZE * SIZE * 3).astype(np.uint8)
     ids = tuple(f"c{i}" for i in range(N_CLASS))
     split = ImageSplit("toy", "train", pixels.reshape(n, SIZE, SIZE, 3), ids, ROWS, "0" * 64)
     return kind(split, made)
@@ -79,4 +79,4 @@ def conv4_layers() -> list[torch.nn.Module]:
 
 def initial(learner: Conv4) -> Tensor:
     """The parameters that a method with seed 0 starts from, float32 ``[n_param]``."""
-    return learner.initial(words(0, Stream.LEARNER_INIT))
+    return learner.initial(rng(0, Stream.LEARNER_INIT))

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from repro.learner.conv4 import Conv4
 from repro.methods.maml import MAML, FirstOrderMAML
-from repro.system.seeding import Stream, words
+from repro.system.seeding import Stream, rng
 from tests.methods.random_images import Exact, episode, images, initial, mixed, setting
 
 TINY = Conv4(n_filter=3, n_output=5, image_size=16)
@@ -50,7 +50,7 @@ def test_the_second_order_gradient_is_that_of_finite_differences() -> None:
     # Rectifiers and poolings switch somewhere: a longer step meets jumps of the inner gradient.
     n, step, apart = TINY.n_param, 1e-7, []
     for index in range(5):
-        direction = torch.from_numpy(words(index, Stream.VERIFY).uniform(n, -1, 1))
+        direction = torch.from_numpy(rng(index, Stream.VERIFY).uniform(n, -1, 1))
         ends = [query_loss(theta_0 + sign * step * direction, False) for sign in (1, -1)]
         slope = float(ends[0] - ends[1]) / (2 * step)
         assert float(gradients[True] @ direction) == pytest.approx(slope, rel=1e-6)

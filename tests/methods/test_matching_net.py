@@ -12,7 +12,7 @@ from repro.learner.conv4 import Conv4
 from repro.learner.full_context import FullContext
 from repro.methods.matching_net import MatchingNet, MatchingNetFCE, draw_dropout, matching_scores
 from repro.papers.config import EpisodeSpec, Recipe
-from repro.system.seeding import Stream, words
+from repro.system.seeding import Stream, rng
 from tests.methods.random_images import ROWS, Exact, conv4_layers, images, setting
 
 D = 6
@@ -20,7 +20,7 @@ D = 6
 
 def normal(*shape: int) -> Tensor:
     n = math.prod(shape)
-    return torch.from_numpy(words(n, Stream.LEARNER_INIT).uniform(n, -1, 1)).view(shape)
+    return torch.from_numpy(rng(n, Stream.LEARNER_INIT).uniform(n, -1, 1)).view(shape)
 
 
 @pytest.mark.parametrize("kind", ["sum", "softmax"])
@@ -89,7 +89,7 @@ def test_full_context_its_gradients_and_their_norm_equal_a_plain_loop(
         fce_backward=backward,  # type: ignore[arg-type]
         fce_init="inv-sqrt-hidden",
     )
-    context = FullContext(D, recipe, words(0, Stream.CONTEXT_INIT)).double()
+    context = FullContext(D, recipe, rng(0, Stream.CONTEXT_INIT)).double()
     g_prime, f_prime = normal(5, D), normal(3, D)
     weights = {
         name: value.detach().clone().requires_grad_()
@@ -125,14 +125,14 @@ def test_the_full_context_network_trains_one_bias_vector_for_each_lstm() -> None
 
 
 def test_the_authors_full_context_starts_as_the_plain_network() -> None:
-    context = FullContext(D, Recipe(), words(0, Stream.CONTEXT_INIT)).double()
+    context = FullContext(D, Recipe(), rng(0, Stream.CONTEXT_INIT)).double()
     g = normal(5, D)
     assert torch.equal(context.support(g), g)
     assert torch.equal(context.query(normal(3, D), g), normal(3, D))
 
 
 def test_dropout_keeps_nine_tenths_and_the_mean() -> None:
-    mask = draw_dropout(torch.Size([100, 10, 20, 20]), words(0, Stream.DROPOUT)).mask()
+    mask = draw_dropout(torch.Size([100, 10, 20, 20]), rng(0, Stream.DROPOUT)).mask()
     assert set(mask.unique().tolist()) == {0.0, mask.max().item()}
     assert float(mask.mean()) == pytest.approx(1, abs=2e-3)
 
@@ -175,7 +175,7 @@ def test_a_training_step_is_one_update_by_each_paths_own_gradient(
     for step in range(3):
         for parameters in of.values():
             torch.nn.utils.vector_to_parameters(flat, parameters)
-        drawn, stream = sampler[step], words(0, Stream.DROPOUT, step)
+        drawn, stream = sampler[step], rng(0, Stream.DROPOUT, step)
         sides = [int(made.image_size) >> block for block in (1, 2, 3, 4)]
         embedded = {}
         for name, rows in (("g", drawn.support), ("f", drawn.query)):

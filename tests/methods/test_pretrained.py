@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from repro.methods.base import SplitImages
 from repro.methods.nearest_neighbor import NearestNeighbor
 from repro.methods.pretrained import Pretrained, PretrainedCosine, PretrainedLogistic, fit_logistic
-from repro.system.seeding import Stream, words
+from repro.system.seeding import Stream, rng
 from tests.methods.random_images import decided, episode, images, setting
 
 
@@ -27,7 +27,7 @@ def trained(kind: type[Pretrained]) -> tuple[Pretrained, NearestNeighbor, SplitI
 
 @pytest.mark.parametrize(("n", "n_feature"), [(10, 40), (10, 4)])
 def test_the_logistic_fit_is_the_minimum_of_its_objective(n: int, n_feature: int) -> None:
-    uniform = words(0, Stream.LEARNER_INIT).uniform(n * n_feature, -1, 1)
+    uniform = rng(0, Stream.LEARNER_INIT).uniform(n * n_feature, -1, 1)
     drawn, labels, c = torch.from_numpy(uniform).view(n, n_feature), torch.arange(n) % 5, 0.7
     found = fit_logistic(drawn, labels, 5, c).requires_grad_()
     weights, intercepts = found[:, :-1], found[:, -1]

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from repro.methods.proto_net import ProtoNet, ProtoNetWide, prototype_scores
-from repro.system.seeding import Stream, words
+from repro.system.seeding import Stream, rng
 from tests.methods.random_images import N_CLASS, SIZE, conv4_layers, episode, images, mixed, setting
 
 
 def test_scores_are_a_softmax_over_squared_distances_to_class_means() -> None:
-    drawn = torch.from_numpy(words(0, Stream.LEARNER_INIT).uniform(17 * 6, -2, 2)).view(17, 6)
+    drawn = torch.from_numpy(rng(0, Stream.LEARNER_INIT).uniform(17 * 6, -2, 2)).view(17, 6)
     support, query = drawn[:10], drawn[10:]
     labels = [3, 1, 0, 2, 4, 4, 1, 2, 3, 0]
     actual = prototype_scores(support, torch.tensor(labels), query, 5).softmax(1)

@@ -12,10 +12,10 @@ from repro.methods import registry
 from repro.methods.base import Stackable
 from repro.methods.registry import find, resolve
 from repro.papers import config, paper
-from repro.papers.catalogue import BUILT_IN, PRETRAIN, Row, from_record
+from repro.papers.catalogue import BUILT_IN, PRETRAIN, MethodSpec, from_record
 from repro.papers.config import BUDGETS, EpisodeSpec, RunConfig, TrainingConfig
 from repro.records import Record, publishing
-from repro.run.cell import Place, plan, run_cell
+from repro.run.cell import RunContext, plan, run_cell
 from repro.system.errors import MethodError, RecordError, ReproError, UsageError
 from repro.system.interrupts import StopRequest
 from repro.system.progress import Silent
@@ -48,7 +48,7 @@ def written(folder: Path, source: str = CHANCE, name: str = "MyChance") -> str:
     return f"{folder / 'own.py'}:{name}"
 
 
-def cell(row: Row, pack: Path, budget: config.Budget = TINY) -> RunConfig:
+def cell(row: MethodSpec, pack: Path, budget: config.Budget = TINY) -> RunConfig:
     recipe = config.recipe("authors-code")
     (found,) = plan("tiny", pack, [row], [5], [0], recipe, budget, "fp32", "cpu")
     return found
@@ -61,7 +61,7 @@ def trained(found: RunConfig) -> TrainingConfig:
 
 
 def finish(runs: Path, pack: Path, found: RunConfig) -> Record:
-    return run_cell(found, Place(runs, pack, 1, "cpu"), Silent(), StopRequest(), "repro test")
+    return run_cell(found, RunContext(runs, pack, 1, "cpu"), Silent(), StopRequest(), "repro test")
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_a_record_without_the_method_is_read_and_published(tmp_path: Path, tiny_
     with pytest.raises(RecordError):
         records.read_record(record.path)
     with pytest.raises(ValueError, match="train_shot"):
-        from_record("x", {**row.described(), "train_shot": "ten"})
+        from_record("x", {**row.describe(), "train_shot": "ten"})
 
 
 def test_failures_in_a_run_name_method_episode_and_line(

@@ -117,11 +117,11 @@ def test_published_records_have_the_digests_that_their_configs_give_today() -> N
         assert config.digest == record.digests["config"], record.path
         own = config.training()
         assert (own.digest if own else None) == record.config["training"], record.path
-        assert config.described()["recipe"] == record.config["recipe"], record.path
+        assert config.describe()["recipe"] == record.config["recipe"], record.path
 
 
 def test_a_younger_switch_at_its_default_is_in_no_digest_and_at_another_value_in_all() -> None:
-    older = {name for name in Recipe().described() if name != "name"}
+    older = {name for name in Recipe().describe() if name != "name"}
     younger = ("passes_1shot", "hidden_size", "meta_episodes_1shot", "meta_episodes_5shot")
     assert not older & set(younger)
     for name in younger:

@@ -26,7 +26,7 @@ from repro.records.remote.lease import Holder, Lease
 from repro.records.remote.mirror import Mirror
 from repro.records.remote.store import Store, shown
 from repro.run import provenance
-from repro.run.cell import Place, plan, run_cell
+from repro.run.cell import RunContext, plan, run_cell
 from repro.system import names, storage
 from repro.system.errors import RecordError, StorageError, UsageError, text_of
 from repro.system.interrupts import StopRequest
@@ -43,7 +43,7 @@ def made(tmp_path: Path, tiny_pack: Path) -> Record:
     """A cell that needs no training, of clean code, below ``runs``."""
     recipe = config.recipe(RECIPE)
     (cell,) = plan("tiny", tiny_pack, ["nearest_neighbor"], [1], [0], recipe, TINY, "fp32", "cpu")
-    place = Place(tmp_path / "runs", tiny_pack, 1, "cpu")
+    place = RunContext(tmp_path / "runs", tiny_pack, 1, "cpu")
     found = run_cell(cell, place, Silent(), StopRequest(), "repro test")
     reseal(found.path, dirty=False)
     return records.read_record(found.path)
@@ -210,7 +210,7 @@ def test_temporary_files_of_a_killed_publication_are_swept(tmp_path: Path, made:
 def test_cells_to_publish_are_named(tmp_path: Path, tiny_pack: Path, made: Record) -> None:
     recipe = config.recipe(RECIPE)
     cells = plan("tiny", tiny_pack, ["nearest_neighbor"], [5], [0], recipe, TINY, "fp32", "cpu")
-    place = Place(tmp_path / "runs", tiny_pack, 1, "cpu")
+    place = RunContext(tmp_path / "runs", tiny_pack, 1, "cpu")
     other = run_cell(cells[0], place, Silent(), StopRequest(), "repro test")
     reseal(other.path, dirty=True)
     common = ["--dataset", "tiny", "--runs", str(tmp_path / "runs"), "--output",

@@ -14,7 +14,7 @@ from repro.papers.config import RunConfig, recipe
 from repro.papers.switches import parse
 from repro.records import Record, milestones, publishing
 from repro.records import ablation as ablation_records
-from repro.run.cell import Place, plan, run_cell, run_training
+from repro.run.cell import RunContext, plan, run_cell, run_training
 from repro.run.verify import verify
 from repro.system import storage
 from repro.system.errors import Interrupted, RecordError, TrainingError, UsageError
@@ -36,12 +36,12 @@ def cell(pack: Path, text: str = "authors-code", n_step: int = 5, at: int | None
 
 
 def train(config: RunConfig, runs: Path, pack: Path, marks: tuple[int, ...] = (AT,)) -> None:
-    here = Place(runs, pack, 1, "cpu", milestones=marks)
+    here = RunContext(runs, pack, 1, "cpu", milestones=marks)
     run_training(config, here, Silent(), StopRequest())
 
 
 def finish(config: RunConfig, runs: Path, pack: Path) -> Record:
-    here = Place(runs, pack, 1, "cpu")
+    here = RunContext(runs, pack, 1, "cpu")
     return run_cell(config, here, Silent(), StopRequest(), "repro test")
 
 
@@ -87,7 +87,7 @@ def test_an_interrupted_training_keeps_its_milestone_without_being_told_again(
     after: int, tmp_path: Path, tiny_pack: Path
 ) -> None:
     config, stop = cell(tiny_pack), StopRequest()
-    here = Place(tmp_path / "cut", tiny_pack, 1, "cpu", milestones=(AT,))
+    here = RunContext(tmp_path / "cut", tiny_pack, 1, "cpu", milestones=(AT,))
     with pytest.raises(Interrupted):
         run_training(config, here, StopAfter(stop, after), stop)
     train(config, tmp_path / "cut", tiny_pack, ())
@@ -102,7 +102,7 @@ def test_an_interrupted_training_keeps_its_milestone_without_being_told_again(
 def test_a_training_that_is_past_a_milestone_refuses_it(tmp_path: Path, tiny_pack: Path) -> None:
     config, stop = cell(tiny_pack), StopRequest()
     with pytest.raises(Interrupted):
-        run_training(config, Place(tmp_path, tiny_pack, 1, "cpu"), StopAfter(stop, AT), stop)
+        run_training(config, RunContext(tmp_path, tiny_pack, 1, "cpu"), StopAfter(stop, AT), stop)
     with pytest.raises(TrainingError, match=f"is at step {AT}, so it can keep no milestone at 2"):
         train(config, tmp_path, tiny_pack, (2,))
     train(config, tmp_path, tiny_pack, (4,))  # still ahead; that it came late is told
@@ -161,7 +161,7 @@ def test_an_unfinished_training_is_published_with_its_milestone(
 ) -> None:
     runs, results, elsewhere = (tmp_path / name for name in ("runs", "results", "elsewhere"))
     config, stop = cell(tiny_pack), StopRequest()
-    here = Place(runs, tiny_pack, 1, "cpu", milestones=(AT,))
+    here = RunContext(runs, tiny_pack, 1, "cpu", milestones=(AT,))
     with pytest.raises(Interrupted):
         run_training(config, here, StopAfter(stop, 4), stop)
     unfinished = dataclasses.replace(here, unfinished=True)
@@ -179,7 +179,7 @@ def test_an_ablation_at_a_milestone_stands_beside_that_of_the_end(
 ) -> None:
     train(cell(tiny_pack), tmp_path, tiny_pack)
     switches = parse("query_batch_norm=query", "authors-code", built_in("meta_lstm"), 5)
-    folders, here = [], Place(tmp_path, tiny_pack, 1, "cpu")
+    folders, here = [], RunContext(tmp_path, tiny_pack, 1, "cpu")
     for step in (None, AT):
         planned = ablation.planned([cell(tiny_pack, at=step)], "authors-code", switches, 4)
         assert not ablation.run(planned, here, 1, Silent(), StopRequest(), "repro test")

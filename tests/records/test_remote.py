@@ -27,7 +27,7 @@ from repro.records.remote import lease, session, store
 from repro.records.remote.lease import Lease, Lost
 from repro.records.remote.mirror import Mirror, place_of
 from repro.records.remote.store import Changed, Store
-from repro.run.cell import Place, run_cell
+from repro.run.cell import RunContext, run_cell
 from repro.run.provenance import command_line
 from repro.system.errors import Interrupted, StorageError
 from repro.system.interrupts import StopRequest
@@ -317,7 +317,14 @@ def test_a_driver_that_was_taken_over_stops_at_its_next_write(
     ):
         stop = StopRequest()
         driving.stops(stop)
-        run([endless], Place(driving.folder, tiny_pack, 1, "cpu"), 1, TakesOver(), stop, "repro")
+        run(
+            [endless],
+            RunContext(driving.folder, tiny_pack, 1, "cpu"),
+            1,
+            TakesOver(),
+            stop,
+            "repro",
+        )
     assert list(driving.folder.rglob("checkpoint-*.json"))
     assert not [name for name in Store(s3).listing() if "checkpoint-" in name]
     other.renew()  # the new driver was not disturbed
@@ -383,7 +390,7 @@ def drive_cells(
     evaluation.SAVE_INTERVAL_S = evaluation.SAVE_COST = 0.0
     with session.drive(url, True, print) as driving:
         driving.need(needed(cells, driving.folder, False))
-        place = Place(driving.folder, pack, 1, "cpu")
+        place = RunContext(driving.folder, pack, 1, "cpu")
         run(cells, place, 1, Slow(), StopRequest(), "repro test")
 
 
@@ -395,8 +402,8 @@ def test_a_killed_driver_is_gone_on_with_elsewhere_from_its_last_sent_checkpoint
     cell = dataclasses.replace(cell, budget=longer)
     training = cell.training()
     assert training is not None
-    whole = run_cell(cell, Place(tmp_path / "whole", tiny_pack, 1, "cpu"), Silent(), StopRequest(),
-                     "repro test")  # fmt: skip
+    context = RunContext(tmp_path / "whole", tiny_pack, 1, "cpu")
+    whole = run_cell(cell, context, Silent(), StopRequest(), "repro test")
     here = on_machine(monkeypatch, "killed", s3)
     process = CONTEXT.Process(
         target=drive_cells,
@@ -433,7 +440,7 @@ def test_a_killed_driver_is_gone_on_with_elsewhere_from_its_last_sent_checkpoint
         assert found is not None
         assert passed == []
         assert found.step == max(steps)
-        place = Place(driving.folder, tiny_pack, 1, "cpu")
+        place = RunContext(driving.folder, tiny_pack, 1, "cpu")
         assert run([cell], place, 1, Listening(), StopRequest(), "repro test") == []
     assert any(f"going on from step {found.step} of 16" in line for line in said), said
     assert found.step >= max(local) - 3  # a step takes 0.1 s here, a look for files 0.02 s

@@ -21,7 +21,7 @@ from repro.papers.catalogue import BUILT_IN
 from repro.papers.config import RunConfig
 from repro.records import Record, checkpoints, publishing
 from repro.run import training
-from repro.run.cell import Place, plan, resolve_precision, run_cell, run_training
+from repro.run.cell import RunContext, plan, resolve_precision, run_cell, run_training
 from repro.system.errors import Interrupted, RecordError, TrainingError, UsageError
 from repro.system.interrupts import StopRequest
 from repro.system.progress import Silent
@@ -36,12 +36,12 @@ def cells(pack: Path, methods: str = "meta_lstm", shots: tuple[int, ...] = (5,),
     )
 
 
-def place(runs: Path, pack: Path, force: bool = False) -> Place:
-    return Place(runs, pack, 1, "cpu", force)
+def context(runs: Path, pack: Path, force: bool = False) -> RunContext:
+    return RunContext(runs, pack, 1, "cpu", force)
 
 
 def finish(runs: Path, pack: Path, cell: RunConfig, force: bool = False) -> Record:
-    return run_cell(cell, place(runs, pack, force), Silent(), StopRequest(), "repro test")
+    return run_cell(cell, context(runs, pack, force), Silent(), StopRequest(), "repro test")
 
 
 class StopAfter(Silent):
@@ -93,7 +93,7 @@ def test_an_interrupted_cell_ends_with_the_same_bits(
     (cell,) = cells(tiny_pack, method)
     whole = finish(tmp_path / "whole", tiny_pack, cell)
     stop = StopRequest()
-    here = place(tmp_path / "cut", tiny_pack)
+    here = context(tmp_path / "cut", tiny_pack)
     with pytest.raises(Interrupted):
         run_cell(cell, here, StopAfter(stop, after), stop, "repro test")
     cut = finish(tmp_path / "cut", tiny_pack, cell)
@@ -152,7 +152,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     monkeypatch.setattr(training, "CHECKPOINT_INTERVAL_S", 0.0)
     monkeypatch.setattr(training, "CHECKPOINT_COST", 0.0)
     stop = StopRequest()
-    here = place(tmp_path / "cut", tiny_pack)
+    here = context(tmp_path / "cut", tiny_pack)
     with pytest.raises(Interrupted):
         run_training(cell, here, StopAfter(stop, 4), stop)
     wanted = cell.training()
@@ -195,7 +195,7 @@ def test_a_record_of_another_configuration_is_refused(tmp_path: Path, tiny_pack:
 def test_two_jobs_give_the_same_records_as_one(tmp_path: Path, tiny_pack: Path) -> None:
     found = cells(tiny_pack, "nearest_neighbor,meta_lstm", (1,))
     for jobs in (1, 2):
-        here = place(tmp_path / str(jobs), tiny_pack)
+        here = context(tmp_path / str(jobs), tiny_pack)
         assert run(found, here, jobs, Silent(), StopRequest(), "repro test") == []
     for cell in found:
         one, two = (
@@ -261,12 +261,12 @@ def test_a_training_is_tested_as_far_as_it_got_published_and_gone_on_with_elsewh
     (cell,) = cells(tiny_pack, "meta_lstm", recipe=recipe)
     whole = finish(tmp_path / "whole", tiny_pack, cell)
     runs, elsewhere, results = (tmp_path / name for name in ("runs", "elsewhere", "results"))
-    early = Place(runs, tiny_pack, 1, "cpu", unfinished=True)
+    early = RunContext(runs, tiny_pack, 1, "cpu", unfinished=True)
     with pytest.raises(TrainingError, match=r"no checkpoint in .* yet"):
         run_cell(cell, early, Silent(), StopRequest(), "repro test")
     stop = StopRequest()
     with pytest.raises(Interrupted):
-        run_cell(cell, place(runs, tiny_pack), StopAfter(stop, 4), stop, "repro test")
+        run_cell(cell, context(runs, tiny_pack), StopAfter(stop, 4), stop, "repro test")
     record = run_cell(cell, early, Silent(), StopRequest(), "repro test")
     assert (record.unfinished, record.n_step) == (True, 4)
     reason = table1.not_comparable(record, "mini-imagenet")
@@ -296,7 +296,7 @@ def test_a_training_whose_best_parameters_were_lost_is_not_gone_on_with(
     (cell,) = cells(tiny_pack, "meta_lstm", recipe="authors-code,parameters_tested=best")
     stop = StopRequest()
     with pytest.raises(Interrupted):
-        run_cell(cell, place(tmp_path, tiny_pack), StopAfter(stop, 4), stop, "repro test")
+        run_cell(cell, context(tmp_path, tiny_pack), StopAfter(stop, 4), stop, "repro test")
     for path in tmp_path.rglob("best-*"):
         path.unlink()
     with pytest.raises(TrainingError, match="no best checkpoint in"):
@@ -317,7 +317,7 @@ def test_a_published_training_serves_further_rows_without_being_made_again(
     assert [path.parts[-3] for path in restored] == ["pretrain"]
     stop = StopRequest()  # asked for at once, so that a single training step would interrupt
     stop.exit_code = 130
-    training = run_training(further, place(elsewhere, tiny_pack), Silent(), stop)
+    training = run_training(further, context(elsewhere, tiny_pack), Silent(), stop)
     assert training is not None and training.step == record.training["tested_step"]
     there = finish(elsewhere, tiny_pack, further)
     assert there.digests["model"] == expected.digests["model"] == record.digests["model"]

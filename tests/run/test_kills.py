@@ -15,7 +15,7 @@ from repro import records
 from repro.engines.local import run
 from repro.papers import config, paper
 from repro.papers.config import RunConfig
-from repro.run.cell import Place, plan, run_cell
+from repro.run.cell import RunContext, plan, run_cell
 from repro.system.interrupts import StopRequest
 from repro.system.progress import Silent
 from tests.conftest import TINY
@@ -45,11 +45,11 @@ def work(cells: list[RunConfig], runs: Path, pack: Path, jobs: int) -> None:
     torch.set_num_threads(1)
     training.CHECKPOINT_INTERVAL_S = training.CHECKPOINT_COST = 0.0
     evaluation.SAVE_INTERVAL_S = evaluation.SAVE_COST = 0.0
-    place = Place(runs, pack, 1, "cpu")
+    context = RunContext(runs, pack, 1, "cpu")
     if jobs > 1:
-        assert run(cells, place, jobs, Silent(), StopRequest(), "repro test") == []
+        assert run(cells, context, jobs, Silent(), StopRequest(), "repro test") == []
     for cell in cells:
-        run_cell(cell, place, Silent(), StopRequest(), "repro test")
+        run_cell(cell, context, Silent(), StopRequest(), "repro test")
 
 
 def start(*arguments: Any) -> Any:

@@ -11,7 +11,7 @@ from repro import records
 from repro.data.pack import build_pack
 from repro.papers import config, paper
 from repro.records import Record
-from repro.run.cell import Place, plan, run_cell
+from repro.run.cell import RunContext, plan, run_cell
 from repro.run.verify import MEAN_TOLERANCE, Verdict, allowed_mean, verify
 from repro.system import storage
 from repro.system.errors import RecordError
@@ -23,7 +23,7 @@ from tests.conftest import TINY, tiny_plans
 def recorded(runs: Path, pack: Path, method: str) -> Record:
     recipe = config.recipe("authors-code")
     (cell,) = plan("tiny", pack, [method], [5], [0], recipe, TINY, "fp32", "cpu")
-    return run_cell(cell, Place(runs, pack, 1, "cpu"), Silent(), StopRequest(), "repro test")
+    return run_cell(cell, RunContext(runs, pack, 1, "cpu"), Silent(), StopRequest(), "repro test")
 
 
 def again(record: Record, pack: Path, n_episode: int | None = None) -> Verdict:

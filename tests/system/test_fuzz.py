@@ -39,7 +39,7 @@ from repro.papers import config
 from repro.papers.config import EpisodeSpec
 from repro.records import Record, checkpoints
 from repro.records import ablation as ablation_records
-from repro.run.cell import Place, plan, run_cell
+from repro.run.cell import RunContext, plan, run_cell
 from repro.run.evaluation import Partial
 from repro.run.grid_search import tried_before
 from repro.system import storage
@@ -58,17 +58,19 @@ MUTATIONS = 350  # per reader, seeded; two dozen readers
 def mutated(content: bytes, rng: random.Random) -> bytes:
     """Truncate, flip a bit, overwrite a stretch, double a part, or replace a token of text."""
     kind = rng.randrange(5)
-    place = rng.randrange(max(1, len(content)))
+    context = rng.randrange(max(1, len(content)))
     if kind == 0:
-        return content[:place]
+        return content[:context]
     if kind == 1:
         return (
-            content[:place] + bytes([content[place] ^ 1 << rng.randrange(8)]) + content[place + 1 :]
+            content[:context]
+            + bytes([content[context] ^ 1 << rng.randrange(8)])
+            + content[context + 1 :]
         )
     if kind == 2:
-        return content[:place] + rng.randbytes(8) + content[place + 8 :]
+        return content[:context] + rng.randbytes(8) + content[context + 8 :]
     if kind == 3:
-        return content[:place] + content[max(0, place - 40) :]
+        return content[:context] + content[max(0, context - 40) :]
     token, other = rng.choice(
         [(b"1", b"-1"), (b"0", b"NaN"), (b'"', b""), (b"[", b"{"), (b":", b",")]
     )
@@ -107,7 +109,7 @@ def test_checkpoints(tmp_path: Path) -> None:
 def test_records_and_partial_results(tmp_path: Path, tiny_pack: Path) -> None:
     recipe = config.recipe("authors-code,neighbor_features=pixels")
     (cell,) = plan("tiny", tiny_pack, ["nearest_neighbor"], [1], [0], recipe, TINY, "fp32", "cpu")
-    here = Place(tmp_path, tiny_pack, 1, "cpu")
+    here = RunContext(tmp_path, tiny_pack, 1, "cpu")
     record = run_cell(cell, here, Silent(), StopRequest(), "repro test")
     assert records.config_of(record) == cell
 
@@ -131,7 +133,7 @@ def test_records_and_partial_results(tmp_path: Path, tiny_pack: Path) -> None:
 def test_a_record_whose_numbers_were_changed_is_refused(tmp_path: Path, tiny_pack: Path) -> None:
     recipe = config.recipe("authors-code,neighbor_features=pixels")
     (cell,) = plan("tiny", tiny_pack, ["nearest_neighbor"], [1], [0], recipe, TINY, "fp32", "cpu")
-    here = Place(tmp_path, tiny_pack, 1, "cpu")
+    here = RunContext(tmp_path, tiny_pack, 1, "cpu")
     record = run_cell(cell, here, Silent(), StopRequest(), "repro test")
     path = record.path / "record.json"
     whole = storage.read_json(path)
@@ -175,10 +177,10 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 def odd(content: Any, name: str, folder: Path, read: Reader) -> tuple[int, int]:
     """Replace every field by every odd value and repair the digests: how many, how many refused."""
     n = refused = 0
-    for place in list(places(content))[1:]:
+    for context in list(places(content))[1:]:
         for value in ODD:
             changed = copy.deepcopy(content)
-            *parents, last = place
+            *parents, last = context
             inner = changed
             for key in parents:
                 inner = inner[key]
@@ -208,7 +210,9 @@ def few_resources(gibibytes: float, seconds: float) -> Iterator[None]:
 def test_records_with_odd_values_and_right_digests(tmp_path: Path, tiny_pack: Path) -> None:
     recipe = config.recipe("authors-code,neighbor_features=pixels")
     (cell,) = plan("tiny", tiny_pack, ["nearest_neighbor"], [1], [0], recipe, TINY, "fp32", "cpu")
-    made = run_cell(cell, Place(tmp_path, tiny_pack, 1, "cpu"), Silent(), StopRequest(), "repro t")
+    made = run_cell(
+        cell, RunContext(tmp_path, tiny_pack, 1, "cpu"), Silent(), StopRequest(), "repro t"
+    )
     earlier = {"started_at": made.started_at, "reached_step": 1, "checkpoint": "",
                "n_episode": 6, "accuracy": 0.5}  # fmt: skip
     point = {"lr": 0.1, "decay": 0.0, "accuracy": 0.5}
@@ -433,16 +437,16 @@ def test_a_config_survives_its_record(
     run = config.RunConfig(
         "glyphs", "d" * 64, "meta_lstm", EpisodeSpec(k_shot=k_shot), recipe, budget, seed, precision
     )
-    described = json.loads(json.dumps(run.described()))
+    describe = json.loads(json.dumps(run.describe()))
     record = records.Record(
-        Path("cell"), described, {}, 1, np.ones(1), {}, None, {}, "", 1, "", False, "", "", 0.0
+        Path("cell"), describe, {}, 1, np.ones(1), {}, None, {}, "", 1, "", False, "", "", 0.0
     )
     assert records.config_of(record) == run
     assert records.config_of(record).digest == run.digest
     with pytest.raises(RecordError, match="damaged config"):
         records.config_of(
             records.Record(
-                Path("cell"), {**described, "recipe": {"gates": 3}}, {}, 1, np.ones(1), {}, None,
+                Path("cell"), {**describe, "recipe": {"gates": 3}}, {}, 1, np.ones(1), {}, None,
                 {}, "", 1, "", False, "", "", 0.0,
             )
         )  # fmt: skip

@@ -108,7 +108,7 @@ class Comparison:
         return None if self.crossed else holds_to_seed_sd(self.interval)
 
     @property
-    def lent(self) -> Side | None:
+    def borrowed(self) -> Side | None:
         """The side whose variance between seeds stands for both, the other having one seed."""
         sides = self.first, self.second
         several = [side for side in sides if len(side.seeds) > 1]
@@ -118,7 +118,7 @@ class Comparison:
         """As JSON: accuracies and shares are fractions, infinite is null."""
         paired = self.paired
         bounds = self.crossed.bootstrap if self.crossed else None
-        source = self.lent.label if self.lent else "each side" if self.crossed else None
+        source = self.borrowed.label if self.borrowed else "each side" if self.crossed else None
         return {
             "schema": SCHEMA,
             "dataset": self.dataset,

@@ -236,7 +236,7 @@ def _noises(pair: Comparison, assumed: float) -> _Noises:
         sum(x.rest for x in filled), sum(x.seed_variance for x in filled),
     )  # fmt: skip
     both = noise(shared, rest, variance)
-    source = pair.lent.label if pair.lent is not None else MEASURED
+    source = pair.borrowed.label if pair.borrowed is not None else MEASURED
     spread = math.sqrt(variance / 2)
     return _Noises(both, both, both, spread, source, sum(x.n_seed for x in known))
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from scipy.special import stdtr, stdtrit
 
 from repro.analysis.statistics.intervals import Interval
-from repro.system.seeding import Stream, words
+from repro.system.seeding import Stream, rng
 
 N_FLIP = 9_999
 EXACT_UNITS = 13  # up to 2^13 patterns of signs are all listed instead of drawn
@@ -164,7 +164,7 @@ def sign_flip_p(sums: Values, seed: int = 0, n_flip: int = N_FLIP) -> float:
         patterns = np.arange(2**n_unit)[:, None] >> np.arange(n_unit) & 1
         return float((np.abs((2.0 * patterns - 1) @ sums) >= least).mean())
     n_word = -(-n_unit // 64)
-    raw = words(seed, Stream.SIGN_FLIP).raw(n_flip * n_word).astype("<u8")
+    raw = rng(seed, Stream.SIGN_FLIP).raw(n_flip * n_word).astype("<u8")
     bits = np.unpackbits(raw.view(np.uint8).reshape(n_flip, -1), axis=1)[:, :n_unit]
     hits = int((np.abs((2.0 * bits - 1) @ sums) >= least).sum())
     return (1 + hits) / (1 + n_flip)

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from repro.analysis.statistics.intervals import Interval, mean_interval
 from repro.analysis.statistics.paired import block_error, block_sums, p_student, quantile
-from repro.system.seeding import Stream, words
+from repro.system.seeding import Stream, rng
 
 EPISODES = "episodes"
 BOTH = "episodes and seeds"
@@ -196,7 +196,7 @@ def pigeonhole(
     n_unit = values.shape[1] // block
     units = block_sums(values[:, : n_unit * block], block) / block
     n_seed = len(units)
-    raw = words(seed, Stream.PIGEONHOLE).raw(n_draw * (n_seed + n_unit)) >> np.uint64(32)
+    raw = rng(seed, Stream.PIGEONHOLE).raw(n_draw * (n_seed + n_unit)) >> np.uint64(32)
     raw = raw.reshape(n_draw, -1)
     rows = (raw[:, :n_seed] * np.uint64(n_seed) >> np.uint64(32)).astype(np.int64)
     columns = (raw[:, n_seed:] * np.uint64(n_unit) >> np.uint64(32)).astype(np.int64)

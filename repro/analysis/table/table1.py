@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from repro.analysis.selection import LeftOut, but_seed, select_records, stacked
+from repro.analysis.selection import LeftOut, ignoring_seed, select_records, stacked
 from repro.analysis.statistics.classes import class_half_width, episode_classes
 from repro.analysis.statistics.seeds import estimate
 from repro.analysis.table.cell import NOT_RUN, Cell, Rerun, TableContent
@@ -158,7 +158,7 @@ def _further(cell: Cell, apart: Sequence[Record], dataset: str, margin: float) -
     groups: dict[str, list[Record]] = {}
     for record in apart:
         if (record.method, record.k_shot) == (cell.method, cell.k_shot):
-            group = groups.setdefault(but_seed(record), [])
+            group = groups.setdefault(ignoring_seed(record), [])
             if record.seed not in [other.seed for other in group]:
                 group.append(record)
     return tuple(
@@ -186,7 +186,8 @@ def build(
     for record in records:
         group = chosen.setdefault((record.method, record.k_shot), [])
         if group and (
-            but_seed(group[0]) != but_seed(record) or record.seed in [r.seed for r in group]
+            ignoring_seed(group[0]) != ignoring_seed(record)
+            or record.seed in [r.seed for r in group]
         ):
             raise RecordError(
                 f"{group[0].path} and {record.path} are records of the same cell of the table; "

@@ -53,7 +53,7 @@ class Report:
         """Whether a pack can be made of it."""
         return self.layout is not None and not any(item.refused for item in self.findings)
 
-    def described(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """For machines."""
         return {
             "path": str(self.path),

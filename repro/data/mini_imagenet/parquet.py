@@ -85,8 +85,8 @@ def _column(names: list[str], wanted: tuple[str, ...], name: str) -> str:
 def _label_names(schema: Any, column: str, name: str) -> list[str]:
     """The names of integer labels, from the metadata that Hugging Face's library writes."""
     try:
-        described = json.loads((schema.metadata or {})[b"huggingface"])
-        names = [str(word) for word in described["info"]["features"][column]["names"]]
+        describe = json.loads((schema.metadata or {})[b"huggingface"])
+        names = [str(word) for word in describe["info"]["features"][column]["names"]]
     except (KeyError, TypeError, ValueError):
         names = []
     if not names or not all(_CLASS.search(word) for word in names):

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from repro.data.pack import Pixels, SplitPlan, build_pack, cache_folder, check_pack, open_pack
 from repro.system.errors import DataError
-from repro.system.seeding import Stream, words
+from repro.system.seeding import Stream, rng
 
 IMAGE_SIZE = 28  # px
 IMAGES_PER_CLASS = 600
@@ -61,7 +61,7 @@ def _between(draws: npt.NDArray[np.uint64], low: int, high: int) -> Ints:
 def _render(strokes: Ints, sine: Ints, class_index: int) -> Pixels:
     """The images of one class, uint8 ``[600, 28, 28, 3]``; strokes ``[n_face, 3, size, size]``."""
     n, size = IMAGES_PER_CLASS, strokes.shape[-1]
-    stream = words(0, Stream.GLYPHS, class_index)
+    stream = rng(0, Stream.GLYPHS, class_index)
     draws = stream.raw(n * _N_DRAW).reshape(_N_DRAW, n)
     face = _between(draws[0], 0, strokes.shape[0] - 1)
     stroke = _between(draws[1], 0, 2)

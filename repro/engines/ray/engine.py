@@ -28,7 +28,7 @@ from repro.engines.ray.worker import Job, Outcome, work
 from repro.learner.kernels.library import wanted
 from repro.papers.config import RunConfig
 from repro.run import evaluation, training
-from repro.run.cell import Place
+from repro.run.cell import RunContext
 from repro.run.provenance import git_state, source_digest
 from repro.system.errors import ReproError
 from repro.system.interrupts import StopRequest
@@ -43,7 +43,7 @@ QUEUED = 1.5  # jobs handed out for each one that fits: nobody waits for the dri
 
 def run(
     cells: Sequence[RunConfig],
-    place: Place,
+    context: RunContext,
     options: RayOptions,
     reporter: Reporter,
     stop: StopRequest,
@@ -56,11 +56,11 @@ def run(
         Interrupted: a stop was asked for; everything that ran has saved its state.
         UsageError, ClusterError: the cluster cannot be used.
     """
-    cells = unfinished(cells, place, reporter)
+    cells = unfinished(cells, context, reporter)
     if not cells:
         return []
     with cluster(options) as ray:
-        driver = _Driver(ray, cells, place, options, reporter, stop, command, part_episodes)
+        driver = _Driver(ray, cells, context, options, reporter, stop, command, part_episodes)
         try:
             return driver.run()
         finally:
@@ -72,17 +72,17 @@ class _Driver:
         self,
         ray: Any,
         cells: Sequence[RunConfig],
-        place: Place,
+        context: RunContext,
         options: RayOptions,
         reporter: Reporter,
         stop: StopRequest,
         command: str,
         part_episodes: int,
     ) -> None:
-        self.ray, self.place, self.options = ray, place, options
+        self.ray, self.place, self.options = ray, context, options
         self.reporter, self.stop, self.command = reporter, stop, command
         self.part_episodes = part_episodes
-        self.hub = start_hub(ray, place.pack)
+        self.hub = start_hub(ray, context.pack)
         asked = {"num_cpus": options.cpus_per_cell, "num_gpus": options.gpus_per_cell}
         self.work = ray.remote(**asked, max_retries=0)(work)
         # Somebody's own code: its process does nothing else afterwards.

@@ -25,7 +25,7 @@ from repro.engines.ray.transfer import Changes, Watched, apply
 from repro.learner.kernels import library
 from repro.papers.config import RunConfig
 from repro.run import provenance
-from repro.run.cell import Place, run_cell, run_training
+from repro.run.cell import RunContext, run_cell, run_training
 from repro.system import storage
 from repro.system.allocator import keep_large_buffers
 from repro.system.errors import Interrupted, ReproError, from_os_error
@@ -176,20 +176,20 @@ def _run(
 
     training.CHECKPOINT_INTERVAL_S, training.CHECKPOINT_COST = job.settings[:2]
     evaluation.SAVE_INTERVAL_S, evaluation.SAVE_COST = job.settings[2:]
-    place = Place(runs, pack, job.threads, job.device, job.force and job.kind == "cell")
+    context = RunContext(runs, pack, job.threads, job.device, job.force and job.kind == "cell")
     needed = job.config.training()
     if job.kind == "part":
         assert job.part is not None
-        return run_part(job.config, place, job.part, remote, stop)
+        return run_part(job.config, context, job.part, remote, stop)
     if job.kind == "training":
         assert needed is not None
         folder = records.training_folder(runs, needed)
         remote.watched = Watched(runs, [folder])
-        run_training(job.config, place, remote, stop)
+        run_training(job.config, context, remote, stop)
     else:
         folder = records.cell_folder(runs, job.config)
         remote.watched = Watched(runs, [folder])
-        run_cell(job.config, place, remote, stop, job.command)
+        run_cell(job.config, context, remote, stop, job.command)
     return None
 
 

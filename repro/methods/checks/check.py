@@ -22,7 +22,7 @@ from repro.methods.checks.probes import reseed
 from repro.methods.checks.questions import Examination
 from repro.methods.checks.watch import changed, opened, settings
 from repro.methods.registry import find
-from repro.papers.catalogue import Row
+from repro.papers.catalogue import MethodSpec
 from repro.system.errors import MethodError
 
 OK, FAILED, NOTE, SKIPPED = "ok", "FAILED", "note", "skipped"
@@ -66,7 +66,7 @@ _BESIDE: tuple[_Question, ...] = (
 _INDUCTIVE: _Question = ("predicts each query for itself", Examination.is_inductive)
 
 
-def examined(word: str) -> tuple[Row, list[Finding]]:
+def examined(word: str) -> tuple[MethodSpec, list[Finding]]:
     """Load a method by its name or file and put every question, on the embedded glyphs.
 
     To be called in a process that does nothing else: the method's code is run in it.
@@ -82,7 +82,7 @@ def examined(word: str) -> tuple[Row, list[Finding]]:
 
 
 def examine(
-    row: Row, train: ImageSplit, test: ImageSplit, at_import: Sequence[Path] = (),
+    row: MethodSpec, train: ImageSplit, test: ImageSplit, at_import: Sequence[Path] = (),
     changes: Sequence[str] = (),
 ) -> Iterator[Finding]:  # fmt: skip
     """Put every question; the first three spare the others where they fail.
@@ -125,7 +125,7 @@ def _examine(asked: Examination) -> Iterator[Finding]:
         torch.set_num_threads(n_thread)
 
 
-def _questions(row: Row) -> Sequence[_Question]:
+def _questions(row: MethodSpec) -> Sequence[_Question]:
     own = row.training == row.name
     return (
         *_PREDICTION,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from repro.data.pack import ImageSplit
 from repro.episodes import Episode
-from repro.system.seeding import Stream, words
+from repro.system.seeding import Stream, rng
 
 PER_CLASS = 30  # images of a class that are used
 
@@ -31,14 +31,14 @@ def part_of(split: ImageSplit, n_class: int, folder: Path) -> ImageSplit:
 
 def shuffled_queries(episode: Episode) -> tuple[Episode, np.ndarray]:
     """The episode with its queries in another order, across classes; and that order."""
-    order = words(1, Stream.METHOD_CHECK, episode.index).permutation(episode.query_rows.size)
+    order = rng(1, Stream.METHOD_CHECK, episode.index).permutation(episode.query_rows.size)
     rows = episode.query[order].reshape(episode.query_rows.shape)
     return replace(episode, query_rows=rows), order
 
 
 def renumbered(episode: Episode, split: ImageSplit) -> tuple[Episode, ImageSplit]:
     """The same pixels in the same order under other numbers, of images and of classes."""
-    number = words(2, Stream.METHOD_CHECK).permutation(len(split.images))
+    number = rng(2, Stream.METHOD_CHECK).permutation(len(split.images))
     images = np.empty_like(split.images)
     images[number] = split.images
     other = replace(

@@ -31,7 +31,7 @@ from repro.methods.checks.probes import (
 from repro.methods.checks.watch import changed, foreign, hidden_numbers, images_of, opened, settings
 from repro.methods.guard import problem_of_scores, problem_of_state
 from repro.methods.registry import build, build_training, covered
-from repro.papers.catalogue import Row
+from repro.papers.catalogue import MethodSpec
 from repro.papers.config import EpisodeSpec, Recipe
 from repro.system.errors import ReproError, text_of
 
@@ -52,7 +52,7 @@ class Examination:
     """
 
     def __init__(
-        self, row: Row, train: ImageSplit, test: ImageSplit, folder: Path,
+        self, row: MethodSpec, train: ImageSplit, test: ImageSplit, folder: Path,
         at_import: Sequence[Path] = (), changed: Sequence[str] = (),
     ) -> None:  # fmt: skip
         self.row = row
@@ -347,6 +347,6 @@ class Examination:
         )
         return (
             f"the predictions depend on a global generator ({which or 'which one is unknown'}); "
-            "draw from repro.system.seeding.words(setting.seed, Stream.OWN_METHOD, step), within "
+            "draw from repro.system.seeding.rng(setting.seed, Stream.OWN_METHOD, step), within "
             "torch.random.fork_rng() where torch has to be seeded"
         )

@@ -22,7 +22,7 @@ from repro.records import ablation as ablation_records
 from repro.records.ablation import VariantRecord
 from repro.system import storage
 from repro.system.errors import RecordError
-from repro.system.seeding import Stream, words
+from repro.system.seeding import Stream, rng
 from tests.analysis.analysis_doubles import full_set
 from tests.analysis.report.test_report import Reader
 
@@ -32,9 +32,9 @@ Values = Any
 
 def drawn(label: str, seed: int, shift: float = 0.0) -> Values:
     """Accuracies of 75 queries: episodes and seeds differ, and both are the same for all labels."""
-    episode = words(1, Stream.GLYPHS).uniform(N, -0.15, 0.15)
-    of_seed = float(words(2, Stream.GLYPHS, seed).uniform(1, -0.05, 0.05)[0])
-    own = words(3 + sum(map(ord, label)), Stream.GLYPHS, seed).uniform(N, -0.1, 0.1)
+    episode = rng(1, Stream.GLYPHS).uniform(N, -0.15, 0.15)
+    of_seed = float(rng(2, Stream.GLYPHS, seed).uniform(1, -0.05, 0.05)[0])
+    own = rng(3 + sum(map(ord, label)), Stream.GLYPHS, seed).uniform(N, -0.1, 0.1)
     return np.round((0.55 + shift + of_seed + episode + own) * 75) / 75
 
 

@@ -69,7 +69,7 @@ def test_several_seeds_on_both_sides_are_crossed() -> None:
     assert pair.crossed == difference_of_seeds(a, b, 4)
     assert (pair.interval, pair.p) == (pair.crossed.interval, pair.crossed.p)
     assert pair.content()["p_about"] == "seeds and episodes"
-    assert (pair.lent, pair.content()["seed_variance_from"]) == (None, "each side")
+    assert (pair.borrowed, pair.content()["seed_variance_from"]) == (None, "each side")
     (pair,) = pairs([*seeded, *others], "meta_lstm@seed=1", "meta_lstm@seed=2")
     assert (pair.first.seeds, pair.second.seeds) == ((1,), (2,))
 
@@ -84,7 +84,7 @@ def test_a_side_of_one_seed_borrows_the_others_seed_variance_and_it_is_told(
     (pair,) = pairs([*seeded, single], *sides)
     a = np.stack([r.accuracy for r in seeded])
     expected = difference_of_seeds(a, single.accuracy[None], 4)
-    assert pair.crossed is not None and pair.lent is not None
+    assert pair.crossed is not None and pair.borrowed is not None
     sign = 1 if seeded_first else -1
     assert pair.interval.mean == pytest.approx(sign * expected.interval.mean)
     assert pair.interval.half_width == pytest.approx(expected.interval.half_width)

@@ -185,8 +185,8 @@ def test_a_pair_tells_of_assumed_seeds_and_of_measured_ones() -> None:
     uneven, _ = told(3, 4)
     assert (uneven.seed_sd_from, uneven.n_seed) == ("measured", 7)
     assert all(size.seeds == size.seeds_most for size in uneven.sizes)
-    lent, text = told(4, 1)
+    borrowed, text = told(4, 1)
     assert "as the 4 of meta_lstm" in text and "assumed" not in text
-    assert lent.seed_sd == pytest.approx(
+    assert borrowed.seed_sd == pytest.approx(
         math.sqrt(layout(np.stack([r.accuracy for r in made["meta_lstm"]]), 4).seed_variance)
     )

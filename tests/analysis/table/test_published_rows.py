@@ -16,7 +16,7 @@ from tests.analysis.analysis_doubles import record, spread
 
 
 def other(method: str, k_shot: int, mean: float, **config: object) -> Record:
-    row = {"row": BUILT_IN[method].described(), "settings": references.settings(method, k_shot)}
+    row = {"row": BUILT_IN[method].describe(), "settings": references.settings(method, k_shot)}
     return record(method, k_shot, accuracy=spread(mean), config={**row, **config})
 
 

@@ -9,12 +9,12 @@ from PIL import Image
 
 from repro.data.files.decoding import decode
 from repro.data.files.resizing import resize
-from repro.system.seeding import Stream, words
+from repro.system.seeding import Stream, rng
 
 
 def pixels(height: int, width: int) -> npt.NDArray[np.uint8]:
     n = height * width * 3
-    return words(0, Stream.GLYPHS).raw(n).astype(np.uint8).reshape(height, width, 3)
+    return rng(0, Stream.GLYPHS).raw(n).astype(np.uint8).reshape(height, width, 3)
 
 
 def weights(n_old: int, n_new: int) -> npt.NDArray[np.float64]:

@@ -163,7 +163,7 @@ def parquet(root: Path, files: Files, target: Target, named: bool = True) -> Pat
     root.mkdir(parents=True, exist_ok=True)
     names = sorted(files)
     feature = {"names": names, "_type": "ClassLabel"}
-    described = {"info": {"features": {"image": {"_type": "Image"}, "label": feature}}}
+    describe = {"info": {"features": {"image": {"_type": "Image"}, "label": feature}}}
     for split, classes in target.split.items():
         items = [(c, file, files[c][file]) for c in classes for file in sorted(files[c])]
         half = (len(items) + 1) // 2
@@ -172,7 +172,7 @@ def parquet(root: Path, files: Files, target: Target, named: bool = True) -> Pat
             labels = [names.index(c) for c, _, _ in part]
             table = arrow.table({"image": images, "label": labels})
             if named:
-                table = table.replace_schema_metadata({"huggingface": json.dumps(described)})
+                table = table.replace_schema_metadata({"huggingface": json.dumps(describe)})
             word = "validation" if split == "val" else split
             arrow.parquet.write_table(
                 table, root / f"{word}-{shard:05d}-of-00002-0a1b2c.parquet", row_group_size=50

@@ -82,7 +82,7 @@ def test_the_right_copy_is_told_with_counts_and_sizes(tmp_path: Path) -> None:
     report = examine(split_folders(tmp_path / "copy", small_files(), SMALL), target=SMALL)
     assert report.accepted
     assert report.findings == ()
-    assert report.described() | {"path": "", "pixels_digest": ""} == {
+    assert report.describe() | {"path": "", "pixels_digest": ""} == {
         "path": "",
         "pixels_digest": "",
         "accepted": True,

@@ -20,7 +20,7 @@ from repro.data.splitting import by_file, by_shares
 from repro.episodes import EpisodeSampler
 from repro.papers import config
 from repro.papers.config import EpisodeSpec
-from repro.run.cell import Place, plan, run_cell
+from repro.run.cell import RunContext, plan, run_cell
 from repro.system.errors import DataError, ReproError, UsageError
 from repro.system.interrupts import StopRequest
 from repro.system.progress import Silent
@@ -54,8 +54,8 @@ def write_class(folder: Path, grey: int, n: int = 20) -> None:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    for place, class_id in enumerate(CLASSES):
-        write_class(tmp_path / "data" / class_id, 10 * place, 20 + place)
+    for context, class_id in enumerate(CLASSES):
+        write_class(tmp_path / "data" / class_id, 10 * context, 20 + context)
     (tmp_path / "data/readme.txt").write_text("not an image")
     (tmp_path / "data/.hidden").mkdir()
     (tmp_path / "data/.hidden/x.png").write_text("never looked at")
@@ -75,10 +75,10 @@ def test_classes_of_odd_names_and_unequal_sizes_are_all_packed(root: Path) -> No
         opened = open_pack(pack, split)
         assert opened.image_size == 16
         for class_id, (first, n) in zip(opened.class_ids, opened.class_rows, strict=True):
-            place = CLASSES.index(class_id)
-            assert n == 20 + place
+            context = CLASSES.index(class_id)
+            assert n == 20 + context
             # Images of a class in the order of their names: 0, 1, 10, 11, 12, ...
-            wanted = [10 * place + i for i in sorted(range(n), key=str)]
+            wanted = [10 * context + i for i in sorted(range(n), key=str)]
             assert opened.images[first : first + n, 8, 8, 0].tolist() == wanted
         EpisodeSampler(opened.class_rows, split, EpisodeSpec(k_shot=5), 0)[0]
 
@@ -136,9 +136,9 @@ def test_a_split_file_decides_and_leaves_out_what_it_does_not_name(
 
 
 def test_folders_train_val_and_test_are_the_split(tmp_path: Path) -> None:
-    for place, split in enumerate(("train", "valid", "test")):
+    for context, split in enumerate(("train", "valid", "test")):
         for i in range(5):
-            write_class(tmp_path / "data" / split / f"c{place}{i}", 5 * i)
+            write_class(tmp_path / "data" / split / f"c{context}{i}", 5 * i)
     pack = prepare("folder", tmp_path / "data", selection=Selection(image_size=16))
     assert class_ids(pack)["val"] == tuple(f"valid/c1{i}" for i in range(5))
     (tmp_path / "data/train/c00").rename(tmp_path / "data/train/c20")
@@ -268,9 +268,9 @@ def spoiled(root: Path, tmp_path: Path, what: str) -> tuple[Path, Selection]:
 def test_what_cannot_be_packed_is_said_and_leaves_no_pack(
     root: Path, tmp_path: Path, cache: Path, what: str, said: str
 ) -> None:
-    place, selection = spoiled(root, tmp_path, what)
+    context, selection = spoiled(root, tmp_path, what)
     with pytest.raises(ReproError, match=said) as caught:
-        prepare("folder", place, selection=selection)
+        prepare("folder", context, selection=selection)
     assert "\n" not in str(caught.value)
     assert list(cache.glob("packs/*")) == []
     assert list(cache.glob("sources/*")) == []
@@ -328,7 +328,7 @@ def test_a_cell_runs_on_unequal_classes_and_names_their_pack(root: Path, tmp_pat
     pack = prepare("folder", root, selection=CHOICE)
     recipe = config.recipe("authors-code,neighbor_features=pixels")
     (cell,) = plan("folder", pack, ["nearest_neighbor"], [5], [0], recipe, TINY, "fp32", "cpu")
-    here = Place(tmp_path / "runs", pack, 1, "cpu")
+    here = RunContext(tmp_path / "runs", pack, 1, "cpu")
     record = run_cell(cell, here, Silent(), StopRequest(), "repro test")
     assert record.config["data_digest"] == open_pack(pack, "test").digest
     assert record.accuracy.mean() > 0.5  # colours of classes are apart

@@ -12,7 +12,7 @@ from repro.learner.fused_cell import Tape
 from repro.learner.kernels.cell import NativeTape, fits
 from repro.learner.meta_learner import MetaParams, inner_loop, replay_backward
 from repro.papers.config import Recipe
-from repro.system.seeding import Stream, words
+from repro.system.seeding import Stream, rng
 from tests.learner.test_meta_learner import N, quadratic, theta
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler (cc) here")
@@ -29,7 +29,7 @@ def _native(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def random_meta(recipe: Recipe, dtype: torch.dtype = torch.float64) -> MetaParams:
     """Of the published size, with entries large enough for every gate to move."""
     made = torch.Generator().manual_seed(1)
-    like = MetaParams.initial(words(0, Stream.META_LEARNER_INIT), recipe)
+    like = MetaParams.initial(rng(0, Stream.META_LEARNER_INIT), recipe)
     return MetaParams(
         *(0.4 * torch.randn(part.shape, generator=made, dtype=dtype) for part in like)
     )

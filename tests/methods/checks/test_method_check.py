@@ -12,7 +12,7 @@ from repro.methods.base import Optimizer
 from repro.methods.checks.check import FAILED, NOTE, Finding, examine
 from repro.methods.registry import find
 from repro.papers.catalogue import BUILT_IN
-from repro.system.seeding import Stream, words
+from repro.system.seeding import Stream, rng
 
 HONEST = (Path(__file__).resolve().parents[3] / "examples/own-method/class_means.py").read_text()
 SIZE = 16
@@ -21,7 +21,7 @@ SIZE = 16
 def split(name: str) -> ImageSplit:
     """Noisy images of classes with a mean of their own."""
     n_class, per_class = 12, 30
-    drawn = words(len(name), Stream.GLYPHS).uniform(n_class * per_class * SIZE * SIZE * 3, 0, 60)
+    drawn = rng(len(name), Stream.GLYPHS).uniform(n_class * per_class * SIZE * SIZE * 3, 0, 60)
     level = np.repeat(np.arange(n_class) * 15, per_class)[:, None, None, None]
     images = (drawn.reshape(-1, SIZE, SIZE, 3) + level).astype(np.uint8)
     rows = tuple((per_class * i, per_class) for i in range(n_class))
