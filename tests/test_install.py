@@ -14,7 +14,7 @@ from tests.installing import pip
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
 TINY = (
-    "smoke,n_test_episode=4,n_validation_episode=2,n_grid_episode=2,finetune_grid=small,"
+    "smoke,n_test_episode=8,n_validation_episode=2,n_grid_episode=2,finetune_grid=small,"
     "validate_every=2,pretrain=2,matching_net=2,matching_net_fce=2,meta_lstm_1shot=2,"
     "meta_lstm_5shot=2"
 )
