@@ -9,7 +9,8 @@ import torch
 from click.testing import CliRunner
 from torch.utils.flop_counter import FlopCounterMode
 
-from repro.bench.measure import Machine, Row, as_markdown, cell_flop, conv_flop
+from repro.bench.measure import Machine, Row, as_markdown
+from repro.bench.request import cell_flop, conv_flop
 from repro.cli.main import cli
 from repro.learner.conv4 import Conv4
 from repro.system.seeding import Stream, rng
