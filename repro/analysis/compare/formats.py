@@ -91,8 +91,8 @@ def notes(pairs: Sequence[Comparison]) -> list[str]:
                     f"{single.label} {pair.k_shot}-shot has one seed, which tells nothing of how "
                     f"its seeds vary: they are taken to vary as the {len(pair.borrowed.seeds)} of "
                     f"{pair.borrowed.label} do (an assumption; more seeds of {single.label} "
-                    "test it). If they do, the interval covers 90 to 98% with 2 seeds, 93 to 97% with "
-                    "3, 94 to 97% with 5."
+                    "test it). If they do, the interval covers 90 to 98% with 2 seeds, 93 to 97% "
+                    "with 3, 94 to 97% with 5."
                 )
         if any(2 in (len(p.first.seeds), len(p.second.seeds)) for p in seeded):
             told.append(
