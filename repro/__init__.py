@@ -1,3 +1,92 @@
-"""A reproducibility benchmark harness for few-shot learning."""
+"""A reproducibility benchmark harness for few-shot learning.
+
+Everything in :data:`__all__` is loaded when it is first used, so ``import repro`` is quick and
+loads no torch.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:  # for editors and type checkers; _HOMES says the same at run time
+    from repro.analysis.compare.several import Comparisons, compare
+    from repro.analysis.results import Results, results
+    from repro.analysis.results_table import Check, check, table1
+    from repro.data.dataset import Selection
+    from repro.data.pack import SplitPlan, build_pack
+    from repro.engines.reproduce import reproduce
+    from repro.episodes.images import Episodes, episodes
+    from repro.episodes.sampler import Episode, EpisodeSampler
+    from repro.methods.base import (
+        Adam,
+        Method,
+        Setting,
+        SplitImages,
+        StepResult,
+        Trainable,
+        accuracy,
+    )
+    from repro.papers.config import EpisodeSpec
+    from repro.papers.paper import TABLE_1
+    from repro.papers.presets import Budget, Recipe
+    from repro.records.record import Record
+    from repro.run.function import evaluate
+    from repro.run.verify_results import verify
+    from repro.system.errors import ReproError
+    from repro.system.seeding import Stream, words
+
+_HOMES = {
+    "Results": "repro.analysis.results",
+    "results": "repro.analysis.results",
+    "table1": "repro.analysis.results_table",
+    "check": "repro.analysis.results_table",
+    "Check": "repro.analysis.results_table",
+    "compare": "repro.analysis.compare.several",
+    "Comparisons": "repro.analysis.compare.several",
+    "Episodes": "repro.episodes.images",
+    "evaluate": "repro.run.function",
+    "verify": "repro.run.verify_results",
+    "reproduce": "repro.engines.reproduce",
+    "Record": "repro.records.record",
+    "Episode": "repro.episodes.sampler",
+    "EpisodeSampler": "repro.episodes.sampler",
+    "EpisodeSpec": "repro.papers.config",
+    "Recipe": "repro.papers.presets",
+    "Budget": "repro.papers.presets",
+    "Selection": "repro.data.dataset",
+    "Method": "repro.methods.base",
+    "Trainable": "repro.methods.base",
+    "Setting": "repro.methods.base",
+    "SplitImages": "repro.methods.base",
+    "StepResult": "repro.methods.base",
+    "Adam": "repro.methods.base",
+    "accuracy": "repro.methods.base",
+    "words": "repro.system.seeding",
+    "Stream": "repro.system.seeding",
+    "ReproError": "repro.system.errors",
+    "TABLE_1": "repro.papers.paper",
+    "SplitPlan": "repro.data.pack",
+    "build_pack": "repro.data.pack",
+}
+
+__all__ = [
+    "TABLE_1", "Adam", "Budget", "Check", "Comparisons", "Episode", "EpisodeSampler",
+    "EpisodeSpec", "Episodes", "Method", "Recipe", "Record", "ReproError", "Results", "Selection",
+    "Setting", "SplitImages", "SplitPlan", "StepResult", "Stream", "Trainable", "accuracy",
+    "build_pack", "check", "compare", "episodes", "evaluate", "reproduce", "results", "table1",
+    "verify", "words",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    import importlib
+
+    if name == "episodes":  # a package that can be called
+        return importlib.import_module("repro.episodes")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'repro' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -50,7 +50,7 @@ SCHEMA = 3
 _OUTCOME = ("config", "accuracy", "selection", "numerics_revision")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Record:
     """One tested cell. Accuracies are fractions, ``[n_episode]``.
 
@@ -85,6 +85,13 @@ class Record:
         """Seconds since 1970 at which its test began; 0 where no digest covers the time."""
         began = datetime.datetime.fromisoformat(self.started_at)
         return began.timestamp() if self.sealed else 0.0
+
+    def __repr__(self) -> str:
+        return (
+            f"Record({self.dataset} {self.method} {self.k_shot}-shot seed {self.seed}, "
+            f"{self.recipe_name}, {self.budget_name}: {self.accuracy.mean():.2%} in "
+            f"{self.n_episode:,} episodes)"
+        )
 
     @property
     def place(self) -> tuple[dict[str, str], str, int]:

@@ -12,7 +12,7 @@ from repro.analysis.text import class_text, fixed, p_text, percent, percent_inte
 from repro.system.errors import unknown
 
 FORMATS = ("text", "markdown", "json")
-_HEADER = ("first − second", "difference", "± classes", "p t", "p flip", "p Holm",
+HEADER = ("first − second", "difference", "± classes", "p t", "p flip", "p Holm",
            "holds to", "won", "lost", "d", "narrower")  # fmt: skip
 
 
@@ -29,7 +29,7 @@ def format_pairs(pairs: Sequence[Comparison], style: str) -> str:
     lines: list[str] = []
     for place in dict.fromkeys((pair.dataset, pair.k_shot) for pair in pairs):
         title = f"{place[0]}, {place[1]}-shot (difference in points)"
-        rows = [_HEADER, *(_row(p) for p in pairs if (p.dataset, p.k_shot) == place)]
+        rows = [HEADER, *(row(p) for p in pairs if (p.dataset, p.k_shot) == place)]
         if style == "text":
             lines += [title, *aligned(rows), ""]
         else:
@@ -39,7 +39,8 @@ def format_pairs(pairs: Sequence[Comparison], style: str) -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def _row(pair: Comparison) -> tuple[str, ...]:
+def row(pair: Comparison) -> tuple[str, ...]:
+    """A pair as the cells below :data:`HEADER`."""
     paired = pair.paired
     return (
         f"{pair.first.label} − {pair.second.label}",

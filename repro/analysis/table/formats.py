@@ -65,6 +65,7 @@ _HEADER = (
     *("budget", "verdict"),
 )
 _LEFT = (0, 8, 9)
+MARKDOWN_LEFT = (0, 9, 10)  # with a column for the model before them
 _VERDICT = 9
 # What is shown on ever narrower terminals; the last has the verdict on a line of its own.
 _KEPT = (tuple(range(10)), (0, 1, 2, 3, 4, 5, 9), (0, 1, 2, 4, 5, 9), (0, 1, 2, 9), (0, 1, 2))
@@ -94,7 +95,7 @@ def _titled(cell: Cell) -> str:
     return cell.title if cell.in_paper else f"{cell.title} ({NOT_IN_PAPER})"
 
 
-def _unit(table: TableContent) -> str:
+def unit(table: TableContent) -> str:
     """Beside the title: the unit, and what ± covers."""
     covers = {cell.estimate.covers for cell in table.cells if cell.estimate}
     told = {
@@ -122,7 +123,7 @@ def as_text(table: TableContent, terminal: int | None = None) -> str:
     width = min(WIDTH, terminal or WIDTH)
     rows = [_HEADER, *(_columns(cell, brief=True) for cell in table.lines)]
     kept, lines = _fitting(rows, terminal)
-    found = [*textwrap.wrap(table.title, width), *textwrap.wrap(_unit(table), width), "", lines[0]]
+    found = [*textwrap.wrap(table.title, width), *textwrap.wrap(unit(table), width), "", lines[0]]
     method = ""
     for cell, row, line in zip(table.lines, rows[1:], lines[1:], strict=True):
         if cell.method != method:
@@ -139,10 +140,15 @@ def as_text(table: TableContent, terminal: int | None = None) -> str:
     return "\n".join([*found, "", *wrapped(notes, width)]) + "\n"
 
 
-def _as_markdown(table: TableContent) -> str:
+def markdown_rows(table: TableContent) -> list[Sequence[str]]:
+    """Header and lines, each with model and shot."""
     rows: list[Sequence[str]] = [("Model", "Shot", *_HEADER[1:])]
-    rows += [[_titled(cell), *_columns(cell)] for cell in table.lines]
-    lines = [f"**{table.title}** {_unit(table)}", "", *markdown_table(rows, (0, 9, 10))]
+    return rows + [[_titled(cell), *_columns(cell)] for cell in table.lines]
+
+
+def _as_markdown(table: TableContent) -> str:
+    head = f"**{table.title}** {unit(table)}"
+    lines = [head, "", *markdown_table(markdown_rows(table), MARKDOWN_LEFT)]
     for note in table.notes:
         lines += ["", note]
     return "\n".join(lines) + "\n"

@@ -1,0 +1,128 @@
+"""Results compared in pairs, as objects that show themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, overload
+
+from repro.analysis.compare.formats import HEADER, format_pairs, notes, row
+from repro.analysis.compare.pairs import Comparison, Side, all_pairs
+from repro.analysis.results import Results, html_table
+from repro.analysis.selection import select_seeds
+from repro.records import Record, check_revision
+from repro.system.errors import RecordError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Comparisons(Sequence[Comparison]):
+    """Pairs of results on the same episodes: first minus second.
+
+    ``pairs[0]`` is the first: its ``interval`` (mean and half-width of the difference, fractions,
+    95%), its p-values ``p`` and ``p_holm``, and ``paired`` with the rest.
+    """
+
+    def __init__(self, pairs: Iterable[Comparison]) -> None:
+        self._pairs = list(pairs)
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    @overload
+    def __getitem__(self, index: int) -> Comparison: ...
+    @overload
+    def __getitem__(self, index: slice) -> Comparisons: ...
+    def __getitem__(self, index: int | slice) -> Comparison | Comparisons:
+        return Comparisons(self._pairs[index]) if isinstance(index, slice) else self._pairs[index]
+
+    def format(self, style: str) -> str:
+        """As ``text``, ``markdown`` or ``json``.
+
+        Raises:
+            UsageError: another style.
+        """
+        return format_pairs(self._pairs, style)
+
+    def to_frame(self) -> pd.DataFrame:
+        """A pandas DataFrame, a row per pair, with the names of ``repro compare --format json``.
+
+        Differences and shares are fractions.
+        """
+        import pandas as pd
+
+        return pd.DataFrame([pair.content() for pair in self._pairs])
+
+    def __repr__(self) -> str:
+        return self.format("text")
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (f"{pair.dataset}, {pair.k_shot}-shot", *row(pair)) for pair in self._pairs
+        ]  # fmt: skip
+        return html_table([("", *HEADER), *rows], (0, 1), notes(self._pairs))
+
+
+def compare(
+    *sides: Results | Record, recipe: str | None = None, budget: str | None = None
+) -> Comparisons:
+    """Compare results episode by episode: every pair, first minus second, as ``repro compare``.
+
+    A side is what one method was measured to be on a data set at a shot; of several records the
+    largest budget counts, and all seeds of it together (the interval then covers seeds, too).
+
+    Args:
+        sides: results or records; results of several methods are several sides.
+        recipe, budget: only these.
+    Raises:
+        RecordError: there are no two sides, or they are of other images or episodes.
+
+    >>> import repro
+    >>> results = repro.results("results", dataset="mini-imagenet")
+    >>> pairs = repro.compare(results["meta_lstm", 5], results["nearest_neighbor", 5])
+    >>> f"{100 * pairs[0].interval.mean:+.2f} ± {100 * pairs[0].interval.half_width:.2f}"
+    '+4.97 ± 0.58'
+    """
+    given = [Results([side]) if isinstance(side, Record) else side for side in sides]
+    groups: dict[tuple[str, int], list[Side]] = {}
+    for results in given:
+        for side in _sides(results, recipe, budget):
+            record = side.records[0]
+            groups.setdefault((record.dataset, record.k_shot), []).append(side)
+    several = [group for group in groups.values() if len(group) > 1]
+    if not several:
+        single = [group[0] for group in groups.values()]
+        if len(single) < 2 or len(given) < 2:
+            raise RecordError(
+                "there are no two records to compare at the same shot; give two or more"
+            )
+        several = [single]  # as asked for, and refused with what differs
+    return Comparisons(all_pairs([_distinct(group) for group in several]))
+
+
+def _sides(results: Results, recipe: str | None, budget: str | None) -> list[Side]:
+    """What is shown of each data set, method and shot."""
+    found = []
+    for dataset in dict.fromkeys(record.dataset for record in results):
+        mine = list(results.filter(dataset=dataset))
+        chosen = select_seeds(mine, recipe, budget) if len(mine) > 1 else mine
+        cells: dict[tuple[str, int], list[Record]] = {}
+        for record in chosen:
+            cells.setdefault((record.method, record.k_shot), []).append(record)
+        found += [Side(method, tuple(records)) for (method, _), records in cells.items()]
+    if not found:
+        for record in results:
+            check_revision(record)
+        raise RecordError("one of the sides has no records; filter for less or run more cells")
+    return found
+
+
+def _distinct(group: Sequence[Side]) -> list[Side]:
+    """The sides, with their folders in the labels that two of them would share."""
+    labels = [side.label for side in group]
+    return [
+        side
+        if labels.count(side.label) == 1
+        else Side(f"{side.label} {side.records[0].path.name}", side.records)
+        for side in group
+    ]

@@ -1,0 +1,123 @@
+"""Table 1 and the check of verdicts, from results."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from repro.analysis.results import Results, html_table
+from repro.analysis.selection import select_apart, select_seeds
+from repro.analysis.table import check as checks
+from repro.analysis.table import table1 as tables
+from repro.analysis.table.formats import markdown_rows, unit
+from repro.analysis.table.verdicts import MARGIN
+from repro.records import Record
+from repro.system.errors import RecordError, UsageError, unknown
+
+
+class ShownTable(tables.Table):
+    """A table that shows itself, in a terminal as text and in a notebook as HTML."""
+
+    def __repr__(self) -> str:
+        return self.format("text")
+
+    def _repr_html_(self) -> str:
+        title = f"<p><b>{html.escape(self.title)}</b> {html.escape(unit(self))}</p>"
+        return title + html_table(markdown_rows(self), (0, 8, 9), self.notes)
+
+
+@dataclass(frozen=True, repr=False)
+class Check:
+    """Verdicts in words, and whether the paper was reproduced: ``bool(check)`` says so, too."""
+
+    lines: tuple[str, ...]
+    reproduced: bool
+
+    def __bool__(self) -> bool:
+        return self.reproduced
+
+    def __repr__(self) -> str:
+        return "\n".join(self.lines)
+
+
+def table1(
+    results: Results | Iterable[Record],
+    dataset: str | None = None,
+    recipe: str | None = "authors-code",
+    budget: str | None = None,
+    seed: int | None = None,
+    margin: float = 100 * MARGIN,
+) -> ShownTable:
+    """Table 1 of the paper beside what was measured, with a verdict per cell.
+
+    It is the table of ``repro table``: of each cell the largest budget, all seeds of it together.
+    ``table.cells`` are its cells, ``table.format("latex")`` and others its text.
+
+    Args:
+        dataset: which of the results; may be left out where they are of one.
+        recipe: None: any. budget, seed: only these.
+        margin: of equivalence with the paper, in points.
+    Raises:
+        RecordError: there is no such record. UsageError: several data sets, and none is named.
+
+    >>> import repro
+    >>> table = repro.table1(repro.results("results"), dataset="mini-imagenet")
+    >>> for cell in table.cells[2:4]:
+    ...     print(cell.title, cell.k_shot, cell.verdict)
+    Baseline-nearest-neighbor 1 not distinguishable
+    Baseline-nearest-neighbor 5 higher
+    """
+    mine, dataset = _of_one(results, dataset)
+    chosen = select_seeds(mine, recipe, budget, seed)
+    if not chosen:
+        raise RecordError(
+            f"no record of {dataset} has recipe {recipe}"
+            + (f" and budget {budget}" if budget else "")
+            + "; the results' own repr shows what is there"
+        )
+    apart = select_apart(mine, chosen, recipe, budget, seed)
+    built = tables.build(chosen, dataset, margin / 100, apart)
+    return ShownTable(**vars(built))
+
+
+def check(
+    results: Results | Iterable[Record],
+    dataset: str | None = None,
+    recipe: str | None = "authors-code",
+    budget: str | None = None,
+    seed: int | None = None,
+    margin: float = 100 * MARGIN,
+) -> Check:
+    """Each cell of Table 1 in words, as ``repro check``: measured, reported, difference, verdict.
+
+    Args:
+        dataset, recipe, budget, seed, margin: as :func:`repro.table1`.
+    Raises:
+        RecordError, UsageError: as :func:`repro.table1`.
+    """
+    mine, dataset = _of_one(results, dataset)
+    lines, reproduced = checks.reported(mine, dataset, recipe, budget, seed, margin / 100)
+    return Check(tuple(lines), reproduced)
+
+
+def _of_one(results: Iterable[Record], dataset: str | None) -> tuple[list[Record], str]:
+    """The records of one data set, and its name."""
+    found = list(results)
+    names = sorted({record.dataset for record in found})
+    if not found:
+        raise RecordError("there are no records; filter for less or run more cells")
+    if dataset is None:
+        if len(names) > 1:
+            raise UsageError(f"name the data set, one of {', '.join(names)}: dataset=…")
+        dataset = names[0]
+    if dataset not in names:
+        raise unknown("dataset", dataset, names)
+    mine = [record for record in found if record.dataset == dataset]
+    other = sorted({str(r.config.get("split", "test")) for r in mine} - {"test"})
+    if other:
+        raise UsageError(
+            f"the table is of meta-test episodes, and there are records of {', '.join(other)}; "
+            "leave those out"
+        )
+    return mine, dataset
