@@ -231,8 +231,9 @@ def results(path: str | Path = "runs", dataset: str | None = None) -> Results:
     Raises:
         RecordError: there are none, or one is damaged.
 
-    >>> results("results", dataset="glyphs")["meta_lstm", 5].accuracy.shape
-    (2, 600)
+    >>> published = results("results", dataset="glyphs").filter(budget="quick")
+    >>> published["meta_lstm", 5].accuracy.shape
+    (1, 600)
     """
     root = Path(path)
     if not root.is_dir():

@@ -12,6 +12,7 @@ import click
 from repro import records
 from repro.analysis.selection import select_apart
 from repro.analysis.table import table1
+from repro.cli.config_file import ConfigCommand
 from repro.cli.figures import DRAWS
 from repro.cli.options import FolderOrUrl, engine_options
 from repro.cli.work import (
@@ -29,7 +30,7 @@ from repro.system.allocator import keep_large_buffers
 from repro.system.errors import RecordError
 
 
-@click.command()
+@click.command(cls=ConfigCommand)
 @click.option(
     "--methods",
     default="paper",

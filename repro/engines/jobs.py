@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from repro.papers.catalogue import PRETRAIN
+from repro.papers.catalogue import PRETRAIN, SESSION
 from repro.papers.config import RunConfig
 from repro.system.interrupts import StopRequest
 from repro.system.progress import Reporter
@@ -46,7 +46,14 @@ class Unit:
     def is_own(self) -> bool:
         """Whether it runs code that does not come with this package."""
         pretraining = self.kind == "training" and self.config.row.training == PRETRAIN
-        return self.config.own is not None and not pretraining
+        here = self.config.own is None or pretraining or self._is_of_session
+        return not here
+
+    @property
+    def _is_of_session(self) -> bool:
+        """Whether its code is in no file, so that no other process can run it."""
+        source = self.config.row.source
+        return source is not None and source.package == SESSION
 
     @property
     def weight(self) -> float:

@@ -23,11 +23,13 @@ from repro.methods import code_files
 from repro.methods.base import Setting, Trainable
 from repro.methods.description import describe
 from repro.methods.guard import guarded
+from repro.methods.live_code import code_digest
 from repro.papers import paper
 from repro.papers.catalogue import (
     BUILT_IN,
     PRETRAIN,
     PRETRAIN_TARGET,
+    SESSION,
     MethodSpec,
     Source,
     built_in,
@@ -36,6 +38,7 @@ from repro.system import processes, storage
 from repro.system.errors import MethodError, UsageError, text_of, unknown
 
 PLUG_INS = "repro.methods"
+_handed: dict[str, type] = {}  # classes of this session, by the digest of their source
 _FILE = re.compile(r"(.+\.py):([A-Za-z_]\w*)")
 
 
@@ -139,6 +142,29 @@ def from_file(word: str) -> MethodSpec:
     source = Source(f"{path.name}:{name}", "", "", str(path.resolve()))
     loaded, digest = _load_file(source)
     return describe(loaded, replace(source, digest=digest), None)
+
+
+def from_class(loaded: type) -> MethodSpec:
+    """The row of a class: as by its name, or of its file where it is in a module of one file.
+
+    Of any other (a notebook, a prompt, a script that is run) the class itself is kept, so its cells
+    can run in this process alone.
+
+    Raises:
+        MethodError: it is not a method.
+    """
+    name, target = loaded.__qualname__, f"{loaded.__module__}:{loaded.__qualname__}"
+    for row in BUILT_IN.values():
+        if row.target == target:
+            return row
+    module = sys.modules.get(loaded.__module__)
+    path = str(getattr(module, "__file__", None) or "")
+    alone = loaded.__module__ != "__main__" and not getattr(module, "__package__", None)
+    if alone and path.endswith(".py") and "." not in name:
+        return find_apart(f"{path}:{name}")
+    source = Source(target, SESSION, code_digest(loaded))
+    _handed[source.digest] = loaded
+    return describe(loaded, source, None)
 
 
 def _installed(entry: importlib.metadata.EntryPoint) -> MethodSpec:
@@ -301,6 +327,13 @@ def load(row: MethodSpec) -> type:
     """
     source = row.source
     assert source is not None
+    if source.package == SESSION:
+        if source.digest not in _handed:
+            raise MethodError(
+                f"the method {row.name} ({source.told}) is not here: its code is in no file; "
+                "evaluate it again from Python"
+            )
+        return _handed[source.digest]
     if source.path:
         return _load_file(source)[0]
     here: Source | None = None

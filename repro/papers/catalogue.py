@@ -20,6 +20,7 @@ PRETRAIN = "pretrain"  # the training that several rows share
 PRETRAIN_REVISION = 1  # as Row.revision, of that training
 PRETRAIN_TARGET = "repro.methods.nearest_neighbor:NearestNeighbor"
 TRAIN_SHOTS = ("task", "five", "none")
+SESSION = "a Python session"  # as Source.package, of what was handed over there
 MAX_TITLE = 40  # characters
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 # Folders and options that a row may not be confused with.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 from collections.abc import Iterator
 from types import FrameType
 
@@ -22,8 +23,14 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Turn the two signals into a request for as long as the block runs (main thread only)."""
+    """Turn the two signals into a request for as long as the block runs.
+
+    Outside the main thread Python hands on no signals: nothing is asked for there.
+    """
     request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
 
     def handle(number: int, _: FrameType | None) -> None:
         if request and number == signal.SIGINT:

@@ -38,6 +38,7 @@ class Stream(enum.IntEnum):
     PIGEONHOLE = 31
     OWN_METHOD = 40  # for methods that do not come with this package
     METHOD_CHECK = 41
+    QUERY_ORDER = 42  # in which a user's function sees the queries
 
 
 class Rng:

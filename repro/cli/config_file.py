@@ -1,0 +1,154 @@
+"""Options of a command from a TOML file: ``--config run.toml``, and ``--save-config`` to write one.
+
+A key is an option's name without the dashes, its value what would stand after it; ``shots``,
+``methods`` and ``milestones`` may be lists. What is given on the command line wins.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import click
+
+from repro.system import storage
+from repro.system.errors import UsageError, unknown
+
+LISTS = ("milestones", "methods", "shots")
+# Nothing in a file decides whose code runs, or who may run code here.
+COMMAND_LINE_ONLY = ("address", "method")
+_OWN = ("config", "save-config", "help")
+
+
+class ConfigCommand(click.Command):
+    """A command with ``--config`` and ``--save-config``."""
+
+    def __init__(self, *words: Any, **options: Any) -> None:
+        super().__init__(*words, **options)
+        of_files = [
+            click.Option(["--config"], type=click.Path(path_type=Path), expose_value=False,
+                         metavar="FILE.toml", help="Options from a file; those given here win."),
+            click.Option(["--save-config"], type=click.Path(path_type=Path), expose_value=False,
+                         metavar="FILE.toml", help="Write the options to a file, and run nothing."),
+        ]  # fmt: skip
+        self.params += of_files
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given, _, _ = self.make_parser(ctx).parse_args(list(args))
+        if "help" in given:
+            return super().parse_args(ctx, args)
+        if given.get("config"):
+            ctx.default_map = {**(ctx.default_map or {}), **read(Path(given["config"]), self)}
+        if given.get("save_config"):
+            path = Path(given["save_config"])
+            left_out = write(path, self, ctx, given)
+            command = " ".join([ctx.command_path, "--config", str(path), *left_out])
+            click.echo(f"{path} is written, nothing was run; `{command}` runs it")
+            ctx.exit()
+        return super().parse_args(ctx, args)
+
+
+def _by_key(command: click.Command) -> dict[str, click.Parameter]:
+    """The options of a command by their names in a file."""
+    found = {}
+    for param in command.params:
+        for name in param.opts:
+            if name.startswith("--"):
+                found[name[2:]] = param
+    return {key: param for key, param in found.items() if key not in _OWN}
+
+
+def read(path: Path, command: click.Command) -> dict[str, Any]:
+    """The options of a file, by the names of the command's parameters.
+
+    Raises:
+        UsageError: the file cannot be read, or has a key or value that the command does not.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(
+            f"the config file {path} cannot be read ({error.strerror}); give a file that exists"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"the config file {path} is not TOML ({error})") from error
+    known = _by_key(command)
+    found = {}
+    for key, value in content.items():
+        if key not in known:
+            raise UsageError(f"{path}: {unknown('option', key, known)}")
+        if key in COMMAND_LINE_ONLY:
+            raise UsageError(
+                f"{path}: {key} belongs on the command line, so that no file decides whose code "
+                f"runs; leave it out and add --{key}"
+            )
+        found[str(known[key].name)] = _checked(path, key, value, known[key])
+    return found
+
+
+def _checked(path: Path, key: str, value: Any, param: click.Parameter) -> Any:
+    """A value as click takes it; text is converted there."""
+    if isinstance(value, list) and key in LISTS:
+        value = ",".join(map(str, value))
+    is_flag = isinstance(param, click.Option) and param.is_flag
+    fits = isinstance(value, bool) if is_flag else (
+        isinstance(value, str | int | float) and not isinstance(value, bool)
+    )  # fmt: skip
+    if not fits:
+        wanted = "true or false" if is_flag else "text or a number"
+        wanted += ", or a list of them" if key in LISTS else ""
+        raise UsageError(f"{path}: {key} is {wanted}, not {value!r}")
+    if key == "methods" and ".py" in value:
+        raise UsageError(
+            f"{path}: methods names a file's code ({value}); name it on the command line with "
+            "--method FILE.py:CLASS, so that no file decides whose code runs"
+        )
+    return value if is_flag else str(value)
+
+
+def write(
+    path: Path, command: click.Command, ctx: click.Context, given: dict[str, Any]
+) -> list[str]:  # fmt: skip
+    """Write the options that a call has: given, from a config file, then defaults.
+
+    Returns:
+        What was given and a file may not say, as words of a command line.
+    Raises:
+        UsageError: the file is there already. click.BadParameter: a value does not fit.
+    """
+    if path.exists():
+        raise UsageError(f"{path} exists already and is left as it is; name another file")
+    lines, left_out = [f"# {ctx.command_path} --config {path.name}"], []
+    for key, param in _by_key(command).items():
+        name = str(param.name)
+        value = given.get(name, (ctx.default_map or {}).get(name))
+        if key in COMMAND_LINE_ONLY:
+            for each in [value] if isinstance(value, str) else value or ():
+                left_out += [f"--{key}", str(each)]
+            continue
+        if key == "methods" and value:
+            words = [word.strip() for word in str(value).split(",")]
+            for word in (word for word in words if ".py" in word):
+                left_out += ["--method", word]
+            value = ",".join(word for word in words if ".py" not in word)
+            if not value:
+                left_out += ["--methods", words[0]]
+                del left_out[left_out.index("--method") : left_out.index("--method") + 2]
+                continue
+        value = param.get_default(ctx) if value is None else param.type_cast_value(ctx, value)
+        if isinstance(value, bool | int | float | str | Path):
+            lines.append(f"{key} = {_toml(value)}")
+    storage.write_text(path, "\n".join(lines) + "\n")
+    return left_out
+
+
+def _toml(value: bool | int | float | str | Path) -> str:
+    """A value as TOML writes it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    # A string of JSON is one of TOML but for this character.
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")

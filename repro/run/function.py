@@ -1,0 +1,247 @@
+"""A user's own model on the fixed episodes, called from Python: its answers become a record."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import functools
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from repro import records
+from repro.analysis.results import Results
+from repro.data.pack import open_pack
+from repro.episodes.images import Episodes, image_batch
+from repro.episodes.sampler import Episode
+from repro.methods.base import Setting, SplitImages
+from repro.methods.description import described
+from repro.methods.guard import guarded
+from repro.methods.live_code import code_digest
+from repro.papers.catalogue import SESSION, Source
+from repro.papers.config import RunConfig
+from repro.papers.presets import RECIPES
+from repro.run.evaluation import accuracies
+from repro.run.evaluation import evaluate as predictions_of
+from repro.run.provenance import provenance
+from repro.system.errors import MethodError, UsageError
+from repro.system.interrupts import stop_requests
+from repro.system.progress import ConsoleReporter, Reporter, Silent
+from repro.system.seeding import Stream, words
+
+# (support images [n_way * k_shot, 3, height, width] in [0, 1], support labels [n_way * k_shot],
+#  query images [n_way * n_query, 3, height, width]) -> scores [n_way * n_query, n_way], the larger
+#  the better, or labels [n_way * n_query]; tensors or arrays
+Function = Callable[[Tensor, Tensor, Tensor], Any]
+NOT_WRITTEN = Path("not written")  # in place of the folder of a record that stays in memory
+
+
+class FunctionMethod:
+    """A function as a method; it gets images in [0, 1], not those of a recipe."""
+
+    training = None
+    function: Function
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+
+    def predict(self, episode: Episode, images: SplitImages) -> Tensor:
+        """Scores ``[n_way * n_query, n_way]``.
+
+        The function sees the queries in a random order of the episode: the order in which they are
+        drawn, class by class, would tell their labels.
+        """
+        split, device = images.split, self.setting.device
+        order = words(episode.seed, Stream.QUERY_ORDER, episode.index).permutation(
+            len(episode.query)
+        )
+        with torch.no_grad():
+            answer = self.function(
+                image_batch(split, episode.support).to(device),
+                torch.from_numpy(episode.support_labels).to(device),
+                image_batch(split, episode.query[order]).to(device),
+            )
+        scores = _scores(answer, len(order), len(episode.class_indices), self.function)
+        found = torch.empty_like(scores)
+        found[torch.from_numpy(order).to(scores.device)] = scores
+        return found
+
+
+def _scores(answer: Any, n_query: int, n_way: int, function: Function) -> Tensor:
+    """What a function gave, as float scores ``[n_query, n_way]``.
+
+    Raises:
+        MethodError: neither scores nor labels of all queries.
+    """
+    given = torch.as_tensor(answer) if isinstance(answer, np.ndarray | list | tuple) else answer
+    if isinstance(given, Tensor) and given.shape == (n_query,) and not given.is_floating_point():
+        if not bool(((given >= 0) & (given < n_way)).all()):
+            raise MethodError(f"{_named(function)} gave labels outside 0 to {n_way - 1}")
+        return torch.nn.functional.one_hot(given.long(), n_way).float()
+    if not isinstance(given, Tensor) or given.shape != (n_query, n_way):
+        shape = f"a tensor of shape {tuple(given.shape)}" if isinstance(given, Tensor) else (
+            f"a {type(answer).__name__}"
+        )  # fmt: skip
+        raise MethodError(
+            f"{_named(function)} gave {shape}; expected are scores of shape ({n_query}, {n_way}) "
+            f"or whole labels of shape ({n_query},)"
+        )
+    return given.float()
+
+
+def evaluate(
+    function: Function,
+    episodes: Episodes,
+    *,
+    name: str | None = None,
+    title: str | None = None,
+    runs: str | Path = "runs",
+    transductive: bool = False,
+    seed: int = 0,
+    device: str = "cpu",
+    progress: bool = True,
+) -> Results:
+    """Test any callable on fixed episodes; on those of meta-test it writes a record.
+
+    The record is that of a row of one's own: it is in the table, is compared in pairs, and its
+    folder is below ``runs`` as that of every cell. Its source digest is of the function, of what
+    that uses, and of the parameters of the models among it, so a model that was trained further is
+    another record. The same function with the same answers leaves its record as it is. On ``val``
+    and ``train`` nothing is written: choose there.
+
+    The function runs in this process, without gradients, and sees the queries in a random order.
+
+    Args:
+        function: called with support images (float32 ``[n_way * k_shot, 3, height, width]`` in
+            [0, 1]), their labels (int64 ``[n_way * k_shot]``) and query images; it gives scores
+            ``[n_query, n_way]`` of all queries, the larger the better, or labels ``[n_query]``.
+        episodes: from :func:`repro.episodes`.
+        name: of the row: small letters, digits and _; by default the function's own. title: for
+            people.
+        transductive: whether an answer depends on the other queries; the table says so.
+        seed: of the training that made the model, for several of them; the episodes stay the same.
+        device: where the tensors that the function gets are.
+    Returns:
+        The one record; ``.accuracy`` is ``[1, n_episode]``, fractions.
+    Raises:
+        MethodError: the function failed or gave something else; nothing is written.
+        UsageError: a name that no row can have.
+
+    >>> import repro, tempfile, torch
+    >>> def nearest_pixels(support, labels, query):
+    ...     return labels[torch.cdist(query.flatten(1), support.flatten(1)).argmin(1)]
+    >>> episodes = repro.episodes("glyphs", k_shot=5, n_episode=20)
+    >>> runs = tempfile.mkdtemp()
+    >>> repro.evaluate(nearest_pixels, episodes, runs=runs, progress=False)
+    data set  method          shot  seed        recipe        budget  episodes    accuracy %
+    glyphs    nearest_pixels     5     0  authors-code  paper-custom        20  68.40 ± 3.28
+    """
+    method, config = _described(function, episodes, name, title, transductive, seed)
+    setting = Setting(
+        image_size=episodes.split.image_size,
+        n_class=len(open_pack(episodes.pack, "train").class_ids),
+        n_way=episodes.spec.n_way,
+        k_shot=episodes.spec.k_shot,
+        recipe=config.recipe,
+        seed=seed,
+        device=torch.device(device),
+    )
+    guard, images = guarded(config.row, method, setting), SplitImages(episodes.split, setting)
+    task = f"{config.method} {config.spec.k_shot}-shot: {episodes.split.split}"
+    started, began = datetime.datetime.now(datetime.UTC), time.monotonic()
+    with contextlib.ExitStack() as stack:
+        reporter: Reporter = stack.enter_context(ConsoleReporter()) if progress else Silent()
+        stop = stack.enter_context(stop_requests())
+        predictions = predictions_of(guard, episodes.rows, images, reporter, task, stop)
+    content: dict[str, Any] = {
+        "config": {**config.described(), "n_test_class": len(episodes.split.class_ids)},
+        "digests": {
+            "config": config.digest,
+            "data": config.data_digest,
+            "episodes": episodes.digest,
+            "checkpoint": "",
+            "model": "",
+        },
+        "accuracy": accuracies(predictions, episodes.rows).tolist(),
+        "training": {"n_step": 0},
+        "selection": None,
+        "earlier_tests": [],
+        "numerics_revision": config.row.revision,
+        **provenance(device, torch.get_num_threads(), f"repro.evaluate({config.method})"),
+        "started_at": started.isoformat(timespec="seconds"),
+        "wall_s": round(time.monotonic() - began, 3),
+    }
+    if episodes.split.split != "test":
+        return Results([_in_memory(config, content, episodes.split.split)])
+    folder = records.cell_folder(Path(runs), config)
+    content["earlier_tests"] = earlier = records.earlier_tests(folder)
+    if not (earlier and _same(folder, predictions)):
+        records.write_record(folder, content, predictions)
+    return Results([records.read_record(folder)])
+
+
+def _described(
+    function: Function, episodes: Episodes, name: str | None, title: str | None,
+    transductive: bool, seed: int,
+) -> tuple[type, RunConfig]:  # fmt: skip
+    """The function as a method's class, and the config of its cell."""
+    if not callable(function):
+        raise UsageError(f"expected is a function or a model, not a {type(function).__name__}")
+    named = name or _row_name(function)
+    source = Source(f"{_module(function)}:{_named(function)}", SESSION, code_digest(function))
+    about = {"name": named, "function": staticmethod(function), "transductive": transductive,
+             "switches": ()}  # fmt: skip
+    if title is not None:
+        about["title"] = title
+    method = type(named, (FunctionMethod,), about)
+    spec = episodes.spec
+    config = RunConfig(
+        dataset=episodes.split.dataset,
+        data_digest=episodes.split.digest,
+        method=named,
+        spec=spec,
+        recipe=RECIPES["authors-code"],
+        budget=episodes.budget,
+        seed=seed,
+        precision="fp32",
+        episode_seed=episodes.sampler.seed,
+        own=described(method, source, None),
+    )
+    return method, config
+
+
+def _row_name(function: Function) -> str:
+    words_ = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", _named(function)).lower()
+    found = re.sub(r"\W+", "_", words_).strip("_")
+    if isinstance(function, functools.partial) or "lambda" in found:
+        raise UsageError("this function has no name of its own; give one with name=")
+    return found
+
+
+def _named(function: Function) -> str:
+    found = getattr(function, "__name__", type(function).__name__)
+    return str(found)
+
+
+def _module(function: Function) -> str:
+    return str(getattr(function, "__module__", None) or type(function).__module__)
+
+
+def _same(folder: Path, predictions: Any) -> bool:
+    """Whether the record that is there has these answers."""
+    path = folder / "predictions.npy"
+    return path.exists() and np.array_equal(np.load(path, allow_pickle=False), predictions)
+
+
+def _in_memory(config: RunConfig, content: dict[str, Any], split: str) -> records.Record:
+    """A record that is not of meta-test, so it is nowhere but here."""
+    folder = records.cell_folder(NOT_WRITTEN / split, config)
+    kept = {**content, "config": {**content["config"], "split": split}}
+    kept["accuracy"] = np.asarray(content["accuracy"], dtype=np.float64)
+    return records.Record(path=folder, **kept)
