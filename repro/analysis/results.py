@@ -110,11 +110,15 @@ class Results(Sequence[Record]):
 
         Columns of both: ``dataset``, ``method``, ``k_shot``, ``seed``, ``recipe``, ``budget`` and
         ``accuracy`` (a fraction; of all episodes, or of one). Of episodes: ``episode``, its
-        number. Of records: ``title`` (the row's name in the table), ``half_width`` (of the 95%
-        interval over episodes, a fraction), ``n_episode``, ``n_way``, ``n_query``, ``n_step``
-        (training steps made), ``unfinished`` (the training had not come to its end), ``apart``
-        (why it is not its row's own number: transductive, milestone), ``current`` (this version
-        computes the row in the same way), ``started_at``, ``device`` and ``path``.
+        number. Of records:
+
+        - ``half_width`` of the 95% interval over episodes, a fraction;
+        - ``title``, the row's name in the table; ``split`` of the episodes;
+        - ``n_episode``, ``n_way``, ``n_query`` (per class), ``n_step`` (training steps made);
+        - ``unfinished``: the training had not come to its end;
+        - ``apart``: why it is not its row's own number (transductive, milestone), else empty;
+        - ``current``: this version computes the row in the same way;
+        - ``started_at`` (ISO 8601), ``device`` and ``path``.
 
         >>> frame = results("results").filter(dataset="glyphs", budget="quick").to_frame()
         >>> frame.pivot(index="method", columns="k_shot", values="accuracy").round(3)
@@ -139,7 +143,7 @@ class Results(Sequence[Record]):
     def _lines(self) -> list[list[str]]:
         return [
             [
-                r.dataset, r.method, str(r.k_shot), str(r.seed), r.recipe_name,
+                _where(r), r.method, str(r.k_shot), str(r.seed), r.recipe_name,
                 r.budget_name, f"{r.n_episode:,}", percent_interval(_interval(r)),
             ]
             for r in self._records[:_SHOWN]
@@ -199,6 +203,16 @@ def _key(record: Record) -> dict[str, Any]:
     return dict(zip(_KEY, values, strict=True))
 
 
+def split_of(record: Record) -> str:
+    """The split of a record's episodes: ``test`` but for what is written nowhere."""
+    return str(record.config.get("split", "test"))
+
+
+def _where(record: Record) -> str:
+    split = split_of(record)
+    return record.dataset if split == "test" else f"{record.dataset} {split}"
+
+
 def _interval(record: Record) -> Interval:
     return mean_interval(record.accuracy)
 
@@ -210,6 +224,7 @@ def _row(record: Record) -> dict[str, Any]:
         "accuracy": interval.mean,
         "half_width": interval.half_width,
         "title": record.title,
+        "split": split_of(record),
         "n_episode": record.n_episode,
         "n_way": record.config.get("n_way"),
         "n_query": record.config.get("n_query"),

@@ -6,7 +6,7 @@ import html
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from repro.analysis.results import Results, html_table
+from repro.analysis.results import Results, html_table, split_of
 from repro.analysis.selection import select_apart, select_seeds
 from repro.analysis.table import check as checks
 from repro.analysis.table import table1 as tables
@@ -114,7 +114,7 @@ def _of_one(results: Iterable[Record], dataset: str | None) -> tuple[list[Record
     if dataset not in names:
         raise unknown("dataset", dataset, names)
     mine = [record for record in found if record.dataset == dataset]
-    other = sorted({str(r.config.get("split", "test")) for r in mine} - {"test"})
+    other = sorted({split_of(r) for r in mine} - {"test"})
     if other:
         raise UsageError(
             f"the table is of meta-test episodes, and there are records of {', '.join(other)}; "

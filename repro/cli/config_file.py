@@ -7,6 +7,7 @@ A key is an option's name without the dashes, its value what would stand after i
 from __future__ import annotations
 
 import json
+import shlex
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ class ConfigCommand(click.Command):
         if given.get("save_config"):
             path = Path(given["save_config"])
             left_out = write(path, self, ctx, given)
-            command = " ".join([ctx.command_path, "--config", str(path), *left_out])
+            command = f"{ctx.command_path} {shlex.join(['--config', str(path), *left_out])}"
             click.echo(f"{path} is written, nothing was run; `{command}` runs it")
             ctx.exit()
         return super().parse_args(ctx, args)
@@ -102,8 +103,8 @@ def _checked(path: Path, key: str, value: Any, param: click.Parameter) -> Any:
         raise UsageError(f"{path}: {key} is {wanted}, not {value!r}")
     if key == "methods" and ".py" in value:
         raise UsageError(
-            f"{path}: methods names a file's code ({value}); name it on the command line with "
-            "--method FILE.py:CLASS, so that no file decides whose code runs"
+            f"{path}: methods names a file's code ({value}); give --methods on the "
+            "command line, so that no file decides whose code runs"
         )
     return value if is_flag else str(value)
 
@@ -124,19 +125,10 @@ def write(
     for key, param in _by_key(command).items():
         name = str(param.name)
         value = given.get(name, (ctx.default_map or {}).get(name))
-        if key in COMMAND_LINE_ONLY:
+        if key in COMMAND_LINE_ONLY or (key == "methods" and ".py" in str(value)):
             for each in [value] if isinstance(value, str) else value or ():
                 left_out += [f"--{key}", str(each)]
             continue
-        if key == "methods" and value:
-            words = [word.strip() for word in str(value).split(",")]
-            for word in (word for word in words if ".py" in word):
-                left_out += ["--method", word]
-            value = ",".join(word for word in words if ".py" not in word)
-            if not value:
-                left_out += ["--methods", words[0]]
-                del left_out[left_out.index("--method") : left_out.index("--method") + 2]
-                continue
         value = param.get_default(ctx) if value is None else param.type_cast_value(ctx, value)
         if isinstance(value, bool | int | float | str | Path):
             lines.append(f"{key} = {_toml(value)}")

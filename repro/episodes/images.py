@@ -197,7 +197,7 @@ def episodes(
     10 test episodes of glyphs: 5-way 1-shot, 15 queries per class, images of 28 px
     >>> images, labels = episodes[3].support
     >>> images.shape, labels.tolist()
-    (torch.Size([5, 3, 28, 28]), [4, 2, 0, 1, 3])
+    (torch.Size([5, 3, 28, 28]), [0, 3, 4, 2, 1])
     """
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)

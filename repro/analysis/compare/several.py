@@ -80,8 +80,8 @@ def compare(
     >>> import repro
     >>> results = repro.results("results", dataset="mini-imagenet")
     >>> pairs = repro.compare(results["meta_lstm", 5], results["nearest_neighbor", 5])
-    >>> f"{100 * pairs[0].interval.mean:+.2f} ± {100 * pairs[0].interval.half_width:.2f}"
-    '+4.97 ± 0.58'
+    >>> f"{100 * pairs[0].interval.mean:+.2f} points"
+    '+4.97 points'
     """
     given = [Results([side]) if isinstance(side, Record) else side for side in sides]
     groups: dict[tuple[str, int], list[Side]] = {}
