@@ -112,11 +112,12 @@ class _Raw:
 
 def _is_installed(value: Any) -> bool:
     """Whether it comes with Python, an installed package or this one."""
-    module = sys.modules.get(value.__module__ or "builtins")
-    if module is None or value.__module__ == "__main__":
+    name = value.__module__ or "__main__"
+    module = sys.modules.get(name)
+    if module is None or name == "__main__":
         return False
     path = getattr(module, "__file__", None)
-    inside = value.__module__ == "repro" or value.__module__.startswith("repro.")
+    inside = name == "repro" or name.startswith("repro.")
     return path is None or inside or path.startswith(_INSTALLED)
 
 

@@ -1,0 +1,182 @@
+"""A user's own callable on the fixed episodes: its record, its place among others, its mistakes."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from torch import Tensor, nn
+
+import repro
+from repro.cli.main import cli
+from repro.records import config_of, read_record
+from repro.system.errors import MethodError, UsageError
+
+N = 12
+
+
+@pytest.fixture
+def episodes() -> repro.Episodes:
+    return repro.episodes("glyphs", k_shot=1, n_episode=N)
+
+
+def nearest(support: Tensor, labels: Tensor, query: Tensor) -> Tensor:
+    """Labels of the nearest support images."""
+    return labels[torch.cdist(query.flatten(1), support.flatten(1)).argmin(1)]
+
+
+def evaluate(function: Any, episodes: repro.Episodes, runs: Path, **options: Any) -> repro.Results:
+    return repro.evaluate(function, episodes, runs=runs, progress=False, **options)
+
+
+def test_accuracies_are_those_of_the_answers_counted_by_hand(
+    episodes: repro.Episodes, tmp_path: Path
+) -> None:
+    found = evaluate(nearest, episodes, tmp_path)
+    for episode, accuracy in zip(episodes, found.accuracy[0], strict=True):
+        support, query = (
+            episodes.split.images[rows].reshape(len(rows), -1).astype(np.float64)
+            for rows in (episode.episode.support, episode.episode.query)
+        )
+        distance = ((query[:, None] - support) ** 2).sum(2)
+        answer = episode.support.labels.numpy()[distance.argmin(1)]
+        assert accuracy == (answer == episode.query.labels.numpy()).mean()
+
+
+def test_scores_and_labels_say_the_same_as_tensors_and_as_arrays(
+    episodes: repro.Episodes, tmp_path: Path
+) -> None:
+    def scores(support: Tensor, labels: Tensor, query: Tensor) -> Tensor:
+        return nn.functional.one_hot(nearest(support, labels, query), 5)
+
+    def arrays(support: Tensor, labels: Tensor, query: Tensor) -> Any:
+        return scores(support, labels, query).numpy()
+
+    found = [evaluate(f, episodes, tmp_path).accuracy for f in (nearest, scores, arrays)]
+    assert (found[0] == found[1]).all()
+    assert (found[0] == found[2]).all()
+
+
+def test_the_order_of_the_queries_tells_nothing(episodes: repro.Episodes, tmp_path: Path) -> None:
+    def by_place(support: Tensor, labels: Tensor, query: Tensor) -> Tensor:
+        return torch.arange(5).repeat_interleave(len(query) // 5)
+
+    assert evaluate(by_place, episodes, tmp_path).accuracy.mean() < 0.35  # chance: 0.2
+
+
+def test_the_record_is_one_like_any_other(episodes: repro.Episodes, tmp_path: Path) -> None:
+    record = evaluate(nearest, episodes, tmp_path)[0]
+    again = read_record(record.path)
+    assert config_of(again).digest == again.digests["config"]
+    assert again.digests["episodes"] == episodes.digest
+    assert again.digests["data"] == episodes.split.digest
+    predictions = np.load(record.path / "predictions.npy", allow_pickle=False)
+    labels = np.stack([e.query_labels for e in episodes.rows])
+    assert ((predictions == labels).mean(1) == again.accuracy).all()
+    budget = f"smoke,n_test_episode={N},pretrain=2,n_validation_episode=2"
+    other = repro.reproduce(
+        "glyphs", budget, "nearest_neighbor", shots=[1], runs=tmp_path, progress=False
+    )
+    assert other[0].digests["episodes"] == again.digests["episodes"]
+    pair = repro.compare(repro.Results([again]), other)[0]
+    assert pair.interval.mean == pytest.approx((again.accuracy - other[0].accuracy).mean())
+    runs = ["--runs", str(tmp_path)]
+    shown = CliRunner().invoke(cli, ["table", *runs])
+    assert "Nearest (not in the paper)" in shown.output, shown.output
+    assert "a Python session" in shown.output
+    compared = CliRunner().invoke(cli, ["compare", *runs]).output
+    assert "nearest_neighbor − nearest " in compared, compared
+    assert "Nearest" in CliRunner().invoke(cli, ["check", *runs]).output
+    page = tmp_path / "report.html"
+    made = CliRunner().invoke(cli, ["report", *runs, "--output", str(page)])
+    assert made.exit_code == 0, made.output
+    assert "Nearest" in page.read_text()
+    refused = CliRunner().invoke(cli, ["verify", str(record.path)])
+    assert refused.exit_code == 1
+
+
+def test_the_same_answers_leave_the_record_and_another_model_is_another_record(
+    episodes: repro.Episodes, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    net = nn.Linear(3 * 28 * 28, 8)
+
+    def features(support: Tensor, labels: Tensor, query: Tensor) -> Tensor:
+        return nearest(net(support.flatten(1)), labels, net(query.flatten(1)))
+
+    first = evaluate(features, episodes, tmp_path)[0]
+    same = evaluate(features, episodes, tmp_path)[0]
+    assert (same.path, same.started_at) == (first.path, first.started_at)
+    assert same.earlier_tests == ()
+    with torch.no_grad():
+        net.weight.add_(torch.randn_like(net.weight))
+    other = evaluate(features, episodes, tmp_path)[0]
+    assert other.path != first.path
+    assert len(repro.results(tmp_path)["features", 1]) == 2
+
+
+def test_other_answers_of_the_same_code_are_told_as_another_test(
+    episodes: repro.Episodes, tmp_path: Path
+) -> None:
+    drawn = iter(range(10**6))
+
+    def chance(support: Tensor, labels: Tensor, query: Tensor) -> Tensor:
+        return torch.full((len(query),), next(drawn) // N % 5)
+
+    first = evaluate(chance, episodes, tmp_path)[0]
+    second = evaluate(chance, episodes, tmp_path)[0]
+    assert second.path == first.path
+    assert [told["started_at"] for told in second.earlier_tests] == [first.started_at]
+
+
+def test_nothing_is_written_of_validation_and_it_is_no_cell_of_a_table(tmp_path: Path) -> None:
+    validation = repro.episodes("glyphs", "val", k_shot=1, n_episode=N)
+    found = evaluate(nearest, validation, tmp_path)
+    assert found.accuracy.shape == (1, N)
+    assert "glyphs val" in repr(found)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(UsageError, match="records of val"):
+        repro.table1(found)
+
+    def first(support: Tensor, labels: Tensor, query: Tensor) -> Tensor:
+        return torch.zeros(len(query), dtype=torch.long)
+
+    pair = repro.compare(found, evaluate(first, validation, tmp_path))[0]
+    assert pair.interval.mean == pytest.approx(found.accuracy.mean() - 0.2)
+
+
+@pytest.mark.parametrize(
+    ("function", "options", "error", "sentence"),
+    [
+        (lambda s, y, q: y, {}, UsageError, "no name of its own; give one with name="),
+        (lambda s, y, q: y, {"name": "short"}, MethodError, r"gave a tensor of shape \(5,\)"),
+        (lambda s, y, q: None, {"name": "none"}, MethodError, "gave a NoneType; expected are"),
+        (lambda s, y, q: torch.full((75,), 5), {"name": "six"}, MethodError, "outside 0 to 4"),
+        (lambda s, y, q: torch.full((75, 5), torch.nan), {"name": "nan"}, MethodError, "NaN"),
+        (lambda s, y, q: 1 / 0, {"name": "zero"}, MethodError, "raised ZeroDivisionError"),
+        (nearest, {"name": "Nearest Ones"}, MethodError, "small letters"),
+        (nearest, {"name": "meta_lstm"}, MethodError, "another name"),
+        ("nearest", {}, UsageError, "expected is a function or a model, not a str"),
+    ],
+)
+def test_a_mistake_gets_one_sentence_and_leaves_nothing(
+    function: Any, options: dict[str, str], error: type, sentence: str,
+    episodes: repro.Episodes, tmp_path: Path,
+) -> None:  # fmt: skip
+    with pytest.raises(error, match=sentence):
+        evaluate(function, episodes, tmp_path, **options)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_it_works_beside_the_main_thread(episodes: repro.Episodes, tmp_path: Path) -> None:
+    found: list[repro.Results] = []
+    def work() -> None:
+        found.append(evaluate(nearest, episodes, tmp_path))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert len(found) == 1
