@@ -86,7 +86,7 @@ def test_the_record_is_one_like_any_other(episodes: repro.Episodes, tmp_path: Pa
     runs = ["--runs", str(tmp_path)]
     shown = CliRunner().invoke(cli, ["table", *runs])
     assert "Nearest (not in the paper)" in shown.output, shown.output
-    assert "a Python session" in shown.output
+    assert ":nearest of a Python" in shown.output
     compared = CliRunner().invoke(cli, ["compare", *runs]).output
     assert "nearest_neighbor − nearest " in compared, compared
     assert "Nearest" in CliRunner().invoke(cli, ["check", *runs]).output
@@ -173,6 +173,7 @@ def test_a_mistake_gets_one_sentence_and_leaves_nothing(
 
 def test_it_works_beside_the_main_thread(episodes: repro.Episodes, tmp_path: Path) -> None:
     found: list[repro.Results] = []
+
     def work() -> None:
         found.append(evaluate(nearest, episodes, tmp_path))
 
