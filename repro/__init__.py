@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # for editors and type checkers; _HOMES says the same at run 
     from repro.run.function import evaluate
     from repro.run.verify_results import verify
     from repro.system.errors import ReproError
-    from repro.system.seeding import Stream, words
+    from repro.system.seeding import Stream, rng
 
 _HOMES = {
     "Results": "repro.analysis.results",
@@ -61,7 +61,7 @@ _HOMES = {
     "StepResult": "repro.methods.base",
     "Adam": "repro.methods.base",
     "accuracy": "repro.methods.base",
-    "words": "repro.system.seeding",
+    "rng": "repro.system.seeding",
     "Stream": "repro.system.seeding",
     "ReproError": "repro.system.errors",
     "TABLE_1": "repro.papers.paper",
@@ -73,20 +73,20 @@ __all__ = [
     "TABLE_1", "Adam", "Budget", "Check", "Comparisons", "Episode", "EpisodeSampler",
     "EpisodeSpec", "Episodes", "Method", "Recipe", "Record", "ReproError", "Results", "Selection",
     "Setting", "SplitImages", "SplitPlan", "StepResult", "Stream", "Trainable", "accuracy",
-    "build_pack", "check", "compare", "episodes", "evaluate", "reproduce", "results", "table1",
-    "verify", "words",
+    "build_pack", "check", "compare", "episodes", "evaluate", "reproduce", "results", "rng",
+    "table1", "verify",
 ]  # fmt: skip
 
+if not TYPE_CHECKING:  # a checker would take every name to be there
 
-def __getattr__(name: str) -> Any:
-    import importlib
+    def __getattr__(name: str) -> Any:
+        import importlib
 
-    if name == "episodes":  # a package that can be called
-        return importlib.import_module("repro.episodes")
-    if name not in _HOMES:
-        raise AttributeError(f"module 'repro' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+        if name == "episodes":  # a package that can be called
+            return importlib.import_module("repro.episodes")
+        if name not in _HOMES:
+            raise AttributeError(f"module 'repro' has no attribute {name!r}")
+        return getattr(importlib.import_module(_HOMES[name]), name)
 
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

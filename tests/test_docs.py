@@ -108,15 +108,19 @@ def test_the_commands_of_a_page_run(
     sys.modules.pop("class_means", None)
 
 
-def test_every_example_of_python_is_doctested_or_a_file_of_the_examples() -> None:
+def test_every_example_of_python_is_doctested_or_a_file_of_the_examples(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The examples of a page go on from one another."""
+    monkeypatch.chdir(ROOT)
     files = {path.read_text() for path in (ROOT / "examples").rglob("*.py")}
     for page in PAGES:
+        shown = "".join(code for code in blocks(page, "python") if ">>>" in code)
+        parsed = doctest.DocTestParser().get_doctest(shown, {}, page.name, str(page), 0)
+        runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+        assert runner.run(parsed).failed == 0, page.name
         for code in blocks(page, "python"):
-            if ">>>" in code:
-                parsed = doctest.DocTestParser().get_doctest(code, {}, page.name, str(page), 0)
-                assert doctest.DocTestRunner().run(parsed).failed == 0, page.name
-            else:
-                assert code in files, f"{page.name}: {code.splitlines()[0]}"
+            assert ">>>" in code or code in files, f"{page.name}: {code.splitlines()[0]}"
 
 
 def test_every_link_leads_to_a_file_or_heading() -> None:

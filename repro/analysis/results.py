@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from repro.analysis.selection import stacked
 from repro.analysis.statistics.intervals import Interval, mean_interval
-from repro.analysis.table.formats import percent_interval
+from repro.analysis.text import percent_interval
 from repro.papers.catalogue import numerics_revision, order
 from repro.records import Record, read_records
 from repro.system.errors import RecordError, UsageError, unknown

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from repro.analysis.results import Results, html_table, split_of
-from repro.analysis.selection import select_apart, select_seeds
+from repro.analysis.selection import select
 from repro.analysis.table import check as checks
 from repro.analysis.table import table1 as tables
-from repro.analysis.table.formats import markdown_rows, unit
+from repro.analysis.table.formats import MARKDOWN_LEFT, markdown_rows, unit
 from repro.analysis.table.verdicts import MARGIN
 from repro.records import Record
 from repro.system.errors import RecordError, UsageError, unknown
@@ -24,18 +24,22 @@ class ShownTable(tables.Table):
 
     def _repr_html_(self) -> str:
         title = f"<p><b>{html.escape(self.title)}</b> {html.escape(unit(self))}</p>"
-        return title + html_table(markdown_rows(self), (0, 8, 9), self.notes)
+        return title + html_table(markdown_rows(self), MARKDOWN_LEFT, self.notes)
 
 
 @dataclass(frozen=True, repr=False)
 class Check:
-    """Verdicts in words, and whether the paper was reproduced: ``bool(check)`` says so, too."""
+    """Verdicts in words; ``bool(check)`` says whether the paper was reproduced.
+
+    Attributes:
+        failures: why it was not, by the rules of ``repro check --strict``.
+    """
 
     lines: tuple[str, ...]
-    reproduced: bool
+    failures: tuple[str, ...]
 
     def __bool__(self) -> bool:
-        return self.reproduced
+        return not self.failures
 
     def __repr__(self) -> str:
         return "\n".join(self.lines)
@@ -69,15 +73,14 @@ def table1(
     Baseline-nearest-neighbor 5 higher
     """
     mine, dataset = _of_one(results, dataset)
-    chosen = select_seeds(mine, recipe, budget, seed)
-    if not chosen:
+    chosen = select(mine, recipe, budget, seed)
+    if not chosen.records:
         raise RecordError(
             f"no record of {dataset} has recipe {recipe}"
             + (f" and budget {budget}" if budget else "")
             + "; the results' own repr shows what is there"
         )
-    apart = select_apart(mine, chosen, recipe, budget, seed)
-    built = tables.build(chosen, dataset, margin / 100, apart)
+    built = tables.build(chosen.records, dataset, margin / 100, chosen.left_out, chosen.apart)
     return ShownTable(**vars(built))
 
 
@@ -97,8 +100,8 @@ def check(
         RecordError, UsageError: as :func:`repro.table1`.
     """
     mine, dataset = _of_one(results, dataset)
-    lines, reproduced = checks.reported(mine, dataset, recipe, budget, seed, margin / 100)
-    return Check(tuple(lines), reproduced)
+    lines, failures = checks.reported(mine, dataset, recipe, budget, seed, margin / 100)
+    return Check(tuple(lines), tuple(failures))
 
 
 def _of_one(results: Iterable[Record], dataset: str | None) -> tuple[list[Record], str]:

@@ -15,7 +15,7 @@ from repro.data.registry import prepare
 from repro.engines.local import default_jobs, run
 from repro.learner.kernels import library
 from repro.papers import paper, presets
-from repro.papers.catalogue import SESSION, Row
+from repro.papers.catalogue import SESSION, MethodSpec
 from repro.system.errors import TrainingError, UsageError
 from repro.system.interrupts import stop_requests
 from repro.system.progress import ConsoleReporter, Reporter, Silent
@@ -73,7 +73,7 @@ def reproduce(
     _check(rows, shots, seed, seeds, jobs)
     import torch
 
-    from repro.run.cell import Place, plan
+    from repro.run.cell import RunContext, plan
 
     device = _device(device)
     threads = torch.get_num_threads()
@@ -93,18 +93,18 @@ def reproduce(
         )  # fmt: skip
         n_job = min(jobs, default_jobs(len(cells))) if device == "cpu" else 1
         n_thread = max(1, (os.cpu_count() or 1) // n_job)
-        place = Place(Path(runs), pack, n_thread, device, force)
-        failures = run(cells, place, n_job, reporter, stop, _command(dataset, budget, rows))
+        context = RunContext(Path(runs), pack, n_thread, device, force)
+        failures = run(cells, context, n_job, reporter, stop, _command(dataset, budget, rows))
     if failures:
         raise TrainingError("; ".join(dict.fromkeys(failure.message for failure in failures)))
     return Results(_record(Path(runs), cell) for cell in cells)
 
 
-def _rows(methods: Iterable[str | type]) -> list[Row]:
+def _rows(methods: Iterable[str | type]) -> list[MethodSpec]:
     """The rows asked for, each once, in the order of the first mention."""
     from repro.methods.registry import from_class, resolve
 
-    found: dict[str, Row] = {}
+    found: dict[str, MethodSpec] = {}
     for method in methods:
         asked = [from_class(method)] if isinstance(method, type) else resolve([method])
         for row in asked:
@@ -113,7 +113,9 @@ def _rows(methods: Iterable[str | type]) -> list[Row]:
     return list(found.values())
 
 
-def _check(rows: Sequence[Row], shots: Sequence[int], seed: int, seeds: int, jobs: int) -> None:
+def _check(
+    rows: Sequence[MethodSpec], shots: Sequence[int], seed: int, seeds: int, jobs: int
+) -> None:
     if not rows or not shots:
         raise UsageError("expected is at least one method and one shot")
     for name, value, least in (("seed", seed, 0), ("seeds", seeds, 1), ("jobs", jobs, 1),
@@ -141,7 +143,7 @@ def _device(asked: str) -> str:
     return device
 
 
-def _command(dataset: str, budget: str, rows: Sequence[Row]) -> str:
+def _command(dataset: str, budget: str, rows: Sequence[MethodSpec]) -> str:
     named = ", ".join(row.name for row in rows)
     return f"repro.reproduce({dataset!r}, {budget!r}, [{named}])"
 

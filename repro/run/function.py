@@ -21,7 +21,7 @@ from repro.data.pack import open_pack
 from repro.episodes.images import Episodes, image_batch
 from repro.episodes.sampler import Episode
 from repro.methods.base import Setting, SplitImages
-from repro.methods.description import described
+from repro.methods.description import describe
 from repro.methods.guard import guarded
 from repro.methods.live_code import code_digest
 from repro.papers.catalogue import SESSION, Source
@@ -33,7 +33,7 @@ from repro.run.provenance import provenance
 from repro.system.errors import MethodError, UsageError
 from repro.system.interrupts import stop_requests
 from repro.system.progress import ConsoleReporter, Reporter, Silent
-from repro.system.seeding import Stream, words
+from repro.system.seeding import Stream, rng
 
 # (support images [n_way * k_shot, 3, height, width] in [0, 1], support labels [n_way * k_shot],
 #  query images [n_way * n_query, 3, height, width]) -> scores [n_way * n_query, n_way], the larger
@@ -58,9 +58,7 @@ class FunctionMethod:
         drawn, class by class, would tell their labels.
         """
         split, device = images.split, self.setting.device
-        order = words(episode.seed, Stream.QUERY_ORDER, episode.index).permutation(
-            len(episode.query)
-        )
+        order = rng(episode.seed, Stream.QUERY_ORDER, episode.index).permutation(len(episode.query))
         with torch.no_grad():
             answer = self.function(
                 image_batch(split, episode.support).to(device),
@@ -160,7 +158,7 @@ def evaluate(
         stop = stack.enter_context(stop_requests())
         predictions = predictions_of(guard, episodes.rows, images, reporter, task, stop)
     content: dict[str, Any] = {
-        "config": {**config.described(), "n_test_class": len(episodes.split.class_ids)},
+        "config": {**config.describe(), "n_test_class": len(episodes.split.class_ids)},
         "digests": {
             "config": config.digest,
             "data": config.data_digest,
@@ -211,14 +209,14 @@ def _described(
         seed=seed,
         precision="fp32",
         episode_seed=episodes.sampler.seed,
-        own=described(method, source, None),
+        own=describe(method, source, None),
     )
     return method, config
 
 
 def _row_name(function: Function) -> str:
-    words_ = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", _named(function)).lower()
-    found = re.sub(r"\W+", "_", words_).strip("_")
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", _named(function)).lower()
+    found = re.sub(r"\W+", "_", words).strip("_")
     if isinstance(function, functools.partial) or "lambda" in found:
         raise UsageError("this function has no name of its own; give one with name=")
     return found
@@ -244,4 +242,5 @@ def _in_memory(config: RunConfig, content: dict[str, Any], split: str) -> record
     folder = records.cell_folder(NOT_WRITTEN / split, config)
     kept = {**content, "config": {**content["config"], "split": split}}
     kept["accuracy"] = np.asarray(content["accuracy"], dtype=np.float64)
-    return records.Record(path=folder, **kept)
+    known = {name: kept[name] for name in kept.keys() & records.Record.__dataclass_fields__.keys()}
+    return records.Record(path=folder, **known)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, overload
 
 from repro.analysis.compare.formats import HEADER, format_pairs, notes, row
 from repro.analysis.compare.pairs import Comparison, Side, all_pairs
 from repro.analysis.results import Results, html_table
-from repro.analysis.selection import select_seeds
+from repro.analysis.selection import Selection, select
 from repro.records import Record, check_revision
 from repro.system.errors import RecordError
 
@@ -105,11 +106,15 @@ def _sides(results: Results, recipe: str | None, budget: str | None) -> list[Sid
     found = []
     for dataset in dict.fromkeys(record.dataset for record in results):
         mine = list(results.filter(dataset=dataset))
-        chosen = select_seeds(mine, recipe, budget) if len(mine) > 1 else mine
+        chosen = select(mine, recipe, budget) if len(mine) > 1 else Selection(tuple(mine))
         cells: dict[tuple[str, int], list[Record]] = {}
-        for record in chosen:
+        for record in chosen.records:
             cells.setdefault((record.method, record.k_shot), []).append(record)
-        found += [Side(method, tuple(records)) for (method, _), records in cells.items()]
+        for (method, k_shot), shown in cells.items():
+            left_out = [
+                x for x in chosen.left_out if (x.record.method, x.record.k_shot) == (method, k_shot)
+            ]
+            found.append(Side(method, tuple(shown), tuple(left_out)))
     if not found:
         for record in results:
             check_revision(record)
@@ -123,6 +128,6 @@ def _distinct(group: Sequence[Side]) -> list[Side]:
     return [
         side
         if labels.count(side.label) == 1
-        else Side(f"{side.label} {side.records[0].path.name}", side.records)
+        else replace(side, label=f"{side.label} {side.records[0].path.name}")
         for side in group
     ]
