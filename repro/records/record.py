@@ -87,11 +87,9 @@ class Record:
         return began.timestamp() if self.sealed else 0.0
 
     def __repr__(self) -> str:
-        return (
-            f"Record({self.dataset} {self.method} {self.k_shot}-shot seed {self.seed}, "
-            f"{self.recipe_name}, {self.budget_name}: {self.accuracy.mean():.2%} in "
-            f"{self.n_episode:,} episodes)"
-        )
+        what = f"{self.dataset} {self.method} {self.k_shot}-shot seed {self.seed}"
+        told = f"{self.accuracy.mean():.2%} in {self.n_episode:,} episodes"
+        return f"Record({what}, {self.recipe_name}, {self.budget_name}: {told})"
 
     @property
     def place(self) -> tuple[dict[str, str], str, int]:
