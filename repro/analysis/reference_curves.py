@@ -49,7 +49,7 @@ class Training:
     def curve(self, k_shot: int) -> Curve:
         """Its curve with the validation at a shot."""
         path = self.path / FILE
-        return parse_curve(path.read_bytes(), path, k_shot)
+        return parse_curve(storage.read_bytes(path), path, k_shot)
 
     def same_kind(self, other: Training) -> bool:
         """Whether row, recipe, data, length and numerics are the same; seeds may differ."""
@@ -145,7 +145,7 @@ def hold(unfinished: Training, published: Sequence[Training], k_shot: int) -> On
         for other in published
         if k_shot in other.shots
         and unfinished.same_kind(other)
-        and (other.path / FILE).read_bytes() != mine.read_bytes()
+        and storage.read_bytes(other.path / FILE) != storage.read_bytes(mine)
     ]
     common = set(curve.validation_step.tolist())
     others = [(seed, other) for seed, other in others if common & {*other.validation_step.tolist()}]

@@ -34,11 +34,13 @@ def data() -> None:
 def list_data() -> None:
     """Name the data sets, plug-ins too, and what is prepared of each."""
     from repro.data.pack import packs_of, summary
-    from repro.data.registry import names
+    from repro.data.registry import hidden, names
 
     for name in names():
         told = [summary(pack) for pack in packs_of(name)]
         click.echo(f"{name}: {'; '.join(told) or 'not prepared yet'}")
+    for sentence in hidden():
+        click.echo(sentence)
 
 
 @data.command("prepare")

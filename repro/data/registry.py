@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.metadata
 import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from repro.data import plug_in
 from repro.data.dataset import Dataset, ImageProgress, Selection, check_selection, ignore
 from repro.data.mini_imagenet import dataset as mini_imagenet
 from repro.data.pack import (
@@ -38,7 +38,6 @@ from repro.data.sets import folder, glyphs, omniglot, tiered_imagenet
 from repro.data.sets.cifar100 import Cifar100
 from repro.system.errors import DataError, ReproError, UsageError, unknown
 
-PLUG_INS = "repro.datasets"
 _log = logging.getLogger(__name__)
 
 
@@ -77,8 +76,12 @@ DATASETS = tuple(_BUILT_IN)
 
 def names() -> tuple[str, ...]:
     """Every data set that can be asked for; no plug-in is loaded."""
-    found = {entry.name for entry in importlib.metadata.entry_points(group=PLUG_INS)}
-    return (*DATASETS, *sorted(found - set(DATASETS)))
+    return (*DATASETS, *sorted(plug_in.installed() - set(DATASETS)))
+
+
+def hidden() -> list[str]:
+    """A sentence on each installed data set that cannot be used: its name is built in."""
+    return plug_in.hidden(DATASETS)
 
 
 def find(name: str) -> Dataset:
@@ -89,23 +92,9 @@ def find(name: str) -> Dataset:
     """
     if name in _BUILT_IN:
         return _BUILT_IN[name]
-    entries = list(importlib.metadata.entry_points(group=PLUG_INS, name=name))
-    if not entries:
+    if name not in plug_in.installed():
         raise unknown("dataset", name, names())
-    source = f"the plug-in {name} ({entries[0].value})"
-    try:
-        loaded = entries[0].load()
-        dataset: Dataset = loaded() if isinstance(loaded, type) else loaded
-    except BaseException as error:  # another package's code may fail, or exit, in any way
-        why = str(error) if isinstance(error, Exception) else type(error).__name__
-        raise DataError(f"{source} cannot be loaded ({why}); repair or uninstall it") from error
-    missing = [
-        word for word in ("name", "wanted", "accepts", "prepare") if not hasattr(dataset, word)
-    ]
-    if missing or dataset.name != name:
-        what = f"has no {', '.join(missing)}" if missing else f"calls itself {dataset.name!r}"
-        raise DataError(f"{source} is not a data set: it {what}; see repro.data.dataset.Dataset")
-    return dataset
+    return plug_in.find(name)
 
 
 def _fingerprint(root: Path) -> str:
@@ -152,22 +141,12 @@ def prepare(
         UsageError: an unknown name or a choice that means nothing here.
         DataError: the copy is missing or not the right one.
     """
+    for sentence in plug_in.hidden({name.partition("@")[0]} & set(DATASETS)):
+        _log.warning(sentence)
     pack = _prepared(name, root, progress, selection or Selection(), afresh)
     for note in notes_of(pack):
         _log.warning("%s: %s", pack.name, note)
     return pack
-
-
-def _made(
-    dataset: Dataset, root: Path | None, selection: Selection, progress: ImageProgress
-) -> Path:
-    """What a data set's ``prepare`` gives; an exit in its code is no success."""
-    try:
-        return dataset.prepare(root, selection, progress)
-    except (SystemExit, GeneratorExit) as error:
-        raise DataError(
-            f"the data set {dataset.name} raised {type(error).__name__} in prepare: no pack"
-        ) from error
 
 
 def _prepared(
@@ -179,7 +158,7 @@ def _prepared(
     if at:
         return _named_pack(name, digest, root, selection)
     if not dataset.wanted:
-        return _checked(dataset, _made(dataset, root, selection, progress))
+        return _checked(dataset, dataset.prepare(root, selection, progress))
     if root is None:
         return _prepared_before(dataset, selection.chosen())
     place = shown_path(root)
@@ -201,7 +180,7 @@ def _prepared(
             with contextlib.suppress(OSError):  # now it is the one asked for last
                 os.utime(known)
             return pack
-    pack = _checked(dataset, _made(dataset, root, selection, progress))
+    pack = _checked(dataset, dataset.prepare(root, selection, progress))
     write_source(known, PackSource(name, place, selection, chosen, pack.name, fingerprint))
     return pack
 

@@ -289,7 +289,7 @@ def _share_training(
         if checkpoints.latest(target, own.digest)[0] is not None:
             return
         storage.write_json(target / "training.json", own.content())
-        storage.write_bytes(target / METRICS, (source / METRICS).read_bytes())
+        storage.write_bytes(target / METRICS, storage.read_bytes(source / METRICS))
         for stem in ("best", "checkpoint"):  # a training is there from its checkpoint on
             found, _ = checkpoints.latest(source, twin.digest, stem)
             if found is not None:

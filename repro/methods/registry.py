@@ -36,6 +36,7 @@ from repro.papers.catalogue import (
 )
 from repro.system import processes, storage
 from repro.system.errors import MethodError, UsageError, text_of, unknown
+from repro.system.regular import read_file
 
 PLUG_INS = "repro.methods"
 _handed: dict[str, type] = {}  # classes of this session, by the digest of their source
@@ -247,7 +248,7 @@ def _load_file(source: Source) -> tuple[type, str]:
     path = Path(source.path)
     changed = MethodError(f"{told} was changed since the command began; run it again")
     try:
-        content, files = path.read_bytes(), code_files.beside(path)
+        content, files = read_file(path), code_files.beside(path)
         code = code_files.digest(path.parent, files)
     except OSError as error:
         raise MethodError(

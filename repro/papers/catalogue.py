@@ -145,16 +145,38 @@ def check_name(name: str, title: str) -> None:
         raise UsageError(
             f"the title of {name} is 1 to {MAX_TITLE} printable characters, not {title!r}"
         )
-    owner = _TITLES.get(_plain(title), name)
+    owner = next((owner for known, owner in _TITLES.items() if _look_alike(title, known)), name)
     if owner != name:
         raise UsageError(
-            f"the title of {name} is {title!r}, which is that of {owner}; give it another"
+            f"the title of {name} is {title!r}, which looks like that of {owner}; give it another"
         )
 
 
-def _plain(title: str) -> str:
-    """A title as a reader sees it: without case, width and the number of spaces."""
-    return " ".join(unicodedata.normalize("NFKC", title).casefold().split())
+# Letters of these scripts can look like Latin ones; as the only letters of a title they are fine.
+_LIKE_LATIN = ("CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LATIN", "LISU")
+_SAME_LOOK = str.maketrans({"1": "l", "i": "l", "|": "l", "0": "o", "ı": "l"})
+
+
+def _seen(title: str) -> str:
+    """A title as a reader sees it: without case, width, accents, kind of dash and spaces."""
+    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", title).casefold())
+    kinds = [(char, unicodedata.category(char)) for char in plain]
+    kept = "".join("-" if kind == "Pd" or char == "−" else char for char, kind in kinds
+                   if kind[0] != "M")  # fmt: skip
+    return "".join(kept.split()).translate(_SAME_LOOK).replace("rn", "m")
+
+
+def _look_alike(title: str, known: str) -> bool:
+    """Whether a title can be taken for a known one, which is in ASCII.
+
+    No table of look-alikes is used: a letter of another script stands for any letter.
+    """
+    one, other = _seen(title), _seen(known)
+    return len(one) == len(other) and all(
+        a == b
+        or (not a.isascii() and unicodedata.name(a, "").startswith(_LIKE_LATIN) and b.isalpha())
+        for a, b in zip(one, other, strict=True)
+    )
 
 
 def steps(smoke: int, quick: int, paper: int) -> tuple[tuple[str, int], ...]:
@@ -244,7 +266,7 @@ _NOT_IN_PAPER = (
     ),
 )  # fmt: skip
 BUILT_IN: dict[str, MethodSpec] = {row.name: row for row in (*_PAPER, *_NOT_IN_PAPER)}
-_TITLES.update((_plain(row.title), row.name) for row in BUILT_IN.values())
+_TITLES.update((row.title, row.name) for row in BUILT_IN.values())
 
 
 def built_in(name: str) -> MethodSpec:

@@ -20,6 +20,7 @@ from repro.system import storage
 from repro.system.errors import Interrupted, TrainingError
 from repro.system.interrupts import StopRequest
 from repro.system.progress import Reporter
+from repro.system.regular import read_file
 
 SAVE_INTERVAL_S = 30.0
 SAVE_COST = 100.0  # times what the last write took
@@ -43,7 +44,7 @@ class Partial:
         """Rows ``[n_done, n_query]``; none where the file is absent, damaged or of another test."""
         nothing = np.empty((0, n_query), dtype=np.uint8)
         try:
-            head, _, body = self.path.read_bytes().partition(b"\n")
+            head, _, body = read_file(self.path).partition(b"\n")
             header = json.loads(head)
             spent = float(header.pop("wall_s", 0.0))
             if header != {"digest": self.digest, "sha256": hashlib.sha256(body).hexdigest()}:

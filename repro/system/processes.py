@@ -114,15 +114,16 @@ def _begin(
 
 def call(
     function: Callable[..., T], *args: Any, who: str, reporter: Reporter | None = None,
-    stop: StopRequest | None = None,
+    stop: StopRequest | None = None, early_end: type[ReproError] = MethodError,
 ) -> T:  # fmt: skip
     """What a function returns that runs code of somebody's own, called in a process of its own.
 
     Args:
         who: whose code it is, for the error of a process that ends early.
         reporter: given to the function, with a stop request, as ``reporter`` and ``stop``.
+        early_end: the class of that error.
     Raises:
-        ReproError: as the function. MethodError: the process ended early.
+        ReproError: as the function, or ``early_end``.
     """
     worker = Worker(_answer, function, args, reporter is not None)
     told, asked = reporter or Silent(), False
@@ -140,7 +141,7 @@ def call(
                 else:
                     told.say(*rest)
             if ended:
-                raise MethodError(f"{who}: its process {worker.ending}")
+                raise early_end(f"{who}: its process {worker.ending}")
             if stop and not asked:
                 asked = True
                 worker.stop()

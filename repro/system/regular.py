@@ -40,13 +40,15 @@ def open_file(path: str | os.PathLike[str]) -> BufferedReader:
         raise
 
 
-def read_file(path: str | os.PathLike[str], limit: int) -> bytes:
+def read_file(path: str | os.PathLike[str], limit: int | None = None) -> bytes:
     """The content of an ordinary file of at most ``limit`` bytes.
 
     Raises:
         OSError: as :func:`open_file`, or it is larger.
     """
     with open_file(path) as file:
+        if limit is None:
+            return file.read()
         if os.fstat(file.fileno()).st_size <= limit:
             content = file.read(limit + 1)
             if len(content) <= limit:

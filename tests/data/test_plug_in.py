@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 import repro
-from repro import data
+from repro.data import registry
+from repro.data.dataset import Selection
 from repro.system import storage
-from repro.system.errors import DataError
 from tests.installing import install
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "plug-in"
@@ -91,12 +91,52 @@ def test_a_broken_data_set_is_one_sentence_and_others_still_work(
     assert run("data", "list", site=site).returncode == 0
 
 
-def test_a_data_set_that_exits_is_no_success() -> None:
-    class Leaves:
-        name, wanted, accepts = "leaves", "", ()
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        ("import sys; sys.exit(0)", "prepare raised SystemExit: 0"),
+        ("import os; os._exit(0)", "its process ended with exit code 0 before it was done"),
+        ("import os; os.kill(os.getpid(), 9)", "its process was ended by SIGKILL"),
+        ("raise GeneratorExit", "prepare raised GeneratorExit"),
+    ],
+)
+def test_a_data_set_that_ends_the_process_is_an_error_for_prepare_and_for_reproduce(
+    run: Run, installed: Path, tmp_path: Path, end: str, said: str
+) -> None:
+    site = tmp_path / "site"
+    shutil.copytree(installed, site, ignore=shutil.ignore_patterns("__pycache__"))
+    source = (site / "stripes.py").read_text()
+    (site / "stripes.py").write_text(source.replace("return build_pack", f"{end}; build_pack"))
+    for words in (
+        ("data", "prepare", "stripes"),
+        ("reproduce", "--dataset", "stripes", "--methods", "nearest_neighbor", "--budget", "smoke"),
+    ):
+        failed = run(*words, site=site)
+        assert failed.returncode == 1, failed.stderr
+        assert said in failed.stderr
+        assert "Traceback" not in failed.stderr
+    assert not list((tmp_path / "cache" / "packs").glob("stripes-*"))
 
-        def prepare(self, *_: object) -> Path:
-            raise SystemExit(0)
 
-    with pytest.raises(DataError, match="the data set leaves raised SystemExit in prepare"):
-        data._made(Leaves(), None, data.Selection(), data.ignore)
+def test_the_code_of_a_data_set_changes_nothing_in_the_process_that_asks(
+    installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(installed)
+    monkeypatch.setenv("REPRO_CACHE", str(tmp_path))
+    pack = registry.prepare("stripes", None, selection=Selection(image_size=20))
+    assert pack.parent == tmp_path / "packs"
+    assert "stripes" not in sys.modules
+
+
+def test_an_installed_data_set_with_a_built_in_name_is_named_and_not_used(
+    run: Run, installed: Path, tmp_path: Path
+) -> None:
+    site = tmp_path / "site"
+    shutil.copytree(installed, site)
+    (entries,) = site.glob("*.dist-info/entry_points.txt")
+    entries.write_text(entries.read_text().replace("stripes =", "glyphs ="))
+    said = "the installed data set glyphs (stripes:Stripes) is not used"
+    assert said in run("data", "list", site=site).stdout
+    done = run("data", "prepare", "glyphs", site=site)
+    assert done.returncode == 0
+    assert said in done.stderr

@@ -5,30 +5,36 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 from repro import records
+from repro.analysis import reference_curves
 from repro.analysis.selection import select_records
 from repro.analysis.table import table1
 from repro.cli.main import cli
+from repro.engines.ray import transfer
+from repro.methods import registry
 from repro.papers import config
 from repro.papers.catalogue import check_name
-from repro.records import Record, publishing
+from repro.records import Record, checkpoints, publishing
 from repro.records import files as record_files
 from repro.records.remote.lease import Holder, Lease
 from repro.records.remote.mirror import Mirror
 from repro.records.remote.store import Store, shown
-from repro.run import provenance
+from repro.run import evaluation, provenance
 from repro.run.cell import RunContext, plan, run_cell
 from repro.system import names, storage
-from repro.system.errors import RecordError, StorageError, UsageError, text_of
+from repro.system.errors import MethodError, RecordError, StorageError, UsageError, text_of
 from repro.system.interrupts import StopRequest
 from repro.system.locks import try_lock
 from repro.system.progress import Silent
@@ -282,6 +288,42 @@ def test_a_pipe_or_device_for_a_record_is_refused_at_once(
         records.read_records(tmp_path / "runs", "tiny")
 
 
+@pytest.fixture
+def at_once() -> Iterator[None]:
+    """Fail a test that waits for somebody to write to a pipe."""
+
+    def late(*_: object) -> None:
+        raise TimeoutError("it waits for a writer")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(20)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_pipes_for_the_files_of_a_training_or_a_test_are_never_waited_for(tmp_path: Path) -> None:
+    checkpoints.write(tmp_path, 1, {"w": torch.zeros(1)}, {}, "c")
+    (header,) = tmp_path.glob("*.json")
+    for path in (header.with_suffix(".safetensors"), header, tmp_path / "metrics.jsonl"):
+        path.unlink(missing_ok=True)
+        os.mkfifo(path)
+    with pytest.raises(RecordError, match="it is a pipe, not a file"):
+        checkpoints.latest(tmp_path, "c")
+    with pytest.raises(RecordError, match="it is a pipe, not a file"):
+        checkpoints.parse_json_lines(tmp_path / "metrics.jsonl")
+    with pytest.raises(RecordError, match="it is a pipe, not a file"):
+        reference_curves.Training(tmp_path, {}, (5,)).curve(5)
+    with pytest.raises(OSError, match="it is a pipe, not a file"):
+        transfer.training_files(tmp_path, tmp_path)
+    os.mkfifo(tmp_path / "test.partial")
+    assert evaluation.Partial(tmp_path / "test.partial", "d").load(5).shape == (0, 5)
+    os.mkfifo(tmp_path / "mine.py")
+    with pytest.raises(MethodError, match="it is a pipe, not a file"):
+        registry.from_file(f"{tmp_path / 'mine.py'}:Mine")
+
+
 def test_hidden_files_of_others_in_a_cell_stay(tmp_path: Path, made: Record) -> None:
     (made.path / ".ipynb_checkpoints").mkdir()
     copy = made.path.parent / ".ipynb_checkpoints/record.json"
@@ -357,10 +399,13 @@ def test_a_lease_that_is_none_is_told(content: bytes) -> None:
 
 
 def test_a_foreign_row_may_not_have_the_title_of_one_that_is_built_in() -> None:
-    for title in ("Meta-Learner LSTM", " meta-learner  lstm", "Ｍeta-Learner LSTM", "MAML"):
-        with pytest.raises(UsageError, match="which is that of"):
+    for title in ("Meta-Learner LSTM", " meta-learner  lstm", "Ｍeta-Learner LSTM", "MAML",
+                  "Меta-Learner LSТM", "Meta‐Learner LSTM", "First-0rder MAM1", "ᎷᎪᎷᏞ",
+                  "Mátching Network"):  # fmt: skip
+        with pytest.raises(UsageError, match="looks like that of"):
             check_name("mine", title)
-    check_name("mine", "Meta-Learner LSTM, mine")
+    for title in ("Meta-Learner LSTM, mine", "日本語法", "Мой метод", "Ours (λ)", "MAML++"):
+        check_name("mine", title)
 
 
 def test_a_spreadsheet_computes_nothing_from_a_title() -> None:

@@ -10,6 +10,7 @@ from repro.records import checkpoints, write_order
 from repro.run.training import METRICS
 from repro.system import names, storage
 from repro.system.errors import RecordError
+from repro.system.regular import read_file
 
 # What a cell goes on from; the rest of its folder is what it writes.
 CELL_FILES = ("record.json", "predictions.npy", "selection.json", "test.partial")
@@ -56,7 +57,7 @@ class Watched:
         self._known = now
         if not changed and not removed:
             return None
-        return Changes({name: (self._root / name).read_bytes() for name in changed}, removed)
+        return Changes({name: read_file(self._root / name) for name in changed}, removed)
 
 
 def apply(root: Path, changes: Changes) -> None:
@@ -90,7 +91,7 @@ def cell_files(root: Path, folder: Path) -> dict[str, bytes]:
 
 def _read(root: Path, folder: Path, names: Iterable[str]) -> dict[str, bytes]:
     paths = (folder / name for name in names)
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in paths if path.exists()}
+    return {path.relative_to(root).as_posix(): read_file(path) for path in paths if path.exists()}
 
 
 def _whole(folder: Path, stem: str) -> list[Path]:

@@ -26,6 +26,7 @@ from repro.records.remote import lease
 from repro.records.remote.store import LARGE, Changed, Found, Store, shown
 from repro.system import storage
 from repro.system.errors import StorageError
+from repro.system.regular import read_file
 
 SENDERS = 8
 _Seen = tuple[str, str | None, tuple[int, int] | None]
@@ -206,7 +207,7 @@ class Mirror:
         if path.stat().st_size != found.size or found.size >= LARGE:
             return False
         read = self.store.read(name)
-        return read is not None and read[0] == path.read_bytes()
+        return read is not None and read[0] == read_file(path)
 
     def push(self, ours: Callable[[], None]) -> int:
         """Send every file that changed, whole, and remove what was removed here.
@@ -253,7 +254,7 @@ class Mirror:
     def _send(self, name: str, stamp: Stamp, ours: Callable[[], None]) -> bool:
         path = self.folder / name
         try:
-            source = path if stamp[0] >= LARGE else path.read_bytes()
+            source = path if stamp[0] >= LARGE else read_file(path)
         except FileNotFoundError:
             return False
         known = self._known.get(name)
