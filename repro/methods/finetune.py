@@ -7,7 +7,6 @@ running statistics for the queries. Learning rate and decay are chosen on meta-v
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,18 +19,8 @@ from repro.learner.conv4 import BatchNormStatistics, Conv4
 from repro.learner.side_by_side import StackedConv4
 from repro.methods.base import Setting, SplitImages
 from repro.papers import paper
+from repro.papers.presets import GridPoint
 from repro.system.seeding import Stream, rng
-
-GridPoint = tuple[float, float]  # learning rate, decay: lr_t = lr / (1 + decay * t)
-
-
-def grid(size: str) -> list[GridPoint]:
-    """The settings that are tried: ``full`` as published (42), ``middle`` (8) or ``small`` (4)."""
-    if size == "full":
-        return list(itertools.product(paper.FINETUNE_LRS, paper.FINETUNE_DECAYS))
-    if size == "middle":
-        return list(itertools.product((0.5, 0.1, 0.01, 1e-3), (0.1, 0.0)))
-    return [(lr, 0.0) for lr in (0.1, 0.01, 1e-3, 1e-4)]
 
 
 class Finetune:
@@ -41,7 +30,7 @@ class Finetune:
         self.setting = setting
         self.pretrained = Conv4(paper.BASELINE_FILTERS, setting.n_class, setting.image_size)
         self.learner = Conv4(paper.BASELINE_FILTERS, setting.n_way, setting.image_size)
-        self.choice: GridPoint = (0.01, 0.0)
+        self.choice = GridPoint(0.01, 0.0)
         self.head_index = 0
         self._body = torch.empty(0)
         self._statistics = BatchNormStatistics(paper.BASELINE_FILTERS)
@@ -52,6 +41,10 @@ class Finetune:
         self._body = state["params"][:body].to(self.setting.device)
         self._statistics = BatchNormStatistics(paper.BASELINE_FILTERS, self._body)
         self._statistics.load_state(state)
+
+    def choose(self, point: GridPoint, final: bool) -> None:
+        """As :meth:`repro.methods.base.Searching.choose`; the test has a head of its own."""
+        self.choice, self.head_index = point, int(final)
 
     def _head(self) -> Tensor:
         stream = rng(self.setting.seed, Stream.FINETUNE_HEAD, self.head_index)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from repro.episodes import Episode, EpisodeSampler
 from repro.learner.conv4 import BatchNormStatistics, Conv4
 from repro.learner.cuda_graph import Replay
 from repro.learner.fused_cell import BLOCK, Tape
+from repro.learner.gate_traces import Gates, gate_traces
 from repro.learner.inner_loop import LossAndGradient, Trajectory, on_support
 from repro.learner.kernels.cell import NativeTape, fits
 from repro.learner.meta_learner import (
@@ -25,6 +27,7 @@ from repro.learner.side_by_side import StackedConv4
 from repro.methods.base import Adam, Setting, SplitImages, StepResult, accuracy
 from repro.papers import paper
 from repro.papers.config import EpisodeSpec, Recipe
+from repro.records.files import GATES
 from repro.system.seeding import Stream, rng
 
 _META_NAMES = (
@@ -318,6 +321,25 @@ class MetaLSTM:
                 training=kind == "query",
             )
         return logits.float().log_softmax(2)
+
+    def diagnostics(self, episodes: Sequence[Episode], images: SplitImages) -> dict[str, Any]:
+        """``gates.json``: the gates of the inner loop, and those of an untrained meta-learner."""
+        trained, untrained = (
+            method._gates(episodes, images) for method in (self, MetaLSTM(self.setting))
+        )
+        setting = self.setting
+        traces = gate_traces(trained, untrained, self.learner, setting.k_shot, setting.seed)
+        return {GATES: traces}
+
+    def _gates(self, episodes: Sequence[Episode], images: SplitImages) -> Gates:
+        forget, enter = [], []
+        for episode in episodes:
+            start = self.theta_0.detach()
+            statistics = BatchNormStatistics(self.learner.n_filter, start)
+            found = self.adapt(episode, images, start, statistics, trace=True)
+            forget.append(torch.stack(found.forget_gates).cpu().numpy())
+            enter.append(torch.stack(found.input_gates).cpu().numpy())
+        return {"forget": np.stack(forget), "input": np.stack(enter)}
 
     def state(self) -> dict[str, Tensor]:
         """Meta parameters, theta_0 and optimizer."""
