@@ -188,8 +188,12 @@ class Stackable(Method, Protocol):
     """A method that can answer several episodes in one pass, which pays on an accelerator."""
 
     def predict_many(self, episodes: Sequence[Episode], images: SplitImages) -> Tensor:
-        """As :meth:`predict`, for episodes of one size: ``[n_episode, n_way * n_query, n_way]``."""
+        """Log-probabilities for episodes of one size, ``[n_episode, n_way * n_query, n_way]``."""
         ...
+
+    def predict(self, episode: Episode, images: SplitImages) -> Tensor:
+        """As :meth:`Method.predict`: an episode is a batch of one."""
+        return self.predict_many([episode], images)[0]
 
 
 class Trainable(Method, Protocol):

@@ -12,18 +12,17 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from repro.episodes import Episode
 from repro.learner.conv4 import BatchNormStatistics, Conv4
 from repro.learner.side_by_side import StackedConv4
-from repro.methods.base import Setting, SplitImages
+from repro.methods.base import Setting, SplitImages, Stackable
 from repro.papers import paper
 from repro.papers.presets import GridPoint
 from repro.system.seeding import Stream, rng
 
 
-class Finetune:
+class Finetune(Stackable):
     """Fine-tuning; ``choice`` is the grid point in use, ``head_index`` 0 for the grid, 1 after."""
 
     def __init__(self, setting: Setting) -> None:
@@ -52,28 +51,8 @@ class Finetune:
         bound = self.learner.n_feature**-0.5
         return torch.from_numpy(stream.uniform(n, -bound, bound)).to(self._body)
 
-    def predict(self, episode: Episode, images: SplitImages) -> Tensor:
-        """Fine-tune on the support set, then classify the queries under running statistics."""
-        lr, decay = self.choice
-        params = torch.cat([self._body, self._head()]).requires_grad_()
-        statistics = self._statistics.copy()
-        support = images.gather(episode.support)
-        labels = images.labels(episode.support_labels)
-        for update in range(paper.FINETUNE_UPDATES):
-            with torch.enable_grad(), self.setting.autocast():
-                logits = self.learner.logits(params, support, statistics, training=True)
-                loss = F.cross_entropy(logits.float(), labels)
-            (gradient,) = torch.autograd.grad(loss, params)
-            with torch.no_grad():
-                params -= lr / (1 + decay * update) * gradient
-        with torch.no_grad(), self.setting.autocast():
-            logits = self.learner.logits(
-                params, images.gather(episode.query), statistics, training=False
-            )
-        return logits.float().log_softmax(1)
-
     def predict_many(self, episodes: Sequence[Episode], images: SplitImages) -> Tensor:
-        """As :meth:`predict` for episodes of one size, ``[n_episode, n_way * n_query, n_way]``."""
+        """Fine-tune on the support sets, then classify the queries under running statistics."""
         lr, decay = self.choice
         stacked = StackedConv4(self.learner, len(episodes))
         params = torch.cat([self._body, self._head()]).repeat(len(episodes), 1).requires_grad_()
@@ -83,11 +62,7 @@ class Finetune:
         for update in range(paper.FINETUNE_UPDATES):
             with torch.enable_grad(), self.setting.autocast():
                 logits = stacked.logits(params, support, statistics, training=True)
-                per_image = F.cross_entropy(
-                    logits.float().transpose(1, 2), labels, reduction="none"
-                )
-                # Learners share nothing: the gradient of the sum holds each one's own.
-                loss = per_image.mean(1).sum()
+                loss = stacked.losses(logits.float(), labels).sum()
             (gradient,) = torch.autograd.grad(loss, params)
             with torch.no_grad():
                 params -= lr / (1 + decay * update) * gradient
