@@ -33,7 +33,7 @@ from repro.run.grid_search import SELECTION, tried_before, write_tried
 from repro.run.training import tested_digest
 from repro.system import storage
 from repro.system.interrupts import StopRequest
-from repro.system.progress import Reporter
+from repro.system.progress import Phase, Reporter
 
 SLOW_S = 0.1  # of a test episode: worth dividing; most methods embed each image once
 # A multiple of what a GPU tests in one pass, so that the groups are those of an undivided test.
@@ -44,7 +44,7 @@ PART_EPISODES = 2 * EPISODES_AT_ONCE
 class Part:
     """Grid point ``first`` or the test episodes ``first`` to ``last - 1`` of a cell."""
 
-    kind: str  # "grid" or "test"
+    kind: Phase  # "grid" or "test"
     first: int
     last: int
 
@@ -83,7 +83,7 @@ class Divided:
     """
 
     def __init__(
-        self, config: RunConfig, runs: Path, pack: Path, kind: str, size: int = PART_EPISODES
+        self, config: RunConfig, runs: Path, pack: Path, kind: Phase, size: int = PART_EPISODES
     ) -> None:
         self.config, self.pack, self.kind = config, pack, kind
         self.folder = records.cell_folder(runs, config)
@@ -123,7 +123,7 @@ class Divided:
         return {"lr": lr, "decay": decay, "accuracy": float(accuracies(rows, episodes).mean())}
 
 
-def kinds(config: RunConfig, force: bool) -> list[str]:
+def kinds(config: RunConfig, force: bool) -> list[Phase]:
     """What of a cell is worth dividing, in the order in which it is run.
 
     A forced cell is left whole: it is to leave out what an interrupted one found.

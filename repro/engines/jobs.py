@@ -9,7 +9,7 @@ from typing import Any
 from repro.papers.catalogue import PRETRAIN
 from repro.papers.config import RunConfig
 from repro.system.interrupts import StopRequest
-from repro.system.progress import Reporter
+from repro.system.progress import Phase, Reporter
 
 # (place, reporter, stop, command) -> None; for a process of its own it has to be picklable
 Work = Callable[[Any, Reporter, StopRequest, str], object]
@@ -62,12 +62,14 @@ class Unit:
     def _n_grid_episode(self) -> int:
         return self.config.budget.n_grid_episode * len(self.config.grid)
 
-    def share(self, label: str, done: int, total: int) -> float:
-        """How much of it is done, 0 to 1, when what ``label`` names is at ``done`` of ``total``."""
+    def share(self, phase: Phase, done: int, total: int) -> float:
+        """How much of it is done, 0 to 1, when a phase is at ``done`` of ``total``."""
         if self.kind == "training":
             return done / total
-        before = 0 if ": grid" in label else self._n_grid_episode
-        n = self._n_grid_episode if ": grid" in label else self.config.budget.n_test_episode
+        if phase == "train":  # weighed by itself
+            return 0.0
+        before = 0 if phase == "grid" else self._n_grid_episode
+        n = self._n_grid_episode if phase == "grid" else self.config.budget.n_test_episode
         return (before + n * done / total) / self.n_episode
 
 

@@ -55,7 +55,8 @@ def choose(
         write_tried(path, searched["checkpoint"], done, wall_s)
         spent += partial.spent
         partial.discard()
-        reporter.report(task, number + 1, len(points), f"lr {lr:g}, decay {decay:g}: {mean:.1%}")
+        note = f"lr {lr:g}, decay {decay:g}: {mean:.1%}"
+        reporter.report(task, number + 1, len(points), note, "grid")
     best = max(range(len(points)), key=lambda number: done[number]["accuracy"])
     method.choose(points[best], final=True)
     return {"n_episode": len(episodes), "grid": done, "chosen": done[best]}

@@ -176,7 +176,7 @@ def test_units_have_names_of_their_own_and_trainings_come_once(tiny_pack: Path) 
     assert [unit.kind for unit in found] == 3 * ["training"] + 6 * ["cell"]
     n_grid_episode = cells[0].budget.n_grid_episode
     assert [unit.n_episode for unit in found[3::2]] == [6 + 4 * n_grid_episode, 6, 6]
-    assert found[3].share(": grid", 4, 4) == found[3].share(": test", 0, 6) == 12 / 18
+    assert found[3].share("grid", 4, 4) == found[3].share("test", 0, 6) == 12 / 18
 
 
 def test_without_ray_one_sentence_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
