@@ -7,6 +7,7 @@ by autograd through the whole inner loop, every episode embedded by itself, one 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -89,10 +90,10 @@ class PlainMetaLSTM(MetaLSTM):
         return loss.detach(), logits.detach()
 
 
-PlainRow = NearestNeighbor | Finetune | MatchingNet | MetaLSTM
+Plain = TypeVar("Plain", bound=NearestNeighbor | Finetune | MatchingNet | MetaLSTM)
 
 
-def make_plain(method: PlainRow) -> PlainRow:
+def make_plain(method: Plain) -> Plain:
     """The same method with the same parameters on the plain network."""
     learner = method.learner
     method.learner = PlainConv4(learner.n_filter, learner.n_output, learner.image_size)

@@ -72,7 +72,6 @@ def _steps(train_step: Callable[[SplitImages, int], Any], images: SplitImages) -
 def _meta_train(request: Request, setting: Setting, images: SplitImages, _: EpisodeSampler) -> Work:
     plain = request.path == "plain"
     method = make_plain(PlainMetaLSTM(setting)) if plain else MetaLSTM(setting)
-    assert isinstance(method, MetaLSTM)
     n_step = len(_schedule(setting))
     n_support = n_step * N_WAY * setting.k_shot
     flop = conv_flop(paper.META_FILTERS, setting.image_size, n_support + N_QUERY, True)

@@ -20,7 +20,6 @@ from repro.engines.local import Failure, run_works
 from repro.engines.local import run as run_cells
 from repro.episodes import Episode, EpisodeSampler, episodes_digest
 from repro.methods.base import SplitImages
-from repro.methods.finetune import Finetune, grid
 from repro.papers import config
 from repro.papers.config import RunConfig
 from repro.papers.switches import Switch
@@ -172,9 +171,9 @@ def run_variant(
         images = SplitImages(split, setting)
         tested = {"config": variant.digest, "checkpoint": trained.digest if trained else ""}
         selection = None
-        if isinstance(method, Finetune):
+        if variant.config.grid:
             selection = choose(
-                method, grid(variant.config.budget.finetune_grid),
+                method, variant.config.grid,
                 grid_episodes(variant.config, split), images, folder, tested, reporter, "grid",
                 stop, context.force,
             )  # fmt: skip

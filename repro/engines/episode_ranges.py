@@ -17,7 +17,6 @@ import torch
 from repro import records
 from repro.data.pack import open_pack
 from repro.methods.base import SplitImages
-from repro.methods.finetune import Finetune, grid
 from repro.papers.config import RunConfig
 from repro.run.cell import (
     TEST_PARTIAL,
@@ -34,9 +33,9 @@ from repro.run.grid_search import SELECTION, tried_before, write_tried
 from repro.run.training import tested_digest
 from repro.system import storage
 from repro.system.interrupts import StopRequest
-from repro.system.progress import Reporter
+from repro.system.progress import Phase, Reporter
 
-SLOW = ("finetune", "meta_lstm")  # they train on every episode; the others embed images once
+SLOW_S = 0.1  # of a test episode: worth dividing; most methods embed each image once
 # A multiple of what a GPU tests in one pass, so that the groups are those of an undivided test.
 PART_EPISODES = 2 * EPISODES_AT_ONCE
 
@@ -45,7 +44,7 @@ PART_EPISODES = 2 * EPISODES_AT_ONCE
 class Part:
     """Grid point ``first`` or the test episodes ``first`` to ``last - 1`` of a cell."""
 
-    kind: str  # "grid" or "test"
+    kind: Phase  # "grid" or "test"
     first: int
     last: int
 
@@ -66,11 +65,10 @@ def run_part(
     images = SplitImages(split, setting)
     title = f"{config.method} {config.spec.k_shot}-shot: "
     if part.kind == "grid":
-        assert isinstance(method, Finetune)
-        method.choice, method.head_index = grid(config.budget.finetune_grid)[part.first], 0
+        method.choose(config.grid[part.first], final=False)
         episodes, title = grid_episodes(config, split), f"{title}grid point {part.first + 1}"
     else:
-        if isinstance(method, Finetune):
+        if config.grid:
             select(method, setting, config, context, trained, reporter, stop)
         episodes = test_episodes(config, split)[part.first : part.last]
         title = f"{title}test episodes {part.first + 1} to {part.last}"
@@ -85,7 +83,7 @@ class Divided:
     """
 
     def __init__(
-        self, config: RunConfig, runs: Path, pack: Path, kind: str, size: int = PART_EPISODES
+        self, config: RunConfig, runs: Path, pack: Path, kind: Phase, size: int = PART_EPISODES
     ) -> None:
         self.config, self.pack, self.kind = config, pack, kind
         self.folder = records.cell_folder(runs, config)
@@ -94,7 +92,7 @@ class Divided:
         self.checkpoint = tested_digest(training, records.training_folder(runs, training))
         self._early: dict[int, npt.NDArray[np.uint8]] = {}
         if kind == "grid":
-            points = grid(config.budget.finetune_grid)
+            points = config.grid
             self._tried = tried_before(self.folder / SELECTION, self.checkpoint, points)
             self._points = points
             n_done, n, size = len(self._tried), len(points), 1
@@ -125,11 +123,11 @@ class Divided:
         return {"lr": lr, "decay": decay, "accuracy": float(accuracies(rows, episodes).mean())}
 
 
-def kinds(config: RunConfig, force: bool) -> list[str]:
+def kinds(config: RunConfig, force: bool) -> list[Phase]:
     """What of a cell is worth dividing, in the order in which it is run.
 
     A forced cell is left whole: it is to leave out what an interrupted one found.
     """
-    if force or config.method not in SLOW or config.training() is None:
+    if force or config.row.episode_s < SLOW_S or config.training() is None:
         return []
-    return ["grid", "test"] if config.method == "finetune" else ["test"]
+    return ["grid", "test"] if config.grid else ["test"]

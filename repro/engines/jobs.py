@@ -9,18 +9,15 @@ from typing import Any
 from repro.papers.catalogue import PRETRAIN, SESSION
 from repro.papers.config import RunConfig
 from repro.system.interrupts import StopRequest
-from repro.system.progress import Reporter
+from repro.system.progress import Phase, Reporter
 
 # (place, reporter, stop, command) -> None; for a process of its own it has to be picklable
 Work = Callable[[Any, Reporter, StopRequest, str], object]
 
 
-# Seconds for a step of pre-training, in which Row.cost counts, and for a test episode, as
-# `repro bench` measured them: weights for the order of tasks and for the time left.
+# Seconds for a step of pre-training, in which MethodSpec.cost counts, as `repro bench` measured
+# them: a weight for the order of tasks and for the time left, as MethodSpec.episode_s is.
 STEP_S = 0.08
-EPISODE_S = {"finetune": 0.5, "meta_lstm": 0.16}
-OTHER_S = 0.02
-N_POINT = {"full": 42, "middle": 8, "small": 4}  # of fine-tune's grid
 
 
 @dataclass(frozen=True)
@@ -57,30 +54,29 @@ class Unit:
 
     @property
     def weight(self) -> float:
-        """About how long it takes, in seconds of a machine that is nobody's."""
+        """About how long it takes, in seconds on an idle machine."""
         training = self.config.training()
         if self.kind == "training" and training is not None:
             return STEP_S * self.config.row.cost * training.n_step
-        return EPISODE_S.get(self.config.method, OTHER_S) * self.n_episode
+        return self.config.row.episode_s * self.n_episode
 
     @property
     def n_episode(self) -> int:
-        """Episodes a cell is evaluated on, those of fine-tune's grid among them."""
+        """Episodes a cell is evaluated on, those of a grid search among them."""
         return self._n_grid_episode + self.config.budget.n_test_episode
 
     @property
     def _n_grid_episode(self) -> int:
-        budget = self.config.budget
-        if self.config.method != "finetune":
-            return 0
-        return budget.n_grid_episode * N_POINT[budget.finetune_grid]
+        return self.config.budget.n_grid_episode * len(self.config.grid)
 
-    def share(self, label: str, done: int, total: int) -> float:
-        """How much of it is done, 0 to 1, when what ``label`` names is at ``done`` of ``total``."""
+    def share(self, phase: Phase, done: int, total: int) -> float:
+        """How much of it is done, 0 to 1, when a phase is at ``done`` of ``total``."""
         if self.kind == "training":
             return done / total
-        before = 0 if ": grid" in label else self._n_grid_episode
-        n = self._n_grid_episode if ": grid" in label else self.config.budget.n_test_episode
+        if phase == "train":  # weighed by itself
+            return 0.0
+        before = 0 if phase == "grid" else self._n_grid_episode
+        n = self._n_grid_episode if phase == "grid" else self.config.budget.n_test_episode
         return (before + n * done / total) / self.n_episode
 
 

@@ -16,7 +16,7 @@ from repro.system.allocator import keep_large_buffers
 from repro.system.errors import Interrupted, ReproError, from_os_error
 from repro.system.interrupts import StopRequest, stop_requests
 from repro.system.processes import Line, Worker, wait
-from repro.system.progress import Queued, Reporter
+from repro.system.progress import Phase, Queued, Reporter
 
 
 @dataclass(frozen=True)
@@ -190,10 +190,12 @@ class Counted:
         self._reporter, self._board, self._unit = reporter, board, unit
         self.say, self.tally = reporter.say, reporter.tally
 
-    def report(self, task: str, done: int, total: int, note: str = "") -> None:
+    def report(
+        self, task: str, done: int, total: int, note: str = "", phase: Phase = "test"
+    ) -> None:
         self._reporter.report(task, done, total, note)
         if total and self._unit.kind != "work":
-            self._board.progress(self._unit.name, self._unit.share(task, done, total))
+            self._board.progress(self._unit.name, self._unit.share(phase, done, total))
 
 
 def run_works(
@@ -282,10 +284,10 @@ class _Pool:
         for worker in list(self.running.values()):
             for kind, *rest in worker.messages():
                 if kind == "report":
-                    name, label, done, total, note = rest
+                    name, label, done, total, note, phase = rest
                     self.reporter.report(label, done, total, note)
                     if total:
-                        self.board.progress(name, self.units[name].share(label, done, total))
+                        self.board.progress(name, self.units[name].share(phase, done, total))
                 elif kind == "say":
                     self.reporter.say(*rest)
                 elif kind == "done":

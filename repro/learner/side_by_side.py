@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from repro.learner.conv4 import N_BLOCK, BatchNormStatistics, Conv4, conv_block
 from repro.papers import paper
@@ -17,7 +18,11 @@ from repro.papers import paper
 
 @dataclass(frozen=True)
 class StackedConv4:
-    """``n_learner`` copies of a :class:`Conv4`, each with parameters of its own."""
+    """``n_learner`` copies of a :class:`Conv4`, each with parameters of its own.
+
+    One alone computes what the :class:`Conv4` does, to the bit: on a processor published numbers
+    are made by one.
+    """
 
     learner: Conv4
     n_learner: int
@@ -45,6 +50,9 @@ class StackedConv4:
             ``[n_learner, n_image, n_output]``.
         """
         n_learner, n_image = images.shape[:2]
+        if n_learner == 1:
+            alone = params.reshape(-1), images.squeeze(0)
+            return self.learner.logits(*alone, statistics, training, momentum).unsqueeze(0)
         shapes = list(self.learner.shapes.values())
         sizes = [torch.Size(shape).numel() for shape in shapes]
         parts = [
@@ -58,3 +66,15 @@ class StackedConv4:
         features = x.reshape(n_image, n_learner, self.learner.n_feature).transpose(0, 1)
         weight, bias = parts[-2:]
         return torch.baddbmm(bias[:, None], features, weight.transpose(1, 2))
+
+    def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy of each learner, ``[n_learner]``, nats.
+
+        Learners share nothing: the gradient of the sum holds each one's own.
+
+        Args:
+            logits: ``[n_learner, n_image, n_output]``. labels: ``[n_learner, n_image]``.
+        """
+        if len(logits) == 1:
+            return F.cross_entropy(logits.squeeze(0), labels.squeeze(0)).unsqueeze(0)
+        return F.cross_entropy(logits.transpose(1, 2), labels, reduction="none").mean(1)

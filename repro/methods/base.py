@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from repro.episodes import Episode
 from repro.episodes.augmentation import AUGMENTATIONS, resize_and_crop
 from repro.papers import paper
 from repro.papers.config import Recipe
+from repro.papers.presets import GridPoint
 from repro.system.seeding import Rng, Stream, rng
 
 EMBED_BUFFER_BYTES = 32 * 2**20  # larger buffers go back to the kernel after every layer
@@ -187,8 +188,12 @@ class Stackable(Method, Protocol):
     """A method that can answer several episodes in one pass, which pays on an accelerator."""
 
     def predict_many(self, episodes: Sequence[Episode], images: SplitImages) -> Tensor:
-        """As :meth:`predict`, for episodes of one size: ``[n_episode, n_way * n_query, n_way]``."""
+        """Log-probabilities for episodes of one size, ``[n_episode, n_way * n_query, n_way]``."""
         ...
+
+    def predict(self, episode: Episode, images: SplitImages) -> Tensor:
+        """As :meth:`Method.predict`: an episode is a batch of one."""
+        return self.predict_many([episode], images)[0]
 
 
 class Trainable(Method, Protocol):
@@ -204,6 +209,24 @@ class Trainable(Method, Protocol):
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Take over what :meth:`state` gave; optimizer entries may be missing for tests."""
+        ...
+
+
+@runtime_checkable
+class Searching(Method, Protocol):
+    """A method one point of whose grid is chosen on meta-validation: ``MethodSpec.searches``."""
+
+    def choose(self, point: GridPoint, final: bool) -> None:
+        """Predict with ``point`` from now on, in the search or, where ``final``, in the test."""
+        ...
+
+
+@runtime_checkable
+class Diagnosing(Method, Protocol):
+    """A method that leaves files beside the record of a test at the shot of its training."""
+
+    def diagnostics(self, episodes: Sequence[Episode], images: SplitImages) -> dict[str, Any]:
+        """Content by file name, as JSON, made on a few meta-validation episodes."""
         ...
 
 

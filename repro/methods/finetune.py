@@ -7,41 +7,29 @@ running statistics for the queries. Learning rate and decay are chosen on meta-v
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from repro.episodes import Episode
 from repro.learner.conv4 import BatchNormStatistics, Conv4
 from repro.learner.side_by_side import StackedConv4
-from repro.methods.base import Setting, SplitImages
+from repro.methods.base import Setting, SplitImages, Stackable
 from repro.papers import paper
+from repro.papers.presets import GridPoint
 from repro.system.seeding import Stream, rng
 
-GridPoint = tuple[float, float]  # learning rate, decay: lr_t = lr / (1 + decay * t)
 
-
-def grid(size: str) -> list[GridPoint]:
-    """The settings that are tried: ``full`` as published (42), ``middle`` (8) or ``small`` (4)."""
-    if size == "full":
-        return list(itertools.product(paper.FINETUNE_LRS, paper.FINETUNE_DECAYS))
-    if size == "middle":
-        return list(itertools.product((0.5, 0.1, 0.01, 1e-3), (0.1, 0.0)))
-    return [(lr, 0.0) for lr in (0.1, 0.01, 1e-3, 1e-4)]
-
-
-class Finetune:
+class Finetune(Stackable):
     """Fine-tuning; ``choice`` is the grid point in use, ``head_index`` 0 for the grid, 1 after."""
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
         self.pretrained = Conv4(paper.BASELINE_FILTERS, setting.n_class, setting.image_size)
         self.learner = Conv4(paper.BASELINE_FILTERS, setting.n_way, setting.image_size)
-        self.choice: GridPoint = (0.01, 0.0)
+        self.choice = GridPoint(0.01, 0.0)
         self.head_index = 0
         self._body = torch.empty(0)
         self._statistics = BatchNormStatistics(paper.BASELINE_FILTERS)
@@ -53,34 +41,18 @@ class Finetune:
         self._statistics = BatchNormStatistics(paper.BASELINE_FILTERS, self._body)
         self._statistics.load_state(state)
 
+    def choose(self, point: GridPoint, final: bool) -> None:
+        """As :meth:`repro.methods.base.Searching.choose`; the test has a head of its own."""
+        self.choice, self.head_index = point, int(final)
+
     def _head(self) -> Tensor:
         stream = rng(self.setting.seed, Stream.FINETUNE_HEAD, self.head_index)
         n = self.learner.n_param - len(self._body)
         bound = self.learner.n_feature**-0.5
         return torch.from_numpy(stream.uniform(n, -bound, bound)).to(self._body)
 
-    def predict(self, episode: Episode, images: SplitImages) -> Tensor:
-        """Fine-tune on the support set, then classify the queries under running statistics."""
-        lr, decay = self.choice
-        params = torch.cat([self._body, self._head()]).requires_grad_()
-        statistics = self._statistics.copy()
-        support = images.gather(episode.support)
-        labels = images.labels(episode.support_labels)
-        for update in range(paper.FINETUNE_UPDATES):
-            with torch.enable_grad(), self.setting.autocast():
-                logits = self.learner.logits(params, support, statistics, training=True)
-                loss = F.cross_entropy(logits.float(), labels)
-            (gradient,) = torch.autograd.grad(loss, params)
-            with torch.no_grad():
-                params -= lr / (1 + decay * update) * gradient
-        with torch.no_grad(), self.setting.autocast():
-            logits = self.learner.logits(
-                params, images.gather(episode.query), statistics, training=False
-            )
-        return logits.float().log_softmax(1)
-
     def predict_many(self, episodes: Sequence[Episode], images: SplitImages) -> Tensor:
-        """As :meth:`predict` for episodes of one size, ``[n_episode, n_way * n_query, n_way]``."""
+        """Fine-tune on the support sets, then classify the queries under running statistics."""
         lr, decay = self.choice
         stacked = StackedConv4(self.learner, len(episodes))
         params = torch.cat([self._body, self._head()]).repeat(len(episodes), 1).requires_grad_()
@@ -90,11 +62,7 @@ class Finetune:
         for update in range(paper.FINETUNE_UPDATES):
             with torch.enable_grad(), self.setting.autocast():
                 logits = stacked.logits(params, support, statistics, training=True)
-                per_image = F.cross_entropy(
-                    logits.float().transpose(1, 2), labels, reduction="none"
-                )
-                # Learners share nothing: the gradient of the sum holds each one's own.
-                loss = per_image.mean(1).sum()
+                loss = stacked.losses(logits.float(), labels).sum()
             (gradient,) = torch.autograd.grad(loss, params)
             with torch.no_grad():
                 params -= lr / (1 + decay * update) * gradient

@@ -23,13 +23,13 @@ from repro.episodes import Episode, EpisodeSampler
 from repro.learner.conv4 import Conv4
 from repro.learner.inner_loop import ConstantGates, on_support, run
 from repro.learner.side_by_side import StackedConv4
-from repro.methods.base import Adam, Setting, SplitImages, StepResult, accuracy
+from repro.methods.base import Adam, Setting, SplitImages, Stackable, StepResult, accuracy
 from repro.papers import paper, references
 from repro.papers.config import EpisodeSpec
 from repro.system.seeding import Stream, rng
 
 
-class MAML:
+class MAML(Stackable):
     """Model-agnostic meta-learning; the meta-gradient goes through the inner gradients."""
 
     second_order: ClassVar[bool] = True
@@ -103,19 +103,8 @@ class MAML:
         self.adam.step()
         return StepResult(float(np.mean(losses)), float(np.mean(shares)))
 
-    def predict(self, episode: Episode, images: SplitImages) -> Tensor:
-        """Adapt to the support set, then classify all queries as one batch."""
-        with torch.no_grad():
-            params = self.adapt(
-                self.theta_0.detach(),
-                images.gather(episode.support),
-                images.labels(episode.support_labels),
-                references.MAML_TEST_STEPS,
-            )
-            return self._logits(params, images.gather(episode.query)).log_softmax(1)
-
     def predict_many(self, episodes: Sequence[Episode], images: SplitImages) -> Tensor:
-        """As :meth:`predict` for episodes of one size, ``[n_episode, n_way * n_query, n_way]``."""
+        """Adapt to the support sets, then classify all queries of an episode as one batch."""
         n = len(episodes)
         stacked = StackedConv4(self.learner, n)
         support = images.gather_many([episode.support for episode in episodes])
@@ -124,14 +113,11 @@ class MAML:
 
         def logits(params: Tensor, batch: Tensor) -> Tensor:
             with self.setting.autocast():
-                return stacked.logits(params.view(n, -1), batch, None, training=True).to(
-                    params.dtype
-                )
+                found = stacked.logits(params.view(n, -1), batch, None, training=True)
+            return found.to(params.dtype)
 
         def loss(params: Tensor, batch: Tensor, of_batch: Tensor) -> Tensor:
-            found = logits(params, batch).transpose(1, 2)
-            # Learners share nothing: the gradient of the sum holds each one's own.
-            return F.cross_entropy(found, of_batch, reduction="none").mean(1).sum()
+            return stacked.losses(logits(params, batch), of_batch).sum()
 
         n_step = references.MAML_TEST_STEPS
         problem = on_support(loss, support, labels, [slice(None)] * n_step)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from repro.episodes import Episode, EpisodeSampler
 from repro.learner.conv4 import BatchNormStatistics, Conv4
 from repro.learner.cuda_graph import Replay
 from repro.learner.fused_cell import BLOCK, Tape
+from repro.learner.gate_traces import Gates, gate_traces
 from repro.learner.inner_loop import LossAndGradient, Trajectory, on_support
 from repro.learner.kernels.cell import NativeTape, fits
 from repro.learner.meta_learner import (
@@ -22,9 +24,10 @@ from repro.learner.meta_learner import (
     second_order_gradient,
 )
 from repro.learner.side_by_side import StackedConv4
-from repro.methods.base import Adam, Setting, SplitImages, StepResult, accuracy
+from repro.methods.base import Adam, Setting, SplitImages, Stackable, StepResult, accuracy
 from repro.papers import paper
 from repro.papers.config import EpisodeSpec, Recipe
+from repro.records.files import GATES
 from repro.system.seeding import Stream, rng
 
 _META_NAMES = (
@@ -48,7 +51,7 @@ def inner_schedule(trained_k: int, k_shot: int, n_way: int, recipe: Recipe) -> l
     return one_pass * passes
 
 
-class MetaLSTM:
+class MetaLSTM(Stackable):
     """Learned initialisation and learned update rule, trained end to end.
 
     First order in every preset: losses and gradients fed in are constants of the graph.
@@ -168,16 +171,37 @@ class MetaLSTM:
         return tape
 
     def _adapted(
-        self, episode: Episode, images: SplitImages, statistics: BatchNormStatistics
+        self,
+        stacked: StackedConv4,
+        support: Tensor,
+        labels: Tensor,
+        start: Tensor,
+        statistics: BatchNormStatistics,
     ) -> Tensor:
-        """The learner's parameters after the inner loop of a test, ``[n_param]``."""
-        start = self._start(episode.index)
-        if not fits(self.meta, self.setting.recipe):
-            return self.adapt(episode, images, start, statistics).learner_params
-        support, labels = images.gather(episode.support), images.labels(episode.support_labels)
+        """The learners' parameters after the inner loop of a test, ``[n_episode * n_param]``."""
+        n, schedule = len(support), self._schedule(labels.shape[1])
+        if n == 1 and fits(self.meta, self.setting.recipe):
+            with torch.no_grad():
+                tape = self._adapt_on_tape(support[0], labels[0], start, statistics)
+            return tape.learner_params(tape.n_step)
+        momentum = paper.META_BATCH_NORM_MOMENTUM[1 if self.setting.k_shot == 1 else 5]
+
+        def loss_and_gradient(params: Tensor, index: int) -> tuple[Tensor, Tensor]:
+            part = schedule[index]
+            with torch.enable_grad():
+                leaf = params.detach().requires_grad_()
+                of_each, batch = leaf.view(n, -1), support[:, part]
+                with self.setting.autocast():
+                    logits = stacked.logits(of_each, batch, statistics, True, momentum)
+                losses = stacked.losses(logits.to(params.dtype), labels[:, part])
+                (gradient,) = torch.autograd.grad(losses.sum(), leaf)
+            losses = losses.detach()
+            return losses if n == 1 else losses.repeat_interleave(self.learner.n_param), gradient
+
+        sizes = [part.stop - part.start for part in schedule]
         with torch.no_grad():
-            tape = self._adapt_on_tape(support, labels, start, statistics)
-        return tape.learner_params(tape.n_step)
+            found = inner_loop(self.meta, start, loss_and_gradient, sizes, self.setting.recipe)
+        return found.learner_params
 
     def training_episode(self, images: SplitImages, step: int) -> tuple[Tensor, ...]:
         """What a training step is a function of, besides the state; shapes never change.
@@ -258,25 +282,8 @@ class MetaLSTM:
         loss, logits = learn(*inputs)
         return StepResult(loss.item(), accuracy(logits, inputs[3]))
 
-    def predict(self, episode: Episode, images: SplitImages) -> Tensor:
-        """Adapt to the support set, then classify the queries (by default inductively)."""
-        statistics = BatchNormStatistics(self.learner.n_filter, self.theta_0.detach())
-        params = self._adapted(episode, images, statistics)
-        kind = self.setting.recipe.query_batch_norm
-        with torch.no_grad(), self.setting.autocast():
-            if kind == "support":  # recomputed at theta_T
-                support = images.gather(episode.support)
-                self.learner.features(params, support, statistics, True, momentum=1.0)
-            logits = self.learner.logits(
-                params,
-                images.gather(episode.query),
-                None if kind == "query" else statistics,
-                training=kind == "query",
-            )
-        return logits.float().log_softmax(1)
-
     def predict_many(self, episodes: Sequence[Episode], images: SplitImages) -> Tensor:
-        """As :meth:`predict` for episodes of one size, ``[n_episode, n_way * n_query, n_way]``."""
+        """Adapt to the support sets, then classify the queries (by default inductively)."""
         n, kind = len(episodes), self.setting.recipe.query_batch_norm
         stacked = StackedConv4(self.learner, n)
         statistics = stacked.statistics(
@@ -284,31 +291,9 @@ class MetaLSTM:
         )
         support = images.gather_many([episode.support for episode in episodes])
         labels = images.labels(np.stack([episode.support_labels for episode in episodes]))
-        schedule = self._schedule(labels.shape[1])
-        momentum = paper.META_BATCH_NORM_MOMENTUM[1 if self.setting.k_shot == 1 else 5]
-
-        def loss_and_gradient(params: Tensor, index: int) -> tuple[Tensor, Tensor]:
-            part = schedule[index]
-            with torch.enable_grad():
-                leaf = params.detach().requires_grad_()
-                with self.setting.autocast():
-                    logits = stacked.logits(
-                        leaf.view(n, -1), support[:, part], statistics, True, momentum
-                    )
-                per_image = F.cross_entropy(
-                    logits.float().transpose(1, 2), labels[:, part], reduction="none"
-                )
-                loss = per_image.mean(1)
-                # Learners share nothing: the gradient of the sum holds each one's own.
-                (gradient,) = torch.autograd.grad(loss.sum(), leaf)
-            return loss.detach().repeat_interleave(self.learner.n_param), gradient
-
         start = torch.cat([self._start(episode.index) for episode in episodes])
-        sizes = [part.stop - part.start for part in schedule]
-        with torch.no_grad():
-            found = inner_loop(self.meta, start, loss_and_gradient, sizes, self.setting.recipe)
+        params = self._adapted(stacked, support, labels, start, statistics).view(n, -1)
         with torch.no_grad(), self.setting.autocast():
-            params = found.learner_params.view(n, -1)
             if kind == "support":  # recomputed at theta_T
                 stacked.logits(params, support, statistics, True, momentum=1.0)
             logits = stacked.logits(
@@ -318,6 +303,25 @@ class MetaLSTM:
                 training=kind == "query",
             )
         return logits.float().log_softmax(2)
+
+    def diagnostics(self, episodes: Sequence[Episode], images: SplitImages) -> dict[str, Any]:
+        """``gates.json``: the gates of the inner loop, and those of an untrained meta-learner."""
+        trained, untrained = (
+            method._gates(episodes, images) for method in (self, MetaLSTM(self.setting))
+        )
+        setting = self.setting
+        traces = gate_traces(trained, untrained, self.learner, setting.k_shot, setting.seed)
+        return {GATES: traces}
+
+    def _gates(self, episodes: Sequence[Episode], images: SplitImages) -> Gates:
+        forget, enter = [], []
+        for episode in episodes:
+            start = self.theta_0.detach()
+            statistics = BatchNormStatistics(self.learner.n_filter, start)
+            found = self.adapt(episode, images, start, statistics, trace=True)
+            forget.append(torch.stack(found.forget_gates).cpu().numpy())
+            enter.append(torch.stack(found.input_gates).cpu().numpy())
+        return {"forget": np.stack(forget), "input": np.stack(enter)}
 
     def state(self) -> dict[str, Tensor]:
         """Meta parameters, theta_0 and optimizer."""

@@ -82,6 +82,9 @@ class MethodSpec:
         cost: of a training step against the others, roughly; the dearest are started first.
         transductive: whether its predictions read all queries of an episode together.
         source: None for what comes with this package.
+        searches: whether one point of the budget's grid is chosen on meta-validation before the
+            test, by :class:`repro.methods.base.Searching`.
+        episode_s: seconds of a test episode on an idle machine, as ``repro bench`` measured them.
         revision: the numerics revision: raised when a change of the code moves the row's numbers
             or its training's. Records of another revision than the code's are not used. 1 for a
             method of a user's own: the digest of its source is in its configs.
@@ -100,6 +103,8 @@ class MethodSpec:
     transductive: bool = False
     source: Source | None = None
     revision: int = 1
+    searches: bool = False
+    episode_s: float = 0.02
 
     def __post_init__(self) -> None:
         check_name(self.name, self.title)
@@ -209,7 +214,7 @@ def from_record(name: str, describe: Mapping[str, Any]) -> MethodSpec:
 _PAPER = (
     MethodSpec(
         "finetune", paper.ROW_TITLES["finetune"], "repro.methods.finetune:Finetune", PRETRAIN,
-        in_paper=True, train_shot="none", switches=_COMMON,
+        in_paper=True, train_shot="none", switches=_COMMON, searches=True, episode_s=0.5,
     ),
     MethodSpec(
         "nearest_neighbor", paper.ROW_TITLES["nearest_neighbor"], PRETRAIN_TARGET, PRETRAIN,
@@ -228,7 +233,7 @@ _PAPER = (
     ),
     MethodSpec(
         "meta_lstm", paper.ROW_TITLES["meta_lstm"], "repro.methods.meta_lstm:MetaLSTM",
-        "meta_lstm", in_paper=True, switches=_COMMON + _META, cost=3,
+        "meta_lstm", in_paper=True, switches=_COMMON + _META, cost=3, episode_s=0.16,
     ),
 )  # fmt: skip
 # Rows that the paper does not have; `--methods all` runs them, too. What was published of them is

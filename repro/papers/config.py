@@ -8,7 +8,7 @@ from typing import Any
 
 from repro.papers import paper, references
 from repro.papers.catalogue import PRETRAIN, PRETRAIN_REVISION, TRAIN_SHOTS, MethodSpec, built_in
-from repro.papers.presets import BUDGETS, RECIPES, Budget, Recipe, budget, recipe
+from repro.papers.presets import BUDGETS, RECIPES, Budget, GridPoint, Recipe, budget, grid, recipe
 from repro.system import storage
 from repro.system.errors import UsageError
 
@@ -122,6 +122,11 @@ class RunConfig:
     def trained_k_shot(self) -> int:
         """Support images per class that the method was trained for."""
         return self.train_k_shot or self.spec.k_shot
+
+    @property
+    def grid(self) -> list[GridPoint]:
+        """The points one of which is chosen on meta-validation; empty: nothing is chosen."""
+        return grid(self.budget.finetune_grid) if self.row.searches else []
 
     def training(self) -> TrainingConfig | None:
         """The training this cell needs; cells may share one. None: nothing is trained."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, get_args, get_type_hints
+from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_type_hints
 
 from repro.papers import paper
 from repro.papers.catalogue import BUILT_IN, MethodSpec
@@ -148,6 +149,23 @@ def recipe(text: str) -> Recipe:
     if name not in RECIPES:
         raise unknown("recipe", name, RECIPES)
     return _override(RECIPES[name], "switch", changes, text)
+
+
+class GridPoint(NamedTuple):
+    """Of fine-tune's grid: update t has the learning rate lr / (1 + decay * t)."""
+
+    lr: float
+    decay: float
+
+
+def grid(size: str) -> list[GridPoint]:
+    """The settings that are tried: ``full`` as published (42), ``middle`` (8) or ``small`` (4)."""
+    lrs, decays = {
+        "full": (paper.FINETUNE_LRS, paper.FINETUNE_DECAYS),
+        "middle": ((0.5, 0.1, 0.01, 1e-3), (0.1, 0.0)),
+        "small": ((0.1, 0.01, 1e-3, 1e-4), (0.0,)),
+    }[size]
+    return [GridPoint(lr, decay) for lr, decay in itertools.product(lrs, decays)]
 
 
 @dataclass(frozen=True)

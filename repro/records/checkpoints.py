@@ -15,7 +15,7 @@ import msgspec
 
 from repro.records.schema import Header, Line
 from repro.system import storage
-from repro.system.errors import RecordError, ReproError, text_of
+from repro.system.errors import OtherConfigurationError, RecordError, ReproError, text_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -108,13 +108,14 @@ def read(header_path: Path, config_digest: str) -> Checkpoint:
     """Read and verify one checkpoint.
 
     Raises:
-        RecordError: damaged, or of another configuration; the file is named.
+        RecordError: damaged; the file is named. OtherConfigurationError: it belongs to
+            another configuration than this.
     """
     told = read_header(header_path)
     path = header_path.with_suffix(".safetensors")
     owner, digest = told.config, told.sha256
     if owner != config_digest:
-        raise RecordError(
+        raise OtherConfigurationError(
             f"{header_path} belongs to another configuration ({owner[:8]}, expected "
             f"{config_digest[:8]}); move it away or choose another --runs folder"
         )
@@ -161,17 +162,17 @@ def latest(
     """The newest whole checkpoint, and a sentence for each one that was passed over.
 
     Raises:
-        RecordError: checkpoints are there but none is whole (nothing is overwritten silently),
-            or one belongs to another configuration.
+        RecordError: checkpoints are there but none is whole (nothing is overwritten silently).
+        OtherConfigurationError: one belongs to another configuration.
     """
     passed: list[str] = []
     headers = sorted(folder.glob(f"{stem}-*.json"), reverse=True)
     for header in headers:
         try:
             return read(header, config_digest), passed
+        except OtherConfigurationError:
+            raise
         except RecordError as error:
-            if "another configuration" in str(error):
-                raise
             passed.append(f"{error}; using the one before it")
     if headers:
         raise RecordError(

@@ -16,16 +16,13 @@ from torch import Tensor
 from repro import records
 from repro.data.pack import ImageSplit, open_pack
 from repro.episodes import Episode, EpisodeSampler, episodes_digest
-from repro.methods.base import OPTIMIZERS, Setting, SplitImages
-from repro.methods.finetune import Finetune, grid
-from repro.methods.meta_lstm import MetaLSTM
+from repro.methods.base import OPTIMIZERS, Diagnosing, Searching, Setting, SplitImages
 from repro.methods.registry import build, build_training
 from repro.papers import paper
 from repro.papers.catalogue import MethodSpec, built_in
 from repro.papers.config import Budget, EpisodeSpec, Recipe, RunConfig, TrainingConfig
 from repro.records.checkpoints import load_into, parse_json_lines, write_tensors
 from repro.run.evaluation import Partial, accuracies, evaluate
-from repro.run.gate_traces import gate_traces
 from repro.run.grid_search import SELECTION, choose, spent_before
 from repro.run.provenance import provenance
 from repro.run.training import METRICS, Trained, at_milestone, so_far, train
@@ -198,7 +195,7 @@ def test_episodes(config: RunConfig, test: ImageSplit) -> list[Episode]:
 
 
 def grid_episodes(config: RunConfig, validation: ImageSplit) -> list[Episode]:
-    """The meta-validation episodes on which fine-tune's grid point is chosen."""
+    """The meta-validation episodes on which a grid point is chosen."""
     sampler = _sampler(validation, "val", config.spec.k_shot, config)
     return sampler.first(config.budget.n_grid_episode)
 
@@ -250,7 +247,7 @@ def run_training(
 
 
 def select(
-    method: Finetune,
+    method: Searching,
     setting: Setting,
     config: RunConfig,
     context: RunContext,
@@ -262,7 +259,7 @@ def select(
     validation = open_pack(context.pack, "val")
     return choose(
         method,
-        grid(config.budget.finetune_grid),
+        config.grid,
         grid_episodes(config, validation),
         SplitImages(validation, setting),
         records.cell_folder(context.runs, config),
@@ -294,7 +291,7 @@ def run_cell(
         source = records.training_folder(context.runs, training) if training else folder
         method, setting = build_row(config, context, trained.state if trained else None, source)
         selection = None
-        if isinstance(method, Finetune):
+        if config.grid:
             selection = select(method, setting, config, context, trained, reporter, stop)
             began = time.monotonic() - spent_before(folder / SELECTION)  # interrupted calls, too
         test = open_pack(context.pack, "test")
@@ -305,12 +302,13 @@ def run_cell(
         if context.force:
             partial.discard()
         predictions = evaluate(method, episodes, images, reporter, f"{title}: test", stop, partial)
-        if isinstance(method, MetaLSTM) and config.train_k_shot is None:
+        if isinstance(method, Diagnosing) and config.train_k_shot is None:
             validation = open_pack(context.pack, "val")
             n_traced = min(paper.N_GATE_EPISODE, config.budget.n_validation_episode)
             drawn = _sampler(validation, "val", config.spec.k_shot, config).first(n_traced)
-            traces = gate_traces(method, setting, drawn, SplitImages(validation, setting))
-            storage.write_json(folder / "gates.json", traces)
+            left = method.diagnostics(drawn, SplitImages(validation, setting))
+            for name, found in left.items():
+                storage.write_json(folder / name, found)
         content: dict[str, Any] = {
             "config": {**config.describe(), "n_test_class": len(test.class_ids)},
             "digests": {

@@ -1,4 +1,4 @@
-"""Fine-tune's learning rate and decay, chosen on meta-validation; resumes at the next episode."""
+"""One point of a method's grid, chosen on meta-validation; resumes at the next episode."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from repro.episodes import Episode
-from repro.methods.base import SplitImages
-from repro.methods.finetune import Finetune, GridPoint
+from repro.methods.base import Searching, SplitImages
+from repro.papers.presets import GridPoint
 from repro.run.evaluation import Partial, accuracies, evaluate
 from repro.system import storage
 from repro.system.errors import RecordError
@@ -20,7 +20,7 @@ SELECTION = "selection.json"
 
 
 def choose(
-    method: Finetune,
+    method: Searching,
     points: Sequence[GridPoint],
     episodes: Sequence[Episode],
     images: SplitImages,
@@ -43,7 +43,7 @@ def choose(
     done = [] if force else tried_before(path, searched["checkpoint"], points)
     began, spent = time.monotonic(), spent_before(path) if done else 0.0
     for number in range(len(done), len(points)):
-        method.choice, method.head_index = points[number], 0
+        method.choose(points[number], final=False)
         lr, decay = points[number]
         partial = Partial(
             folder / "grid.partial", storage.digest({**searched, "lr": lr, "decay": decay})
@@ -55,9 +55,10 @@ def choose(
         write_tried(path, searched["checkpoint"], done, wall_s)
         spent += partial.spent
         partial.discard()
-        reporter.report(task, number + 1, len(points), f"lr {lr:g}, decay {decay:g}: {mean:.1%}")
+        note = f"lr {lr:g}, decay {decay:g}: {mean:.1%}"
+        reporter.report(task, number + 1, len(points), note, "grid")
     best = max(range(len(points)), key=lambda number: done[number]["accuracy"])
-    method.choice, method.head_index = points[best], 1
+    method.choose(points[best], final=True)
     return {"n_episode": len(episodes), "grid": done, "chosen": done[best]}
 
 

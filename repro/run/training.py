@@ -178,7 +178,8 @@ def train(
             checkpoints.write(
                 folder, step, method.state(), extra, digest, milestones.STEM, keep_all=True
             )
-        reporter.report(task, step, n_step, ", ".join(filter(None, (metrics.shown, note))))
+        shown = ", ".join(filter(None, (metrics.shown, note)))
+        reporter.report(task, step, n_step, shown, "train")
         due = max(CHECKPOINT_INTERVAL_S, CHECKPOINT_COST * cost)
         if step == n_step or stop or time.monotonic() - last_write > due:
             reached = save()

@@ -17,8 +17,8 @@ from repro import records
 from repro.data.pack import open_pack
 from repro.episodes import episodes_digest
 from repro.methods.base import SplitImages
-from repro.methods.finetune import Finetune
 from repro.methods.registry import with_code
+from repro.papers.presets import GridPoint
 from repro.run.cell import RunContext, build_row, test_episodes
 from repro.run.evaluation import accuracies, evaluate
 from repro.run.provenance import provenance
@@ -108,10 +108,10 @@ def verify(
             raise RecordError(f"{model} is damaged: it does not have the digest in the record")
         state = _parameters(model, content)
     method, setting = build_row(config, context, state, model)
-    if isinstance(method, Finetune):
+    if config.grid:
         try:
             chosen = (record.selection or {})["chosen"]
-            method.choice, method.head_index = (float(chosen["lr"]), float(chosen["decay"])), 1
+            method.choose(GridPoint(float(chosen["lr"]), float(chosen["decay"])), final=True)
         except (KeyError, TypeError, ValueError) as error:
             raise RecordError(f"{path}: damaged selection (field {error})") from error
     episodes = test_episodes(config, test)

@@ -29,6 +29,10 @@ class RecordError(ReproError):
     """A record, checkpoint or manifest is missing, damaged or belongs to another configuration."""
 
 
+class OtherConfigurationError(RecordError):
+    """A checkpoint belongs to another configuration than the one that goes on."""
+
+
 class TrainingError(ReproError):
     """Training cannot go on (for instance, the loss is not finite)."""
 

@@ -6,7 +6,7 @@ import multiprocessing
 import sys
 import time
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -16,6 +16,7 @@ from repro.system.interrupts import StopRequest
 
 LINE_INTERVAL_S = 15.0
 MAX_BARS = 12  # the oldest finished ones make room
+Phase = Literal["train", "grid", "test"]  # of a cell, for the time left of all
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,9 @@ class Tally:
 class Reporter(Protocol):
     """Receives progress; ``task`` names a bar, ``note`` is what to show beside it."""
 
-    def report(self, task: str, done: int, total: int, note: str = "") -> None: ...
+    def report(
+        self, task: str, done: int, total: int, note: str = "", phase: Phase = "test"
+    ) -> None: ...
 
     def say(self, message: str) -> None: ...
 
@@ -92,7 +95,9 @@ class ConsoleReporter:
         if self._live:
             self._live.stop()
 
-    def report(self, task: str, done: int, total: int, note: str = "") -> None:
+    def report(
+        self, task: str, done: int, total: int, note: str = "", phase: Phase = "test"
+    ) -> None:
         now = time.monotonic()
         began, first = self._began.setdefault(task, (now, done))
         rate = (done - first) / (now - began) if now > began and done > first else 0.0
@@ -137,7 +142,9 @@ class ConsoleReporter:
 class Silent:
     """Shows nothing."""
 
-    def report(self, task: str, done: int, total: int, note: str = "") -> None:
+    def report(
+        self, task: str, done: int, total: int, note: str = "", phase: Phase = "test"
+    ) -> None:
         pass
 
     def say(self, message: str) -> None:
@@ -153,7 +160,9 @@ class Quiet:
     def __init__(self, reporter: Reporter) -> None:
         self.say, self.tally = reporter.say, reporter.tally
 
-    def report(self, task: str, done: int, total: int, note: str = "") -> None:
+    def report(
+        self, task: str, done: int, total: int, note: str = "", phase: Phase = "test"
+    ) -> None:
         pass
 
 
@@ -164,8 +173,10 @@ class Named:
         self._reporter, self._name = reporter, name
         self.say, self.tally = reporter.say, reporter.tally
 
-    def report(self, task: str, done: int, total: int, note: str = "") -> None:
-        self._reporter.report(f"{self._name}: {task}", done, total, note)
+    def report(
+        self, task: str, done: int, total: int, note: str = "", phase: Phase = "test"
+    ) -> None:
+        self._reporter.report(f"{self._name}: {task}", done, total, note, phase)
 
 
 class Queued:
@@ -178,7 +189,9 @@ class Queued:
         self._queue, self._sent, self._stop, self._name = queue, 0.0, stop, name
         self._parent = multiprocessing.parent_process()
 
-    def report(self, task: str, done: int, total: int, note: str = "") -> None:
+    def report(
+        self, task: str, done: int, total: int, note: str = "", phase: Phase = "test"
+    ) -> None:
         now = time.monotonic()
         if done < total and now - self._sent <= 0.5:
             return
@@ -187,7 +200,7 @@ class Queued:
         if self._parent is not None and not self._parent.is_alive():
             self._stop.exit_code = self._stop.exit_code or 143
             return
-        self._queue.put(("report", self._name, task, done, total, note))
+        self._queue.put(("report", self._name, task, done, total, note, phase))
 
     def say(self, message: str) -> None:
         self._queue.put(("say", message))

@@ -222,7 +222,7 @@ def test_meta_test_is_opened_for_the_base_and_one_choice_which_shares_the_traini
     tasks: list[str] = []
 
     class Listening(Silent):
-        def report(self, task: str, done: int, total: int, note: str = "") -> None:
+        def report(self, task: str, done: int, total: int, note: str = "", *_: object) -> None:
             tasks.append(task)
 
     given = (bases(tiny_pack), "authors-code", here, 1, Listening(), StopRequest(), "repro test")

@@ -11,11 +11,10 @@ from click.testing import CliRunner
 from repro import records
 from repro.cli.main import cli
 from repro.engines.episode_ranges import Divided, kinds, run_part
-from repro.engines.jobs import N_POINT, units
+from repro.engines.jobs import units
 from repro.engines.overview import Board
 from repro.engines.ray import transfer as ship
 from repro.engines.ray.cluster import RayOptions, cluster
-from repro.methods.finetune import grid
 from repro.papers import config
 from repro.papers.config import RunConfig
 from repro.run.cell import RunContext, plan, run_cell, run_training
@@ -175,8 +174,9 @@ def test_units_have_names_of_their_own_and_trainings_come_once(tiny_pack: Path) 
     found = units(cells)
     assert len({unit.name for unit in found}) == len(found) == 9
     assert [unit.kind for unit in found] == 3 * ["training"] + 6 * ["cell"]
-    assert {name: len(grid(name)) for name in N_POINT} == N_POINT
-    assert found[3].share(": grid", 4, 4) == found[3].share(": test", 0, 6) == 12 / 18
+    n_grid_episode = cells[0].budget.n_grid_episode
+    assert [unit.n_episode for unit in found[3::2]] == [6 + 4 * n_grid_episode, 6, 6]
+    assert found[3].share("grid", 4, 4) == found[3].share("test", 0, 6) == 12 / 18
 
 
 def test_without_ray_one_sentence_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,6 +128,24 @@ def test_stacked_learners_compute_what_each_computes_alone() -> None:
         torch.testing.assert_close(together.variance[:, part], alone[i].variance)
 
 
+def test_one_learner_alone_computes_its_own_bits() -> None:
+    learner = Conv4(4, 5, 32)
+    params = learner.initial(rng(0, Stream.LEARNER_INIT))
+    images, labels = torch.rand(10, 3, 32, 32), torch.arange(10) % 5
+    found = []
+    for stacked in (None, StackedConv4(learner, 1)):
+        leaf, statistics = params.clone().requires_grad_(), BatchNormStatistics(4, params)
+        if stacked is None:
+            logits = learner.logits(leaf, images, statistics, training=True)
+            loss = torch.nn.functional.cross_entropy(logits, labels)
+        else:
+            logits = stacked.logits(leaf[None], images[None], statistics, training=True)
+            loss = stacked.losses(logits, labels[None]).sum()
+        (gradient,) = torch.autograd.grad(loss, leaf)
+        found.append((logits.reshape(10, 5), loss, gradient, statistics.mean))
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
 @pytest.mark.parametrize("text", ["authors-code", "paper,query_batch_norm=support"])
 @pytest.mark.parametrize(("trained", "tested"), [(1, 1), (1, 5), (5, 1)])
 def test_meta_lstm_answers_several_episodes_as_one_by_one(

@@ -5,13 +5,15 @@ import pytest
 import torch
 
 from repro.episodes import Episode
-from repro.methods.base import SplitImages, Trainable
-from repro.methods.finetune import Finetune, grid
+from repro.methods import registry
+from repro.methods.base import Searching, SplitImages, Trainable
+from repro.methods.finetune import Finetune
 from repro.methods.meta_lstm import inner_schedule
 from repro.methods.nearest_neighbor import NearestNeighbor
 from repro.methods.registry import build_training
 from repro.papers.catalogue import BUILT_IN
 from repro.papers.config import RECIPES, Recipe
+from repro.papers.presets import GridPoint, grid
 from tests.methods import random_images
 
 # One row of each training.
@@ -106,13 +108,19 @@ def test_the_published_grid_has_42_settings() -> None:
     assert set(grid("middle")) <= set(grid("full"))
 
 
+def test_the_catalogue_says_which_methods_search_a_grid() -> None:
+    made = random_images.setting(5)
+    for row in BUILT_IN.values():
+        assert row.searches == isinstance(registry.build(row, made), Searching), row.name
+
+
 def test_finetune_equals_sgd_on_an_ordinary_module_and_leaves_no_trace() -> None:
     pretrained, images = build("nearest_neighbor")
     for step in range(2):
         pretrained.train_step(images, step)
     method = Finetune(random_images.setting(5))
     method.load_state(pretrained.state())
-    method.choice, drawn = (0.05, 0.1), random_images.episode(5)
+    method.choice, drawn = GridPoint(0.05, 0.1), random_images.episode(5)
     actual = method.predict(drawn, images)
     assert torch.equal(method.predict(drawn, images), actual)
     learner = method.learner

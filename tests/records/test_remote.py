@@ -307,7 +307,7 @@ def test_a_driver_that_was_taken_over_stops_at_its_next_write(
     other = Lease(Store(s3), "another machine")
 
     class TakesOver(Silent):
-        def report(self, task: str, done: int, total: int, note: str = "") -> None:
+        def report(self, task: str, done: int, total: int, note: str = "", *_: object) -> None:
             if done == 3:
                 other.take(True)
 
@@ -371,7 +371,7 @@ def test_a_whole_reproduction_is_there_for_another_machine(
 class Slow(Silent):
     """Leaves time for a kill between two steps."""
 
-    def report(self, task: str, done: int, total: int, note: str = "") -> None:
+    def report(self, task: str, done: int, total: int, note: str = "", *_: object) -> None:
         time.sleep(0.1)
 
 

@@ -50,7 +50,7 @@ class StopAfter(Silent):
     def __init__(self, stop: StopRequest, n: int) -> None:
         self.stop, self.n = stop, n
 
-    def report(self, task: str, done: int, total: int, note: str = "") -> None:
+    def report(self, task: str, done: int, total: int, note: str = "", *_: object) -> None:
         self.n -= 1
         if self.n == 0:
             self.stop.exit_code = 130

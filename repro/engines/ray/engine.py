@@ -260,10 +260,10 @@ class _Driver:
         elif kind == "started":
             self.board.set(name, "running")
         elif kind == "report":
-            label, done, total, note = words
+            label, done, total, note, phase = words
             self.reporter.report(f"{label} (seed {task.unit.config.seed})", done, total, note)
             if task.n_open == 0 and total:
-                self.board.progress(name, task.unit.share(label, done, total))
+                self.board.progress(name, task.unit.share(phase, done, total))
         elif any(j.name == name and j.attempt == attempt for j in self.running.values()):
             self._receive(task, words[0])
 
@@ -318,7 +318,7 @@ class _Driver:
         label = f"{task.unit.title}: {task.divided.kind} in parts"
         self.reporter.report(label, n_part - task.n_open, n_part)
         self.board.progress(
-            job.name, task.unit.share(f": {task.divided.kind}", n_part - task.n_open, n_part)
+            job.name, task.unit.share(task.divided.kind, n_part - task.n_open, n_part)
         )
         if not task.n_open and not self.stop:
             self._push(job.name, rank=1)

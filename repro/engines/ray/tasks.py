@@ -13,6 +13,7 @@ from repro.engines.jobs import Unit
 from repro.papers.config import RunConfig
 from repro.run import training
 from repro.system.errors import RecordError
+from repro.system.progress import Phase
 
 
 @dataclass
@@ -28,7 +29,7 @@ class Task:
     unit: Unit
     folder: Path
     lock: FileLock | None = None
-    kinds: list[str] = field(default_factory=list)
+    kinds: list[Phase] = field(default_factory=list)
     divided: Divided | None = None
     n_open: int = 0
     deaths: int = 0

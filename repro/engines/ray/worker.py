@@ -30,7 +30,7 @@ from repro.system import storage
 from repro.system.allocator import keep_large_buffers
 from repro.system.errors import Interrupted, ReproError, from_os_error
 from repro.system.interrupts import StopRequest
-from repro.system.progress import Tally
+from repro.system.progress import Phase, Tally
 
 REPORT_INTERVAL_S = 0.5
 INLINE_BYTES = 2**20  # larger changes go through the object store, not through the hub
@@ -102,12 +102,14 @@ class _Remote:
         for exit_code in ray.get(known):
             self._stop.exit_code = self._stop.exit_code or exit_code
 
-    def report(self, task: str, done: int, total: int, note: str = "") -> None:
+    def report(
+        self, task: str, done: int, total: int, note: str = "", phase: Phase = "test"
+    ) -> None:
         now = time.monotonic()
         if done < total and now - self._sent < REPORT_INTERVAL_S:
             return
         self._sent = now
-        self.tell("report", task, done, total, note)
+        self.tell("report", task, done, total, note, phase)
         changes = self.watched.changes() if self.watched else None
         if changes is not None:
             self.send(changes)
