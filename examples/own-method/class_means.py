@@ -3,10 +3,7 @@
 import torch
 from torch import nn
 
-from repro.episodes import EpisodeSampler
-from repro.methods.base import Adam, StepResult, accuracy
-from repro.papers.config import EpisodeSpec
-from repro.system.seeding import Stream, rng
+from repro import Adam, EpisodeSampler, EpisodeSpec, StepResult, Stream, accuracy, rng
 
 
 class ClassMeans:
