@@ -15,7 +15,7 @@ from repro.data.dataset import Dataset, ImageProgress, Selection
 from repro.system import processes
 from repro.system.errors import DataError, ReproError, text_of
 from repro.system.interrupts import StopRequest
-from repro.system.progress import Reporter, Silent
+from repro.system.progress import Phase, Reporter, Silent
 
 PLUG_INS = "repro.datasets"
 
@@ -46,7 +46,9 @@ class _Images(Silent):
     def __init__(self, progress: ImageProgress) -> None:
         self._progress = progress
 
-    def report(self, task: str, done: int, total: int, note: str = "") -> None:
+    def report(
+        self, task: str, done: int, total: int, note: str = "", phase: Phase = "test"
+    ) -> None:
         self._progress(done, total)
 
 
