@@ -24,31 +24,37 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--method", default="meta_lstm", show_default=True, help="A row, or FILE.py:CLASS.")
+@click.option(
+    "--method", default="meta_lstm", show_default=True, help="Name of a method, or FILE.py:CLASS."
+)
 @k_shot_option
 @click.option("--switches", default="all", show_default=True, metavar="LIST",
-              help="all, no-training or a,b=value.")  # fmt: skip
+              help="Switches to change: all, no-training (those that need no new "
+                   "training) or a list such as gates,theta_0=random.")  # fmt: skip
 @functools.partial(run_options, recipe="--base", files=False)
 @click.option("--episodes", type=click.IntRange(min=2), default=paper.N_TEST_EPISODE,
               show_default=True, help="Meta-validation episodes.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(min=1),
-              help="Threads of a job.")  # fmt: skip
-@click.option("--unfinished", is_flag=True, help="Test trainings as far as they got.")
+              help="Threads of each job.")  # fmt: skip
+@click.option(
+    "--unfinished", is_flag=True, help="Test unfinished trainings at their newest checkpoint."
+)
 @at_step_option
 @click.option("--final", metavar="SWITCH=VALUE",
-              help="Then test base and choice on meta-test.")  # fmt: skip
-@click.option("--show", is_flag=True, help="Run nothing; show what is there.")
+              help="Also test the base and this one change on meta-test.")  # fmt: skip
+@click.option("--show", is_flag=True, help="Run nothing; show the results of an earlier ablation.")
 @click.option("--from", "source", type=click.Choice(["runs", "results"]), default="runs",
-              show_default=True, help="Where --show looks.")  # fmt: skip
-@click.option("--publish", is_flag=True, help="Copy it to results/, to be committed.")
+              show_default=True, help="Records that --show reads.")  # fmt: skip
+@click.option("--publish", is_flag=True, help="Copy the ablation to results/.")
 @click.option("--format", "style", default="text", show_default=True, type=click.Choice(FORMATS))
 def ablate(
     method: str, k_shot: int, switches: str, episodes: int, unfinished: bool, final: str | None,
     show: bool, source: str, publish: bool, style: str, **options: Any,
 ) -> None:  # fmt: skip
-    """Change one switch of a base at a time, and compare in pairs on meta-validation.
+    """Change one switch of a recipe at a time, and compare each change with the unchanged recipe.
 
-    All share seeds, initial values and episodes. Only --final opens meta-test, for one choice.
+    All runs share seeds, initial values and episodes, and are compared on meta-validation.
+    Meta-test is used only with --final, for one change.
 
     Example: repro ablate --switches gates,theta_0 --seeds 3 --budget smoke
     """
@@ -60,7 +66,7 @@ def ablate(
     (row,) = rows_named([method], (), only=True)
     if show:
         if final:
-            raise UsageError("--show runs nothing and --final opens meta-test; give one of them")
+            raise UsageError("--show runs nothing and --final tests on meta-test; give one of them")
         root = runs if source == "runs" else RESULTS
         place = ablation_records.ablations_folder(root, options["dataset"], row.name, k_shot)
         pattern = f"{recipe.name}-{budget.name}-????????"

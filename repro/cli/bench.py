@@ -13,11 +13,18 @@ from repro.system.errors import unknown
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="Fewer repetitions; under 90 s on two cores.")
-@click.option("--json", "as_list", is_flag=True, help="A list of rows for machines.")
-@click.option("--precision", default="auto", show_default=True, help="auto, fp32, bf16 or both.")
-@click.option("--threads", type=click.IntRange(min=1), help="All by default.")
-@click.option("--rows", "chosen", help="Some rows only, for instance pretrain_step,gather_100.")
+@click.option("--quick", is_flag=True, help="Fewer repetitions; less than 90 s on two cores.")
+@click.option("--json", "as_list", is_flag=True, help="Print JSON.")
+@click.option(
+    "--precision",
+    default="auto",
+    show_default=True,
+    help="Floating-point precision: auto, fp32, bf16 or both.",
+)
+@click.option("--threads", type=click.IntRange(min=1), help="Number of threads; by default all.")
+@click.option(
+    "--rows", "chosen", help="Measure only these rows, for instance pretrain_step,gather_100."
+)
 @click.option(
     "--image-size",
     type=click.IntRange(min=16),
@@ -25,7 +32,7 @@ from repro.system.errors import unknown
     show_default=True,
     help="Height and width of the random images, px.",
 )
-@click.option("--dataset", help="Images of this data set instead of random ones.")
+@click.option("--dataset", help="Use images of this data set instead of random ones.")
 @click.option(
     "--data", "root", type=click.Path(path_type=Path), help="Folder or archive with the images."
 )
@@ -34,10 +41,10 @@ def bench(
     quick: bool, as_list: bool, precision: str, threads: int | None, chosen: str | None,
     image_size: int, dataset: str | None, root: Path | None,
 ) -> None:  # fmt: skip
-    """Measure the fast paths against plain PyTorch, in one run.
+    """Measure the fast code paths against plain PyTorch.
 
-    Times are per unit of work, the memory is the peak of a process of its own. Nothing else should
-    run meanwhile.
+    Each time is for one unit of work; memory is the peak of a separate process. Run nothing else
+    at the same time.
 
     Example: repro bench --quick
     """

@@ -29,11 +29,13 @@ def side_options(function: F) -> F:
         click.option("--dataset", "datasets", multiple=True,
                      help="Data set; may be given several times."),
         click.option("--from", "source", type=click.Choice(["runs", "results"]),
-                     help="Default: runs when there are any, else results."),
+                     help="Records to read; by default those in runs/ if there are any, "
+                          "else those in results/."),
         click.option("--recipe", default="authors-code", show_default=True,
-                     help="Of sides that name none."),
+                     help="Recipe of the sides that name none."),
         click.option("--budget",
-                     help="Of sides that name none; by default the largest of each cell."),
+                     help="Budget of the sides that name none; by default the largest of "
+                          "each cell."),
     ]  # fmt: skip
     function = runs_option("read")(function)
     for option in reversed(options):
@@ -73,11 +75,13 @@ def compare(
 ) -> None:  # fmt: skip
     """Compare A and B on the same episodes. Three or more names: every pair. None: all methods.
 
-    The default data set is glyphs. A or B is a method (meta_lstm), a method with fields to
-    choose its records by (meta_lstm@recipe=paper,budget=quick,seed=1,k_shot=5,dataset=glyphs), or
-    the folder of a record. Without seed=, all training seeds of a side's configuration are used,
-    and where a side has several the interval covers seeds and episodes (a side of one seed is taken
-    to vary as the other, and that is said). Records of other episodes or images are refused.
+    A or B is a method (meta_lstm), a method with fields that choose its records
+    (meta_lstm@recipe=paper,budget=quick,seed=1,k_shot=5,dataset=glyphs), or the folder of a record.
+    The default data set is glyphs.
+
+    Without seed=, all training seeds are used. If a side has several seeds, the interval covers
+    seeds and episodes. If only one side has several, the other is assumed to vary as much, and
+    the output says so. Records of different episodes or images cannot be compared.
 
     Example: repro compare meta_lstm finetune --dataset mini-imagenet --from results
     """
@@ -89,9 +93,11 @@ def compare(
 @side_options
 @margin_option
 @click.option("--episodes", type=click.IntRange(min=2), default=paper.N_TEST_EPISODE,
-              show_default=True, help="Test episodes of a run held against the paper.")  # fmt: skip
+              show_default=True, help="Test episodes of a run that is compared with the "
+                              "paper.")  # fmt: skip
 @click.option("--seed-sd", type=click.FloatRange(min=0, min_open=True), default=1.0,
-              show_default=True, help="Spread of training seeds in points, where not measured.",
+              show_default=True, help="Standard deviation between training seeds in points, "
+                              "where it was not measured.",
               )  # fmt: skip
 @click.option("--format", "style", default="text", show_default=True,
               type=click.Choice(["text", "json"]))  # fmt: skip
@@ -99,12 +105,12 @@ def power(
     selectors: tuple[str, ...], datasets: tuple[str, ...], source: str | None, runs: Path,
     recipe: str, budget: str | None, margin: float, episodes: int, seed_sd: float, style: str,
 ) -> None:  # fmt: skip
-    """Say how many episodes and seeds separate A from B, or a run from the paper.
+    """Compute how many episodes and seeds are needed to tell A from B, or a run from the paper.
 
-    A and B are named as in `repro compare`. Without them: for each cell of Table 1, how often a
-    run finds a true tie with the paper, and how many episodes would. Chances are for a true
-    difference of the size given, with 5% error; the aim is 80% power. The default data set is
-    mini-imagenet; with A and B, glyphs.
+    A and B are named as in `repro compare`; their default data set is glyphs. Without A and B:
+    for each cell of Table 1, how probably a run with the paper's true accuracy is called
+    equivalent, and how many episodes are needed. The tests have a 5% error rate, the target is
+    80% power, and the default data set is mini-imagenet.
 
     Example: repro power meta_lstm finetune --dataset mini-imagenet --from results
     """

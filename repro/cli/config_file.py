@@ -30,9 +30,11 @@ class ConfigCommand(click.Command):
         super().__init__(*words, **options)
         of_files = [
             click.Option(["--config"], type=click.Path(path_type=Path), expose_value=False,
-                         metavar="FILE.toml", help="Options from a file; those given here win."),
+                         metavar="FILE.toml", help="Read options from this file; options of "
+                              "the command line come first."),
             click.Option(["--save-config"], type=click.Path(path_type=Path), expose_value=False,
-                         metavar="FILE.toml", help="Write the options to a file, and run nothing."),
+                         metavar="FILE.toml", help="Write the options to this file and run "
+                              "nothing."),
         ]  # fmt: skip
         self.params += of_files
 

@@ -32,7 +32,7 @@ def data() -> None:
 
 @data.command("list")
 def list_data() -> None:
-    """Name the data sets, plug-ins too, and what is prepared of each."""
+    """List the data sets, plug-ins included, and their prepared packs."""
     from repro.data.pack import packs_of, summary
     from repro.data.registry import hidden, names
 
@@ -46,11 +46,11 @@ def list_data() -> None:
 @data.command("prepare")
 @click.argument("dataset")
 @click.option(
-    "--data", "root", type=click.Path(path_type=Path), help="Folder or archive of the images."
+    "--data", "root", type=click.Path(path_type=Path), help="Folder or archive with the images."
 )
 @selection_options
 def prepare_data(dataset: str, root: Path | None, selection: Selection) -> None:
-    """Check a copy and pack it for fast reading.
+    """Check the images and pack them into one file for fast reading.
 
     Example: repro data prepare mini-imagenet --data ~/mini-imagenet
     """
@@ -68,9 +68,9 @@ def prepare_data(dataset: str, root: Path | None, selection: Selection) -> None:
 
 @data.command("check")
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check_data(path: Path, as_json: bool) -> None:
-    """Say what a folder or archive with mini-ImageNet holds and what is wrong; exit 1 if refused.
+    """Check a copy of mini-ImageNet: print what it holds and what is wrong; exit with 1 if refused.
 
     Example: repro data check ~/mini-imagenet.tar.gz
     """
@@ -111,8 +111,14 @@ def _sampler(dataset: str, root: Path | None, split: str, k_shot: int, seed: int
 @click.option(
     "--data", "root", type=click.Path(path_type=Path), help="Folder or archive with the images."
 )
-@click.option("--split", default="test", show_default=True)
-@click.option("--k-shot", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--split", default="test", show_default=True, help="train, val or test.")
+@click.option(
+    "--k-shot",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Support images per class.",
+)
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Episode seed."
 )
@@ -121,9 +127,11 @@ def _sampler(dataset: str, root: Path | None, split: str, k_shot: int, seed: int
     type=click.IntRange(min=1),
     default=paper.N_TEST_EPISODE,
     show_default=True,
-    help="Episodes.",
+    help="Number of episodes.",
 )
-@click.option("--output", type=click.Path(path_type=Path), required=True)
+@click.option(
+    "--output", type=click.Path(path_type=Path), required=True, help="JSON file to write."
+)
 def write_episodes(
     dataset: str, root: Path | None, split: str, k_shot: int, seed: int, n: int, output: Path
 ) -> None:
@@ -146,7 +154,7 @@ def write_episodes(
     "--data", "root", type=click.Path(path_type=Path), help="Folder or archive with the images."
 )
 def verify_episodes(dataset: str, manifest_path: Path | None, root: Path | None) -> None:
-    """Verify a manifest, or without one the published 600 test episodes.
+    """Check that the episodes drawn here are those of a manifest, or the 600 published ones.
 
     Example: repro episodes verify mini-imagenet
     """

@@ -17,19 +17,21 @@ FETCHED = ("mini-imagenet",)
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder; by default one of the data set's name.",
+    help="Folder for the download; by default it has the name of the data set.",
 )
-@click.option("--accept-terms", is_flag=True, help="Agree to ImageNet's terms without a question.")
-@click.option("--mirror", "chosen", help="One mirror only, by its name.")
+@click.option(
+    "--accept-terms", is_flag=True, help="Accept ImageNet's terms of use without being asked."
+)
+@click.option("--mirror", "chosen", help="Use only the mirror with this name.")
 @click.option("--timeout", "timeout_s", type=click.FloatRange(min=0.1), default=60.0,
               show_default=True, help="Seconds to wait for an answer.")  # fmt: skip
 def fetch_data(
     dataset: str, output: Path | None, accept_terms: bool, chosen: str | None, timeout_s: float
 ) -> None:
-    """Download mini-ImageNet from public mirrors, each file verified.
+    """Download mini-ImageNet from public mirrors and verify each file.
 
-    The mirrors are tried in turn. An interrupted download goes on where it stopped when the same
-    command is run again.
+    The mirrors are tried in turn. Run the same command again to continue an
+    interrupted download.
 
     Example: repro data fetch mini-imagenet
     """

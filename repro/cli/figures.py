@@ -29,7 +29,9 @@ def _command(draw: Draw, all_seeds: bool = True) -> click.Command:
 
     @click.command(draw.__name__.replace("_", "-"), help=inspect.getdoc(draw))
     @source_options
-    @click.option("--output", type=click.Path(path_type=Path), help="Folder of the figures.")
+    @click.option(
+        "--output", type=click.Path(path_type=Path), help="Folder to write the figures to."
+    )
     def command(
         dataset: str, source: str | None, runs: Path, recipe: str, budget: str | None,
         output: Path | None,
@@ -51,7 +53,7 @@ def _command(draw: Draw, all_seeds: bool = True) -> click.Command:
 
 @_command
 def plot_gates(chosen: Sequence[Record], _: str, folder: Path) -> list[Path]:
-    """Draw Figure 3: input and forget gates of the meta-LSTM, and give them as numbers.
+    """Draw Figure 3, the input and forget gates of the meta-LSTM, and print their statistics.
 
     Example: repro plot-gates --dataset glyphs
     """
@@ -77,7 +79,7 @@ def plot_curves(chosen: Sequence[Record], _: str, folder: Path) -> list[Path]:
 
 @_command
 def plot_table(chosen: Sequence[Record], dataset: str, folder: Path) -> list[Path]:
-    """Draw reported against measured accuracies with their intervals.
+    """Draw reported and measured accuracies with their intervals.
 
     Example: repro plot-table --dataset glyphs
     """
@@ -88,7 +90,7 @@ def plot_table(chosen: Sequence[Record], dataset: str, folder: Path) -> list[Pat
 
 @functools.partial(_command, all_seeds=False)
 def plot_distributions(chosen: Sequence[Record], _: str, folder: Path) -> list[Path]:
-    """Draw how many episodes had which accuracy, a histogram per method and shot.
+    """Draw a histogram of the accuracies of episodes for each method and shot.
 
     Example: repro plot-distributions --dataset glyphs
     """

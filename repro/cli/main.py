@@ -89,7 +89,7 @@ def _told(ctx: click.Context, error: click.ClickException) -> click.exceptions.E
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="repro")
 def cli() -> None:
-    """Few-shot learning methods on the same fixed episodes, beside the paper's Table 1.
+    """Train and test few-shot learning methods on fixed episodes, beside the paper's Table 1.
 
     Example: repro reproduce --dataset glyphs --budget quick
     """

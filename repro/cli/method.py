@@ -7,7 +7,7 @@ import click
 
 @click.group()
 def method() -> None:
-    """List the rows, and check a method of your own.
+    """List the methods, and check a method of your own.
 
     Example: repro method check path/to/file.py:Class
     """
@@ -15,7 +15,7 @@ def method() -> None:
 
 @method.command("list")
 def list_methods() -> None:
-    """Name the rows, and where each is from; a broken plug-in is told, not hidden.
+    """List all methods, where each comes from, and the errors of plug-ins that cannot be loaded.
 
     Example: repro method list
     """
@@ -37,12 +37,12 @@ def list_methods() -> None:
 
 @method.command("check")
 @click.argument("method")
-@click.option("--debug", is_flag=True, help="Show tracebacks of the method.")
+@click.option("--debug", is_flag=True, help="Show the traceback when the method fails.")
 def check_method(method: str, debug: bool) -> None:
-    """Ask METHOD (a row, or FILE.py:CLASS) all that the protocol asks; exit 1 where it fails.
+    """Check that METHOD (a name, or FILE.py:CLASS) follows the protocol; exit with 1 if not.
 
-    A few made episodes of the embedded glyphs, on the processor; seconds. The method's code is
-    run: check the code of others before.
+    The check uses a few episodes of the embedded glyphs and takes seconds on the CPU. It runs the
+    method's code: read the code of others first.
 
     Example: repro method check examples/own-method/class_means.py:ClassMeans
     """

@@ -87,9 +87,10 @@ def runs_option(access: Literal["read", "copy", "drive"]) -> Callable[[F], F]:
         decorated: Any = call
         if access == "drive":
             flag = click.option("--take-over", is_flag=True,
-                                help="Drive a URL whose driver is dead.")  # fmt: skip
+                                help="Write to this URL although another process holds its "
+                              "lease; only if that process has died.")  # fmt: skip
             decorated = flag(decorated)
-        wanted = f"Where runs are{' written' if access == 'drive' else ''}; also s3://…"
+        wanted = "Folder or URL (s3://…) of the runs."
         option = click.option("--runs", type=FolderOrUrl(), default=str(RUNS), show_default=True,
                               metavar="FOLDER|URL", help=wanted)  # fmt: skip
         found: F = option(decorated)
@@ -113,10 +114,14 @@ def selection_options(function: F) -> F:
 
     options = [
         click.option("--split", "split_shares", metavar="A/B/C",
-                     help="Shares of classes, or a split's name."),
-        click.option("--split-seed", type=click.IntRange(min=0), help="Which random split."),
-        click.option("--split-file", type=click.Path(path_type=Path), help="Your own split."),
-        click.option("--image-size", type=click.IntRange(min=1), help="Pixels a side."),
+                     help="Shares or numbers of classes for train, val and test, or the "
+                          "name of a published split."),
+        click.option("--split-seed", type=click.IntRange(min=0), help="Seed of the random split."),
+        click.option("--split-file", type=click.Path(path_type=Path),
+                     help="File that assigns each class to a split "
+                              "(lines class,split, or JSON)."),
+        click.option("--image-size", type=click.IntRange(min=1),
+                     help="Height and width of the images, px."),
     ]  # fmt: skip
     decorated: F = with_options(call, options)
     return decorated
@@ -143,11 +148,13 @@ def engine_options(function: F) -> F:
         click.option("--engine", type=click.Choice(["local", "ray"]), default="local",
                      show_default=True, help="Where cells run."),
         click.option("--address", metavar="HOST:PORT",
-                     help="Of a Ray cluster, or auto on its nodes; its users can run code here."),
+                     help="Address of a Ray cluster, or auto on one of its nodes. Everyone "
+                          "who can reach the cluster can run code on it."),
         click.option("--cpus-per-cell", type=click.FloatRange(min=0, min_open=True),
-                     metavar="N", help="On Ray; also its threads.  [default: 1]"),
+                     metavar="N", help="CPUs of each cell on Ray, which are also its "
+                              "threads.  [default: 1]"),
         click.option("--gpus-per-cell", type=click.FloatRange(min=0),
-                     metavar="N", help="On Ray.  [default: 0]"),
+                     metavar="N", help="GPUs of each cell on Ray.  [default: 0]"),
     ]  # fmt: skip
     decorated: F = with_options(call, options)
     return decorated

@@ -14,22 +14,28 @@ from repro.system.errors import UsageError
 
 @click.command()
 @source_options
-@click.option("--seed", type=int, help="Only this training seed; by default all of a cell.")
+@click.option(
+    "--seed", type=int, help="Use only this training seed; by default all seeds of a cell."
+)
 @click.option(
     "--images/--no-images",
     default=None,
-    help="Pictures of episodes; by default of prepared glyphs, in files that git ignores.",
+    help="Show images of episodes. By default only of the prepared glyphs, "
+    "and only in a file that git ignores.",
 )
-@click.option("--data", "root", type=click.Path(path_type=Path), help="Folder of the images.")
+@click.option(
+    "--data", "root", type=click.Path(path_type=Path), help="Folder or archive with the images."
+)
 @click.option("--format", "style", type=click.Choice(["html", "mlrc"]), default="html",
-              show_default=True, help="mlrc: Markdown as the reproducibility challenge asks for.",
+              show_default=True, help="html, or mlrc: Markdown in the sections of the ML "
+                              "Reproducibility Challenge.",
               )  # fmt: skip
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="The file.")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="File to write.")
 def report(
     dataset: str, source: str | None, runs: Path, recipe: str, budget: str | None,
     seed: int | None, images: bool | None, root: Path | None, style: str, output: Path | None,
 ) -> None:  # fmt: skip
-    """Write one self-contained HTML file with everything the records tell, or Markdown.
+    """Write all results of the records into one self-contained HTML file, or as Markdown.
 
     Example: repro report --dataset mini-imagenet --from results --output report.html
     """
@@ -76,9 +82,9 @@ def report(
     show_default=True,
     type=click.IntRange(min=0),
     metavar="N",
-    help="Which episode.",
+    help="Index of the episode.",
 )
-@click.option("--split", default="test", show_default=True)
+@click.option("--split", default="test", show_default=True, help="train, val or test.")
 @click.option("--k-shot", default=1, show_default=True, type=click.IntRange(min=1))
 @click.option(
     "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Episode seed."
@@ -92,7 +98,7 @@ def draw_episode(
     dataset: str, root: Path | None, index: int, split: str, k_shot: int, seed: int,
     output: Path | None,
 ) -> None:  # fmt: skip
-    """Draw an episode: support and query images, a row per class.
+    """Draw an episode: support and query images, one row per class.
 
     Example: repro episodes draw glyphs --index 3 --k-shot 5 --output episode.png
     """

@@ -38,7 +38,8 @@ def source_options(function: F) -> F:
     options = [
         click.option("--dataset", default="glyphs", show_default=True, help="Data set."),
         click.option("--from", "source", type=click.Choice(["runs", "results"]),
-                     help="Default: runs when there are any, else results."),
+                     help="Records to read; by default those in runs/ if there are any, "
+                          "else those in results/."),
         click.option("--recipe", default="authors-code", show_default=True, help="Recipe."),
         click.option("--budget", help="Budget; by default the largest of each cell."),
     ]  # fmt: skip
@@ -113,7 +114,9 @@ def figure_folder(output: Path | None, runs: Path, dataset: str, source: str) ->
 
 @click.command()
 @source_options
-@click.option("--seed", type=int, help="Only this training seed; by default all of a cell.")
+@click.option(
+    "--seed", type=int, help="Use only this training seed; by default all seeds of a cell."
+)
 @margin_option
 @click.option(
     "--format",
@@ -126,7 +129,7 @@ def table(
     dataset: str, source: str | None, runs: Path, recipe: str, budget: str | None,
     seed: int | None, margin: float, style: str,
 ) -> None:  # fmt: skip
-    """Show Table 1: reported, measured, difference, verdict.
+    """Show Table 1: reported and measured accuracies, their differences and verdicts.
 
     Example: repro table --dataset mini-imagenet --from results --format markdown
     """
@@ -149,7 +152,10 @@ def table(
 @click.option("--curves", is_flag=True, help="Compare unfinished trainings with published curves.")
 @click.option("--reported", is_flag=True, help="Compare records with the paper (default).")
 @click.option(
-    "--strict", is_flag=True, help="Exit 1 where the paper was not reproduced; from 3 seeds on."
+    "--strict",
+    is_flag=True,
+    help="Exit with 1 if a number of the paper was not "
+    "reproduced; a difference counts from 3 seeds on.",
 )
 @margin_option
 def check(
@@ -190,14 +196,15 @@ def check(
 @runs_option("copy")
 @click.option("--output", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
 @click.option("--unsealed", is_flag=True,
-              help="Also records from before a digest covered commit and curve.")  # fmt: skip
+              help="Also publish old records, whose digest covers neither commit nor "
+                   "curve.")  # fmt: skip
 def publish(
     cells: tuple[str, ...], dataset: str, runs: Path, output: Path, unsealed: bool
 ) -> None:  # fmt: skip
-    """Copy finished CELLS, their curves and small checkpoints to results/, to be committed.
+    """Copy finished CELLS with their curves and small checkpoints to results/.
 
     A cell is the folder of its record, or named as in `repro compare`: a method, or a method with
-    fields (meta_lstm@k_shot=5,budget=quick,seed=1). Without CELLS all of the data set are copied.
+    fields (meta_lstm@k_shot=5,budget=quick,seed=1). Without CELLS, all are copied.
 
     Example: repro publish meta_lstm finetune@k_shot=5 --dataset mini-imagenet
     """
@@ -224,10 +231,15 @@ def publish(
 @click.option("--dataset", default="glyphs", show_default=True, help="Data set.")
 @runs_option("drive")
 @click.option(
-    "--from", "source", type=click.Path(path_type=Path), default=RESULTS, show_default=True
+    "--from",
+    "source",
+    type=click.Path(path_type=Path),
+    default=RESULTS,
+    show_default=True,
+    help="Folder of the published records.",
 )
 def restore(dataset: str, runs: Path, source: Path) -> None:
-    """Copy published trainings to runs/: to go on with them, or for further rows that share them.
+    """Copy published trainings to runs/, to continue them or to share them with other methods.
 
     Example: repro restore --dataset mini-imagenet
     """

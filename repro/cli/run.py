@@ -35,7 +35,7 @@ from repro.system.errors import RecordError
     "--methods",
     default="paper",
     show_default=True,
-    help="paper (the five rows), all, or a list such as meta_lstm,file.py:Class.",
+    help="paper (its five methods), all, or a list such as meta_lstm,file.py:Class.",
 )
 @click.option("--shots", default="1,5", show_default=True, help="Support images per class.")
 @engine_options
@@ -43,7 +43,7 @@ from repro.system.errors import RecordError
 def reproduce(methods: str, shots: str, files: tuple[str, ...], **options: Any) -> None:
     """Train and test every cell, then show table, figures and verdicts.
 
-    Finished cells are not run again; interrupted ones go on.
+    Finished cells are not run again; interrupted ones continue.
 
     Example: repro reproduce --dataset mini-imagenet --data PATH --budget smoke
     """
@@ -84,7 +84,7 @@ def reproduce(methods: str, shots: str, files: tuple[str, ...], **options: Any) 
 def train(
     method: str, k_shot: int, threads: int | None, files: tuple[str, ...], **options: Any
 ) -> None:  # fmt: skip
-    """Train METHOD (a row, or FILE.py:CLASS), going on from its newest checkpoint.
+    """Train METHOD (a name, or FILE.py:CLASS), continuing from its newest checkpoint.
 
     Example: repro train meta_lstm --k-shot 5 --budget quick,meta_lstm_5shot=3000
     """
@@ -96,11 +96,15 @@ def train(
 @click.argument("method")
 @k_shot_option
 @click.option(
-    "--trained-k-shot", type=click.IntRange(min=1), help="Shot it was trained for, when another."
+    "--trained-k-shot",
+    type=click.IntRange(min=1),
+    help="Shot that the model was trained for, if it differs from --k-shot.",
 )
 @threads_option
 @click.option(
-    "--unfinished", is_flag=True, help="Test the training as far as it got; not comparable."
+    "--unfinished",
+    is_flag=True,
+    help="Test the newest checkpoint of an unfinished training; not comparable with the paper.",
 )
 @at_step_option
 @functools.partial(run_options, one=True)
@@ -108,9 +112,9 @@ def evaluate(
     method: str, k_shot: int, trained_k_shot: int | None, threads: int | None, unfinished: bool,
     at_step: int | None, files: tuple[str, ...], **options: Any,
 ) -> None:  # fmt: skip
-    """Test METHOD (a row, or FILE.py:CLASS) on the fixed meta-test episodes.
+    """Test METHOD (a name, or FILE.py:CLASS) on the fixed meta-test episodes.
 
-    What is missing of its training is made first.
+    If its training is not finished, it is finished first.
 
     Example: repro evaluate meta_lstm --k-shot 1 --trained-k-shot 5
     """
@@ -125,17 +129,24 @@ def evaluate(
 
 @click.command()
 @click.argument("record", type=FolderOrUrl())
-@click.option("--data", "root", type=click.Path(path_type=Path), help="Folder of the images.")
-@click.option("--n", "n_episode", type=click.IntRange(min=1), help="A seeded sample of episodes.")
+@click.option(
+    "--data", "root", type=click.Path(path_type=Path), help="Folder or archive with the images."
+)
+@click.option(
+    "--n",
+    "n_episode",
+    type=click.IntRange(min=1),
+    help="Number of episodes to test, drawn with a fixed seed; by default all.",
+)
 @method_option
 @kernels_option
 def verify(
     record: Path | str, root: Path | None, n_episode: int | None, files: tuple[str, ...]
 ) -> None:  # fmt: skip
-    """Test RECORD's parameters again and compare episode by episode.
+    """Test the parameters of RECORD again and compare the accuracies episode by episode.
 
-    RECORD is the folder of a cell, or one above: then every record below it that has parameters.
-    It may be a URL.
+    RECORD is the folder of a cell, or a URL. In a folder of several cells, every record that has
+    parameters is verified.
 
     Example: repro verify results/glyphs --n 20
     """

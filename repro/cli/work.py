@@ -56,17 +56,23 @@ def _debug(_ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
 
 
 k_shot_option = click.option(
-    "--k-shot", type=click.IntRange(min=1), default=5, show_default=True, help="The task's shot."
+    "--k-shot",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    help="Support images per class.",
 )
 threads_option = click.option(
-    "--threads", type=click.IntRange(min=1), help="Threads of the processor; all by default."
+    "--threads", type=click.IntRange(min=1), help="CPU threads; by default all."
 )
 at_step_option = click.option(
-    "--at-step", type=click.IntRange(min=1), help="Test this milestone of the training."
+    "--at-step",
+    type=click.IntRange(min=1),
+    help="Test the checkpoint that --milestones kept at this step.",
 )
 method_option = click.option(
     "--method", "files", multiple=True, metavar="FILE.py:CLASS",
-    help="A method of your own; repeatable.",
+    help="Your own method; may be given several times.",
 )  # fmt: skip
 
 
@@ -77,7 +83,8 @@ def _kernels(_ctx: click.Context, _param: click.Parameter, choice: str | None) -
 
 kernels_option = click.option(
     "--kernels", type=click.Choice(library.CHOICES), expose_value=False, callback=_kernels,
-    help="What computes between convolutions; auto is native where it can be.  [default: auto]",
+    help="Code for the operations between convolutions; auto takes the "
+         "native kernels where they can be compiled.  [default: auto]",
 )  # fmt: skip
 
 
@@ -94,33 +101,37 @@ def run_options(function: F, recipe: str = "--recipe", files: bool = True, one: 
                      help="Folder or archive with the images."),
         click.option(
             "--budget", default="quick", show_default=True, metavar="NAME[,field=n]",
-            help="smoke, quick or paper.",
+            help="How much is trained and tested: smoke, quick or paper.",
         ),
         click.option(
             recipe, "recipe", default="authors-code", show_default=True,
             metavar="NAME[,switch=value]",
-            help="authors-code, authors-2016-11, paper or port.",
+            help="Variant of the methods: authors-code, authors-2016-11, paper or port.",
         ),
         click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
                      help="First training seed."),
         click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True,
-                     help="How many seeds from it."),
-        click.option("--precision", default="auto", show_default=True, help="auto, fp32 or bf16."),
+                     help="Number of training seeds, counted up from --seed."),
+        click.option("--precision", default="auto", show_default=True,
+                     help="Floating-point precision: auto, fp32 or "
+                              "bf16."),
         click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
                      show_default=True, help="Device for every run."),
         *([] if one else [
-            click.option("--jobs", default="auto", show_default=True, help="Cells side by side.")
+            click.option("--jobs", default="auto", show_default=True,
+                         help="Number of cells that run in parallel.")
         ]),
         kernels_option,
         *([method_option] if files else []),
         click.option("--debug", is_flag=True, expose_value=False, callback=_debug,
-                     help="Show tracebacks of methods of your own."),
+                     help="Show the traceback when your own method fails."),
         click.option("--milestones", metavar="STEP[,STEP]",
-                     help="Steps to keep, for --at-step."),
+                     help="Training steps whose checkpoints are kept, for --at-step."),
         click.option("--force", is_flag=True, help="Run finished cells again."),
         click.option("--log-file", type=click.Path(path_type=Path, dir_okay=False),
                      is_eager=True, expose_value=False, callback=_log_to,
-                     help="Write everything there; outlives the terminal."),
+                     help="Write all output to this file; the run goes on when the terminal "
+                          "closes."),
     ]  # fmt: skip
     function = runs_option("drive")(selection_options(function))
     decorated: F = with_options(function, options)
