@@ -143,7 +143,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(
 
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
-    tmp_path: Path, tiny_pack: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tiny_pack: Path
 ) -> None:
     (cell,) = cells(tiny_pack)
     whole = finish(tmp_path / "whole", tiny_pack, cell)
