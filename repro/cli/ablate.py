@@ -18,9 +18,13 @@ from repro.records import publishing
 from repro.system.errors import RecordError, UsageError
 
 if TYPE_CHECKING:
+    from repro.engines.local import Failure
     from repro.papers.catalogue import MethodSpec
     from repro.papers.config import RunConfig
     from repro.papers.switches import Switch
+    from repro.run.context import RunContext
+    from repro.system.interrupts import StopRequest
+    from repro.system.progress import Reporter
 
 
 @click.command()
@@ -103,18 +107,21 @@ def _run(
     folders: list[Path] = []
     tested: list[tuple[RunConfig, RunConfig]] = []
 
-    def work(cells: Any, place: Any, jobs: int, reporter: Any, stop: Any, command: str) -> Any:
+    def work(
+        cells: list[RunConfig], context: RunContext, jobs: int, reporter: Reporter,
+        stop: StopRequest, command: str,
+    ) -> list[Failure]:  # fmt: skip
         from repro.engines import ablation
 
         base = options["recipe"]
         planned = ablation.planned(cells, base, wanted, n_episode, only_shared)
         if unfinished:
-            planned = ablation.testable(planned, place, reporter)
-        folders.append(planned[0].ablation_folder(place.runs))
-        failures = ablation.run(planned, place, jobs, reporter, stop, command)
+            planned = ablation.testable(planned, context, reporter)
+        folders.append(planned[0].ablation_folder(context.runs))
+        failures = ablation.run(planned, context, jobs, reporter, stop, command)
         if chosen and not failures:
             finals, failures = ablation.run_final(
-                chosen, cells, base, place, jobs, reporter, stop, command
+                chosen, cells, base, context, jobs, reporter, stop, command
             )
             tested.extend(zip(cells, finals, strict=True))
         return failures

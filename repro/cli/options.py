@@ -39,25 +39,18 @@ class FolderOrUrl(click.ParamType[Path | str]):
         return value if "://" in value else Path(value)
 
 
-def reads_mirror(folder: Path) -> bool:
-    """Whether the folder mirrors a URL that this command only reads from."""
-    from repro.records.remote.mirror import is_mirror
-    from repro.records.remote.session import active
-
-    return active() is None and is_mirror(folder)
-
-
 def _given(name: str) -> bool:
     """Whether an option was named on the command line."""
     ctx = click.get_current_context(silent=True)
     return ctx is not None and ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE
 
 
-def runs_option(access: Literal["read", "copy", "drive"]) -> Callable[[F], F]:
+def runs_option(access: Literal["read", "copy", "write", "drive"]) -> Callable[[F], F]:
     """``--runs``; the command receives a folder, the mirror of what a URL names.
 
     Args:
-        access: read records; copy everything; or drive: be the only one who writes there.
+        access: read records; copy everything; write: be the only one who writes there; or drive:
+            as write, and the command receives ``session``, None for a folder.
     """
 
     def decorate(function: F) -> F:
@@ -66,14 +59,18 @@ def runs_option(access: Literal["read", "copy", "drive"]) -> Callable[[F], F]:
             take_over = options.pop("take_over", False)
             if "source" in options and options["source"] is None and _given("runs"):
                 options["source"] = "runs"  # who names a place is not shown another one
+            if access == "drive":
+                options["session"] = None
             if isinstance(runs, Path):
                 return function(*words, runs=runs, **options)
             from repro.records.remote import session
             from repro.records.remote.store import shown
 
             say = functools.partial(click.echo, err=True)
-            if access == "drive":
+            if access in ("write", "drive"):
                 with session.drive(runs, take_over, say) as driving:
+                    if access == "drive":
+                        options["session"] = driving
                     return function(*words, runs=driving.folder, **options)
             if options.get("source") == "results":
                 return function(*words, runs=RUNS, **options)
@@ -85,7 +82,7 @@ def runs_option(access: Literal["read", "copy", "drive"]) -> Callable[[F], F]:
                 raise
 
         decorated: Any = call
-        if access == "drive":
+        if access in ("write", "drive"):
             flag = click.option("--take-over", is_flag=True,
                                 help="Write to this URL although another process holds its "
                               "lease; only if that process has died.")  # fmt: skip

@@ -20,7 +20,7 @@ from repro.analysis.table import check as checks
 from repro.analysis.table import table1
 from repro.analysis.table.formats import as_text
 from repro.analysis.table.verdicts import MARGIN
-from repro.cli.options import RUNS, reads_mirror, runs_option, with_options
+from repro.cli.options import RUNS, runs_option, with_options
 from repro.records import publishing
 from repro.system.errors import RecordError, unknown
 
@@ -108,8 +108,10 @@ def figure_folder(output: Path | None, runs: Path, dataset: str, source: str) ->
         return output
     if source != "runs":
         return FIGURES / dataset
+    from repro.records.remote.mirror import is_mirror
+
     # Who only reads from a URL writes nothing there, nor into its mirror.
-    return (RUNS if reads_mirror(runs) else runs) / dataset / "figures"
+    return (RUNS if is_mirror(runs) else runs) / dataset / "figures"
 
 
 @click.command()
@@ -229,7 +231,7 @@ def publish(
 
 @click.command()
 @click.option("--dataset", default="glyphs", show_default=True, help="Data set.")
-@runs_option("drive")
+@runs_option("write")
 @click.option(
     "--from",
     "source",

@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from repro.engines.ray.cluster import RayOptions
     from repro.papers.catalogue import MethodSpec
     from repro.papers.config import RunConfig
-    from repro.run.cell import RunContext
+    from repro.records.remote.session import Session
+    from repro.run.context import RunContext
     from repro.system.interrupts import StopRequest
     from repro.system.progress import Reporter
 
-    # (cells, place, jobs asked for, reporter, stop, command) -> what did not end well
+    # (cells, context, jobs asked for, reporter, stop, command) -> what did not end well
     Work = Callable[[list[RunConfig], RunContext, int, Reporter, StopRequest, str], list[Failure]]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -191,6 +192,7 @@ def run_cells(
     device: str,
     jobs: str,
     runs: Path,
+    session: Session | None,
     milestones: str | None,
     force: bool,
     selection: Selection,
@@ -207,6 +209,7 @@ def run_cells(
 
     Args:
         work: what to do with the cells; by default they are trained and tested.
+        session: where ``runs`` mirrors a URL that this command drives.
         n_task: how many tasks that is, where not one per cell.
     """
     from repro.papers import config
@@ -217,8 +220,8 @@ def run_cells(
 
     from repro.data.registry import prepare
     from repro.engines.local import default_jobs, needed, run, run_trainings
-    from repro.records.remote.session import active
-    from repro.run.cell import RunContext, plan
+    from repro.run.cell import plan
+    from repro.run.context import RunContext
     from repro.run.provenance import command_line
     from repro.system.interrupts import stop_requests
     from repro.system.progress import ConsoleReporter
@@ -244,9 +247,9 @@ def run_cells(
         )  # fmt: skip
         marks = tuple(numbers(milestones, "--milestones")) if milestones else ()
         _check_milestones(cells, marks, at_step)
-        if (shared := active()) is not None:
-            shared.stops(stop)
-            shared.need(needed(cells, runs, force or only_training))
+        if session is not None:
+            session.stops(stop)
+            session.need(needed(cells, runs, force or only_training))
         n_job = default_jobs(n_task or len(cells)) if jobs == "auto" else numbers(jobs, "--jobs")[0]
         n_job = 1 if device != "cpu" else max(1, n_job)
         n_thread = threads or max(1, (os.cpu_count() or 1) // n_job)

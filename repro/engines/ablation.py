@@ -26,7 +26,8 @@ from repro.papers.switches import Switch
 from repro.records import ablation as variants
 from repro.records import checkpoints, training_folder
 from repro.records.ablation import EPISODE_SEED, Variant, VariantRecord
-from repro.run.cell import RunContext, build_row, grid_episodes, run_training, training_summary
+from repro.run.cell import build_row, grid_episodes, run_training, training_summary
+from repro.run.context import RunContext
 from repro.run.evaluation import Partial, accuracies, evaluate
 from repro.run.grid_search import choose
 from repro.run.provenance import provenance
@@ -175,9 +176,9 @@ def run_variant(
             selection = choose(
                 method, variant.config.grid,
                 grid_episodes(variant.config, split), images, folder, tested, reporter, "grid",
-                stop, context.force,
+                stop, context.pace, context.force,
             )  # fmt: skip
-        partial = Partial(folder / "test.partial", storage.digest(tested))
+        partial = Partial(folder / "test.partial", storage.digest(tested), context.pace)
         if context.force:
             partial.discard()
         predictions = evaluate(method, episodes, images, reporter, "meta-validation", stop, partial)
@@ -199,7 +200,7 @@ def run_variant(
                 },
                 "selection": selection,
                 "numerics_revision": variant.config.row.revision,
-                **provenance(context.device, context.threads, command),
+                **provenance(context.device, context.threads, command, context.commit),
                 "started_at": started.isoformat(timespec="seconds"),
                 "wall_s": round(time.monotonic() - began, 3),
             },

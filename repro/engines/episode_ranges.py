@@ -20,7 +20,6 @@ from repro.methods.base import SplitImages
 from repro.papers.config import RunConfig
 from repro.run.cell import (
     TEST_PARTIAL,
-    RunContext,
     build_row,
     grid_episodes,
     run_training,
@@ -28,6 +27,7 @@ from repro.run.cell import (
     test_episodes,
     tested,
 )
+from repro.run.context import RunContext
 from repro.run.evaluation import EPISODES_AT_ONCE, Partial, accuracies, evaluate
 from repro.run.grid_search import SELECTION, tried_before, write_tried
 from repro.run.training import tested_digest

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from repro.papers.catalogue import PRETRAIN, SESSION
 from repro.papers.config import RunConfig
+from repro.run.context import RunContext
 from repro.system.interrupts import StopRequest
 from repro.system.progress import Phase, Reporter
 
-# (place, reporter, stop, command) -> None; for a process of its own it has to be picklable
-Work = Callable[[Any, Reporter, StopRequest, str], object]
+# (context, reporter, stop, command) -> None; for a process of its own it has to be picklable
+Work = Callable[[RunContext, Reporter, StopRequest, str], object]
 
 
 # Seconds for a step of pre-training, in which MethodSpec.cost counts, as `repro bench` measured

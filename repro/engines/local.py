@@ -6,12 +6,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from repro import records
 from repro.engines.jobs import Unit, Work, units
 from repro.engines.overview import Board
 from repro.papers.config import RunConfig
+from repro.run.context import RunContext
 from repro.system.allocator import keep_large_buffers
 from repro.system.errors import Interrupted, ReproError, from_os_error
 from repro.system.interrupts import StopRequest, stop_requests
@@ -49,7 +49,7 @@ def needed(cells: Sequence[RunConfig], runs: Path, all_of_them: bool) -> list[Pa
     return list(folders)
 
 
-def _work(task: Unit, context: Any, command: str, line: Line) -> None:
+def _work(task: Unit, context: RunContext, command: str, line: Line) -> None:
     """The body of a worker process."""
     keep_large_buffers()
     with stop_requests() as stop:
@@ -64,7 +64,9 @@ def _work(task: Unit, context: Any, command: str, line: Line) -> None:
             line.put(("done", task.name))
 
 
-def _do(task: Unit, context: Any, reporter: Reporter, stop: StopRequest, command: str) -> None:
+def _do(
+    task: Unit, context: RunContext, reporter: Reporter, stop: StopRequest, command: str
+) -> None:
     from repro.run.cell import run_cell, run_training
 
     if task.work is not None:
@@ -75,7 +77,9 @@ def _do(task: Unit, context: Any, reporter: Reporter, stop: StopRequest, command
         run_cell(task.config, context, reporter, stop, command)
 
 
-def unfinished(cells: Sequence[RunConfig], context: Any, reporter: Reporter) -> list[RunConfig]:
+def unfinished(
+    cells: Sequence[RunConfig], context: RunContext, reporter: Reporter
+) -> list[RunConfig]:
     """The cells that are to be run; that there are none is told."""
     found = list(cells)
     if not context.force:
@@ -95,15 +99,13 @@ def stopped(stop: StopRequest) -> Interrupted:
 
 def run(
     cells: Sequence[RunConfig],
-    context: Any,
+    context: RunContext,
     jobs: int,
     reporter: Reporter,
     stop: StopRequest,
     command: str,
 ) -> list[Failure]:
     """Run the cells that are not finished; a failed one does not stop the others.
-
-    ``context`` is a ``cells.RunContext``; importing it here would load torch in the parent.
 
     Raises:
         Interrupted: a stop was asked for; everything that ran has saved its state.
@@ -117,7 +119,11 @@ def run(
 
 
 def run_trainings(
-    cells: Sequence[RunConfig], context: Any, reporter: Reporter, stop: StopRequest, command: str
+    cells: Sequence[RunConfig],
+    context: RunContext,
+    reporter: Reporter,
+    stop: StopRequest,
+    command: str,
 ) -> list[Failure]:
     """Make the trainings that the cells need, one after the other.
 
@@ -148,7 +154,7 @@ def one_by_one(tasks: Sequence[Unit]) -> list[Unit]:
 
 
 def _run_here(
-    tasks: Sequence[Unit], context: Any, reporter: Reporter, stop: StopRequest, command: str
+    tasks: Sequence[Unit], context: RunContext, reporter: Reporter, stop: StopRequest, command: str
 ) -> list[Failure]:
     failures: dict[str, Failure] = {}
     board = Board(reporter)
@@ -200,7 +206,7 @@ class Counted:
 
 def run_works(
     works: Sequence[tuple[str, RunConfig, RunConfig | None, Work]],
-    context: Any,
+    context: RunContext,
     jobs: int,
     reporter: Reporter,
     stop: StopRequest,
@@ -230,7 +236,7 @@ class _Pool:
     """A process per task, at most ``jobs`` at once; a process that dies is noticed."""
 
     def __init__(
-        self, context: Any, jobs: int, reporter: Reporter, stop: StopRequest, command: str
+        self, context: RunContext, jobs: int, reporter: Reporter, stop: StopRequest, command: str
     ) -> None:
         self.place, self.jobs, self.reporter = context, jobs, reporter
         self.stop, self.command = stop, command

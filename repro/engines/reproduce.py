@@ -73,7 +73,8 @@ def reproduce(
     _check(rows, shots, seed, seeds, jobs)
     import torch
 
-    from repro.run.cell import RunContext, plan
+    from repro.run.cell import plan
+    from repro.run.context import RunContext
 
     device = _device(device)
     threads = torch.get_num_threads()

@@ -6,7 +6,6 @@ import datetime
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from repro.papers import paper
 from repro.papers.catalogue import MethodSpec, built_in
 from repro.papers.config import Budget, EpisodeSpec, Recipe, RunConfig, TrainingConfig
 from repro.records.checkpoints import load_into, parse_json_lines, write_tensors
+from repro.run.context import RunContext
 from repro.run.evaluation import Partial, accuracies, evaluate
 from repro.run.grid_search import SELECTION, choose, spent_before
 from repro.run.provenance import provenance
@@ -35,19 +35,6 @@ from repro.system.progress import Quiet, Reporter
 PRECISIONS = ("auto", "fp32", "bf16")
 TEST_PARTIAL = "test.partial"
 SMALL_IMAGE_PX = 64  # below it the casts cost more than they save
-
-
-@dataclass(frozen=True)
-class RunContext:
-    """Where a cell runs and writes; nothing here moves a number but the last bits."""
-
-    runs: Path
-    pack: Path
-    threads: int
-    device: str
-    force: bool = False
-    unfinished: bool = False  # test trainings as far as they got
-    milestones: tuple[int, ...] = ()  # steps whose checkpoints trainings keep
 
 
 def resolve_precision(requested: str, image_size: int, device: str) -> str:
@@ -242,8 +229,9 @@ def run_training(
     with locked(folder, task, reporter, stop):
         images = SplitImages(open_pack(context.pack, "train"), setting)
         return train(
-            method, training, folder, images, validate, reporter, task, stop, context.milestones
-        )
+            method, training, folder, images, validate, reporter, task, stop, context.pace,
+            context.milestones,
+        )  # fmt: skip
 
 
 def select(
@@ -267,6 +255,7 @@ def select(
         reporter,
         f"{config.method} {config.spec.k_shot}-shot: grid",
         stop,
+        context.pace,
         context.force,
     )
 
@@ -298,7 +287,8 @@ def run_cell(
         episodes = test_episodes(config, test)
         images = SplitImages(test, setting)
         checkpoint = trained.digest if trained else ""
-        partial = Partial(folder / TEST_PARTIAL, storage.digest(tested(config, checkpoint)))
+        digest = storage.digest(tested(config, checkpoint))
+        partial = Partial(folder / TEST_PARTIAL, digest, context.pace)
         if context.force:
             partial.discard()
         predictions = evaluate(method, episodes, images, reporter, f"{title}: test", stop, partial)
@@ -322,7 +312,7 @@ def run_cell(
             "selection": selection,
             "earlier_tests": earlier,
             "numerics_revision": config.row.revision,
-            **provenance(context.device, context.threads, command),
+            **provenance(context.device, context.threads, command, context.commit),
             "started_at": started.isoformat(timespec="seconds"),
             "wall_s": round(partial.spent + time.monotonic() - began, 3),
         }

@@ -16,14 +16,13 @@ from torch import Tensor
 
 from repro.episodes import Episode
 from repro.methods.base import Method, SplitImages, Stackable
+from repro.run.context import Pace
 from repro.system import storage
 from repro.system.errors import Interrupted, TrainingError
 from repro.system.interrupts import StopRequest
 from repro.system.progress import Reporter
 from repro.system.regular import read_file
 
-SAVE_INTERVAL_S = 30.0
-SAVE_COST = 100.0  # times what the last write took
 EPISODES_AT_ONCE = 20
 
 
@@ -32,10 +31,11 @@ class Partial:
 
     Args:
         digest: of what is tested (config and checkpoint); a file of anything else is not used.
+        pace: how often it is written.
     """
 
-    def __init__(self, path: Path, digest: str) -> None:
-        self.path, self.digest = path, digest
+    def __init__(self, path: Path, digest: str, pace: Pace | None = None) -> None:
+        self.path, self.digest, self.pace = path, digest, pace or Pace()
         self.spent = 0.0  # seconds that interrupted calls took
         self._began = self._last = time.monotonic()
         self._cost = 0.0
@@ -57,7 +57,8 @@ class Partial:
     def save(self, rows: npt.NDArray[np.uint8], now: bool = False) -> None:
         """Write when it is due."""
         began = time.monotonic()
-        if not now and began - self._last < max(SAVE_INTERVAL_S, SAVE_COST * self._cost):
+        due = max(self.pace.partial_s, self.pace.cost * self._cost)
+        if not now and began - self._last < due:
             return
         body = rows.tobytes()
         header: dict[str, Any] = {"digest": self.digest, "sha256": hashlib.sha256(body).hexdigest()}

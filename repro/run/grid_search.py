@@ -10,6 +10,7 @@ from typing import Any
 from repro.episodes import Episode
 from repro.methods.base import Searching, SplitImages
 from repro.papers.presets import GridPoint
+from repro.run.context import Pace
 from repro.run.evaluation import Partial, accuracies, evaluate
 from repro.system import storage
 from repro.system.errors import RecordError
@@ -29,6 +30,7 @@ def choose(
     reporter: Reporter,
     task: str,
     stop: StopRequest,
+    pace: Pace,
     force: bool = False,
 ) -> dict[str, Any]:
     """Give ``method`` the point with the best mean accuracy; all are returned for the record.
@@ -45,9 +47,8 @@ def choose(
     for number in range(len(done), len(points)):
         method.choose(points[number], final=False)
         lr, decay = points[number]
-        partial = Partial(
-            folder / "grid.partial", storage.digest({**searched, "lr": lr, "decay": decay})
-        )
+        digest = storage.digest({**searched, "lr": lr, "decay": decay})
+        partial = Partial(folder / "grid.partial", digest, pace)
         predictions = evaluate(method, episodes, images, Quiet(reporter), task, stop, partial)
         mean = float(accuracies(predictions, episodes).mean())
         done.append({"lr": lr, "decay": decay, "accuracy": mean})

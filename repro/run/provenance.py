@@ -23,9 +23,15 @@ from repro.system import storage
 DISTRIBUTION = "repro-fewshot"
 
 
-def provenance(device: str, threads: int, command: str) -> dict[str, Any]:
-    """Versions (the kernels' too), device, threads, commit and command of a run."""
-    commit, dirty = git_state()
+def provenance(
+    device: str, threads: int, command: str, state: tuple[str, bool] | None = None
+) -> dict[str, Any]:
+    """Versions (the kernels' too), device, threads, commit and command of a run.
+
+    Args:
+        state: as :func:`git_state` gave it elsewhere: a worker may be no checkout.
+    """
+    commit, dirty = state or git_state()
     name = torch.cuda.get_device_name() if device != "cpu" else processor()
     return {
         "versions": {
@@ -76,22 +82,13 @@ def command_line() -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
 
 
-_known: tuple[str, bool] | None = None
-
-
-def assume(state: tuple[str, bool]) -> None:
-    """Take commit and whether the code differs from it as told: a worker may be no checkout."""
-    global _known
-    _known = state
-
-
 def git_state() -> tuple[str, bool]:
     """Commit of the code, and whether the code differs from it.
 
     Outside a checkout of this package, the installed version, and whether its files are still
     those that were installed.
     """
-    return _known or code_state(Path(__file__).parents[1])
+    return code_state(Path(__file__).parents[1])
 
 
 @functools.cache

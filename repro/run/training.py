@@ -15,13 +15,12 @@ from torch import Tensor
 from repro.methods.base import SplitImages, Trainable
 from repro.papers.config import TrainingConfig
 from repro.records import checkpoints, milestones
+from repro.run.context import Pace
 from repro.system import storage
 from repro.system.errors import Interrupted, RecordError, TrainingError, UsageError
 from repro.system.interrupts import StopRequest
 from repro.system.progress import Reporter
 
-CHECKPOINT_INTERVAL_S = 60.0
-CHECKPOINT_COST = 100.0  # times what the last write took: below 1% of the time
 METRICS = "metrics.jsonl"
 
 # () -> {shot: (mean accuracy, half-width of its 95% interval)} on meta-validation episodes
@@ -99,6 +98,7 @@ def train(
     reporter: Reporter,
     task: str,
     stop: StopRequest,
+    pace: Pace,
     marks: Sequence[int] = (),
 ) -> Trained:
     """Train to the config's length, going on from the folder's newest whole checkpoint.
@@ -180,7 +180,7 @@ def train(
             )
         shown = ", ".join(filter(None, (metrics.shown, note)))
         reporter.report(task, step, n_step, shown, "train")
-        due = max(CHECKPOINT_INTERVAL_S, CHECKPOINT_COST * cost)
+        due = max(pace.checkpoint_s, pace.cost * cost)
         if step == n_step or stop or time.monotonic() - last_write > due:
             reached = save()
         if stop and step < n_step:

@@ -19,7 +19,8 @@ from repro.episodes import episodes_digest
 from repro.methods.base import SplitImages
 from repro.methods.registry import with_code
 from repro.papers.presets import GridPoint
-from repro.run.cell import RunContext, build_row, test_episodes
+from repro.run.cell import build_row, test_episodes
+from repro.run.context import RunContext
 from repro.run.evaluation import accuracies, evaluate
 from repro.run.provenance import provenance
 from repro.system import storage

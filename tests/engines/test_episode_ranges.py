@@ -17,7 +17,8 @@ from repro.engines.ray import transfer as ship
 from repro.engines.ray.cluster import RayOptions, cluster
 from repro.papers import config
 from repro.papers.config import RunConfig
-from repro.run.cell import RunContext, plan, run_cell, run_training
+from repro.run.cell import plan, run_cell, run_training
+from repro.run.context import Pace, RunContext
 from repro.system.errors import RecordError, UsageError
 from repro.system.interrupts import StopRequest
 from repro.system.progress import ConsoleReporter, Silent, Tally
@@ -115,11 +116,8 @@ def test_of_two_checkpoints_the_newest_whole_one_is_shipped(
     tmp_path: Path, tiny_pack: Path
 ) -> None:
     (cell,) = tiny_cells(tiny_pack, ["meta_lstm"], (5,))
-    context = RunContext(tmp_path, tiny_pack, 1, "cpu")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("repro.run.training.CHECKPOINT_INTERVAL_S", 0.0)
-        patch.setattr("repro.run.training.CHECKPOINT_COST", 0.0)
-        run_training(cell, context, Silent(), StopRequest())
+    context = RunContext(tmp_path, tiny_pack, 1, "cpu", pace=Pace(0.0, 0.0, 0.0))
+    run_training(cell, context, Silent(), StopRequest())
     training = cell.training()
     assert training is not None
     folder = records.training_folder(tmp_path, training)

@@ -11,7 +11,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ from repro.engines.ray.cluster import ClusterError, RayOptions
 from repro.engines.ray.cluster import cluster as connected
 from repro.papers import config, paper
 from repro.papers.config import RunConfig
-from repro.run import evaluation, training
-from repro.run.cell import RunContext, plan
+from repro.run.cell import plan
+from repro.run.context import Pace, RunContext
 from repro.system.errors import Interrupted, UsageError
 from repro.system.interrupts import StopRequest, stop_requests
 from repro.system.progress import Silent, Tally
@@ -107,18 +107,6 @@ def expected(tmp_path_factory: pytest.TempPathFactory, tiny_pack: Path) -> Path:
     return runs
 
 
-@pytest.fixture
-def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    save_often(monkeypatch.setattr)
-
-
-def save_often(put: Callable[[Any, str, float], None]) -> None:
-    put(training, "CHECKPOINT_INTERVAL_S", 0.2)
-    put(training, "CHECKPOINT_COST", 0.0)
-    put(evaluation, "SAVE_INTERVAL_S", 0.0)
-    put(evaluation, "SAVE_COST", 0.0)
-
-
 def cells_of(pack: Path, methods: list[str], shots: tuple[int, ...], budget: config.Budget,
              seeds: tuple[int, ...] = (0,)) -> list[RunConfig]:  # fmt: skip
     recipe = config.recipe("authors-code")
@@ -136,7 +124,7 @@ def on_ray(
     cells: list[RunConfig], runs: Path, pack: Path, options: RayOptions,
     reporter: Silent | None = None, stop: StopRequest | None = None,
 ) -> None:  # fmt: skip
-    context = RunContext(runs, pack, 1, "cpu")
+    context = RunContext(runs, pack, 1, "cpu", pace=Pace(0.2, 0.0, 0.0))
     failures = ray_engine.run(
         cells,
         context,
@@ -180,7 +168,6 @@ def test_every_row_is_the_same_as_on_the_local_engine(
     assert again.said == ["all cells are finished; --force runs them again"]
 
 
-@pytest.mark.usefixtures("often")
 def test_a_node_killed_in_the_middle_of_a_training_loses_nothing_that_was_saved(
     nodes: Nodes, tmp_path: Path, tiny_pack: Path, expected: Path
 ) -> None:
@@ -206,7 +193,6 @@ def test_a_node_killed_in_the_middle_of_a_training_loses_nothing_that_was_saved(
 
 def drive(cells: list[RunConfig], runs: Path, pack: Path, options: RayOptions) -> None:
     """A driver in a process of its own."""
-    save_often(setattr)
     with stop_requests() as stop:
         try:
             on_ray(cells, runs, pack, options, stop=stop)

@@ -27,7 +27,8 @@ from repro.records.remote import lease, session, store
 from repro.records.remote.lease import Lease, Lost
 from repro.records.remote.mirror import Mirror, place_of
 from repro.records.remote.store import Changed, Store
-from repro.run.cell import RunContext, run_cell
+from repro.run.cell import run_cell
+from repro.run.context import Pace, RunContext
 from repro.run.provenance import command_line
 from repro.system.errors import Interrupted, StorageError
 from repro.system.interrupts import StopRequest
@@ -381,16 +382,12 @@ def drive_cells(
     """In a process of its own: a checkpoint at every step, sent as soon as it is seen."""
     import torch
 
-    from repro.run import evaluation, training
-
     os.environ.update(environment, REPRO_CACHE=cache)
     torch.set_num_threads(1)
     session.PUSH_S = 0.02
-    training.CHECKPOINT_INTERVAL_S = training.CHECKPOINT_COST = 0.0
-    evaluation.SAVE_INTERVAL_S = evaluation.SAVE_COST = 0.0
     with session.drive(url, True, print) as driving:
         driving.need(needed(cells, driving.folder, False))
-        place = RunContext(driving.folder, pack, 1, "cpu")
+        place = RunContext(driving.folder, pack, 1, "cpu", pace=Pace(0.0, 0.0, 0.0))
         run(cells, place, 1, Slow(), StopRequest(), "repro test")
 
 

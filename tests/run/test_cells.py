@@ -20,8 +20,8 @@ from repro.papers import config, paper
 from repro.papers.catalogue import BUILT_IN
 from repro.papers.config import RunConfig
 from repro.records import Record, checkpoints, publishing
-from repro.run import training
-from repro.run.cell import RunContext, plan, resolve_precision, run_cell, run_training
+from repro.run.cell import plan, resolve_precision, run_cell, run_training
+from repro.run.context import Pace, RunContext
 from repro.system.errors import Interrupted, RecordError, TrainingError, UsageError
 from repro.system.interrupts import StopRequest
 from repro.system.progress import Silent
@@ -37,7 +37,7 @@ def cells(pack: Path, methods: str = "meta_lstm", shots: tuple[int, ...] = (5,),
 
 
 def context(runs: Path, pack: Path, force: bool = False) -> RunContext:
-    return RunContext(runs, pack, 1, "cpu", force)
+    return RunContext(runs, pack, 1, "cpu", force, pace=Pace(0.0, 0.0, 0.0))
 
 
 def finish(runs: Path, pack: Path, cell: RunConfig, force: bool = False) -> Record:
@@ -127,8 +127,6 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(
     tmp_path: Path, tiny_pack: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (cell,) = cells(tiny_pack)
-    monkeypatch.setattr(training, "CHECKPOINT_INTERVAL_S", 0.0)
-    monkeypatch.setattr(training, "CHECKPOINT_COST", 0.0)
     honest = MetaLSTM.train_step
 
     def broken(self: MetaLSTM, images: object, step: int) -> StepResult:
@@ -145,12 +143,10 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(
 
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
-    tmp_path: Path, tiny_pack: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tiny_pack: Path
 ) -> None:
     (cell,) = cells(tiny_pack)
     whole = finish(tmp_path / "whole", tiny_pack, cell)
-    monkeypatch.setattr(training, "CHECKPOINT_INTERVAL_S", 0.0)
-    monkeypatch.setattr(training, "CHECKPOINT_COST", 0.0)
     stop = StopRequest()
     here = context(tmp_path / "cut", tiny_pack)
     with pytest.raises(Interrupted):

@@ -15,7 +15,8 @@ from repro import records
 from repro.engines.local import run
 from repro.papers import config, paper
 from repro.papers.config import RunConfig
-from repro.run.cell import RunContext, plan, run_cell
+from repro.run.cell import plan, run_cell
+from repro.run.context import Pace, RunContext
 from repro.system.interrupts import StopRequest
 from repro.system.progress import Silent
 from tests.conftest import TINY
@@ -40,12 +41,8 @@ def work(cells: list[RunConfig], runs: Path, pack: Path, jobs: int) -> None:
     """In a process of its own: save at every step, so that a kill can fall into any write."""
     import torch
 
-    from repro.run import evaluation, training
-
     torch.set_num_threads(1)
-    training.CHECKPOINT_INTERVAL_S = training.CHECKPOINT_COST = 0.0
-    evaluation.SAVE_INTERVAL_S = evaluation.SAVE_COST = 0.0
-    context = RunContext(runs, pack, 1, "cpu")
+    context = RunContext(runs, pack, 1, "cpu", pace=Pace(0.0, 0.0, 0.0))
     if jobs > 1:
         assert run(cells, context, jobs, Silent(), StopRequest(), "repro test") == []
     for cell in cells:

@@ -27,8 +27,7 @@ from repro.engines.ray.tasks import Task, folder_of, training_ended
 from repro.engines.ray.worker import Job, Outcome, work
 from repro.learner.kernels.library import wanted
 from repro.papers.config import RunConfig
-from repro.run import evaluation, training
-from repro.run.cell import RunContext
+from repro.run.context import RunContext
 from repro.run.provenance import git_state, source_digest
 from repro.system.errors import ReproError
 from repro.system.interrupts import StopRequest
@@ -97,12 +96,6 @@ class _Driver:
         self.shared: dict[str, Any] = {}  # files of an ended training, put once
         self.failures: dict[str, Failure] = {}
         self.code, self.commit = source_digest(), git_state()
-        self.settings = (
-            training.CHECKPOINT_INTERVAL_S,
-            training.CHECKPOINT_COST,
-            evaluation.SAVE_INTERVAL_S,
-            evaluation.SAVE_COST,
-        )
         self.looked, self.slots = float("-inf"), 1
         for unit in units(cells):
             self._add(unit)
@@ -231,7 +224,7 @@ class _Driver:
         job = Job(
             unit.name, kind, unit.config, part, task.attempt, str(runs), self.place.pack.name,
             self.place.threads, self.place.device, self.place.force, self.command, self.code,
-            self.commit, self.settings, wanted(),
+            self.commit, self.place.pace, wanted(),
         )  # fmt: skip
         if unit.kind == "training":
             files, shared = ship.training_files(runs, task.folder), {}

@@ -25,7 +25,8 @@ from repro.engines.ray.transfer import Changes, Watched, apply
 from repro.learner.kernels import library
 from repro.papers.config import RunConfig
 from repro.run import provenance
-from repro.run.cell import RunContext, run_cell, run_training
+from repro.run.cell import run_cell, run_training
+from repro.run.context import Pace, RunContext
 from repro.system import storage
 from repro.system.allocator import keep_large_buffers
 from repro.system.errors import Interrupted, ReproError, from_os_error
@@ -63,7 +64,7 @@ class Job:
     command: str
     code: str
     commit: tuple[str, bool]
-    settings: tuple[float, ...]
+    pace: Pace
     kernels: str
 
 
@@ -142,7 +143,6 @@ def work(job: Job, files: dict[str, bytes], shared: dict[str, bytes], hub: Any) 
         )
     keep_large_buffers()
     library.choose(job.kernels)
-    provenance.assume(job.commit)
     stop = StopRequest()
     remote = _Remote(hub, job, stop)
     remote.tell("started")
@@ -174,11 +174,10 @@ def _run(
     job: Job, runs: Path, pack: Path, remote: _Remote, stop: StopRequest
 ) -> npt.NDArray[np.uint8] | None:
     """Do the job; the rows of a part, nothing else."""
-    from repro.run import evaluation, training
-
-    training.CHECKPOINT_INTERVAL_S, training.CHECKPOINT_COST = job.settings[:2]
-    evaluation.SAVE_INTERVAL_S, evaluation.SAVE_COST = job.settings[2:]
-    context = RunContext(runs, pack, job.threads, job.device, job.force and job.kind == "cell")
+    force = job.force and job.kind == "cell"
+    context = RunContext(
+        runs, pack, job.threads, job.device, force, pace=job.pace, commit=job.commit
+    )
     needed = job.config.training()
     if job.kind == "part":
         assert job.part is not None

@@ -127,14 +127,6 @@ class Session:
         raise self.lost
 
 
-_active: Session | None = None
-
-
-def active() -> Session | None:
-    """The session of the command that runs, if its ``--runs`` is a URL it writes to."""
-    return _active
-
-
 @contextlib.contextmanager
 def drive(url: str, take_over: bool, say: Say) -> Iterator[Session]:
     """Be the driver of a URL while the block runs.
@@ -142,7 +134,6 @@ def drive(url: str, take_over: bool, say: Say) -> Iterator[Session]:
     Raises:
         StorageError: another driver is there (it is named), or the storage refuses.
     """
-    global _active
     mirror = Mirror(Store(url))
     lock = FileLock(mirror.driver_lock)
     try:
@@ -162,7 +153,6 @@ def drive(url: str, take_over: bool, say: Say) -> Iterator[Session]:
             for sentence in mirror.pull(records_only):
                 say(sentence)
         session.start()
-        _active = session
         try:
             yield session
         except KeyboardInterrupt:  # a second Ctrl-C: nobody waits
@@ -178,7 +168,5 @@ def drive(url: str, take_over: bool, say: Say) -> Iterator[Session]:
             raise
         else:
             session.end()
-        finally:
-            _active = None
     finally:
         lock.release()
