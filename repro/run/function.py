@@ -215,8 +215,8 @@ def _described(
 
 
 def _row_name(function: Function) -> str:
-    rng = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", _named(function)).lower()
-    found = re.sub(r"\W+", "_", rng).strip("_")
+    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", _named(function)).lower()
+    found = re.sub(r"\W+", "_", snake).strip("_")
     if isinstance(function, functools.partial) or "lambda" in found:
         raise UsageError("this function has no name of its own; give one with name=")
     return found
