@@ -190,7 +190,7 @@ def against_published(root: Path, results: Path, dataset: str) -> list[str]:
                 continue
             lines.append(
                 f"{training.name} {k_shot}-shot seed {training.content['seed']}: at {reached:,} of "
-                f"{int(training.content['n_step']):,} steps; no published curve of the same row, "
-                "recipe and data has a step of its meta-validation"
+                f"{int(training.content['n_step']):,} steps; no published curve of the same "
+                "method, recipe and data was validated at one of its steps"
             )
     return lines or [f"no unfinished training of {dataset} under {root} has a curve"]

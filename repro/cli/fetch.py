@@ -47,9 +47,7 @@ def fetch_data(
     click.echo(mirrors.TERMS)
     if not accept_terms:
         if not sys.stdin.isatty():
-            raise UsageError(
-                "nobody is there to agree to these terms; read them and add --accept-terms"
-            )
+            raise UsageError("these terms must be accepted; read them and add --accept-terms")
         click.confirm("Do you agree?", abort=True)
     tried = mirrors.MIRRORS if chosen is None else (named[chosen],)
     folder = output or Path(dataset)
@@ -66,6 +64,7 @@ def fetch_data(
             place = mirrors.fetch(folder, tried, show, reporter.say, Patience(timeout_s))
         except KeyboardInterrupt:
             raise Interrupted(
-                f"stopped; what has arrived is kept under {folder}, and the same command goes on"
+                f"stopped; what was downloaded is kept under {folder}; run the same command "
+                f"to continue"
             ) from None
     click.echo(f"{place} is complete; `repro data prepare {dataset} --data {place}` packs it")

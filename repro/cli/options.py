@@ -137,7 +137,7 @@ def engine_options(function: F) -> F:
             ray = RayOptions(address, cpus_per_cell or 1.0, gpus_per_cell or 0.0)
         elif (address, cpus_per_cell, gpus_per_cell) != (None, None, None):
             raise click.UsageError(
-                "--address, --cpus-per-cell and --gpus-per-cell concern --engine ray only"
+                "--address, --cpus-per-cell and --gpus-per-cell are for --engine ray only"
             )
         return function(*words, ray=ray, **options)
 

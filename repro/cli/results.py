@@ -217,7 +217,7 @@ def publish(
     there = records.read_records(runs, dataset)
     for selector in chosen:
         if not any(selector.names(record) for record in there):
-            raise RecordError(f"no finished run of {dataset} under {runs} is {selector.text}")
+            raise RecordError(f"no finished run of {dataset} under {runs} matches {selector.text}")
 
     def wanted(record: records.Record) -> bool:
         return not chosen or any(selector.names(record) for selector in chosen)

@@ -227,7 +227,7 @@ def run_cells(
     from repro.system.progress import ConsoleReporter
 
     if ray is not None and milestones:
-        raise click.UsageError("--milestones are kept by --engine local only")
+        raise click.UsageError("--milestones works with --engine local only")
     if ray is not None and device == "auto":
         device = "cuda" if ray.gpus_per_cell else "cpu"  # of the nodes, not of this machine
     if device == "auto":

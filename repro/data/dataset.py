@@ -104,6 +104,6 @@ def check_selection(dataset: Dataset, selection: Selection) -> None:
             option = "--" + field.name.replace("_", "-")
             known = ", ".join("--" + name.replace("_", "-") for name in dataset.accepts)
             raise UsageError(
-                f"{option} means nothing for {dataset.name}, which has "
+                f"{option} does not apply to {dataset.name}, which has "
                 f"{f'only {known}' if known else 'one fixed split and size'}; leave it out"
             )

@@ -166,7 +166,7 @@ def _prepared(
         earlier = next((found for found in known_sources(name) if found.root == place), None)
         if earlier is not None and earlier.chosen:
             selection = earlier.selection
-            _log.warning("%s: with%s, as last time", place, _words(selection))
+            _log.warning("%s: using%s, as in the last call", place, _words(selection))
     chosen = selection.chosen()
     fingerprint = _fingerprint(root)
     known = source_file(name, root, chosen)
@@ -192,7 +192,7 @@ def _words(selection: Selection) -> str:
 def _named_pack(name: str, digest: str, root: Path | None, selection: Selection) -> Path:
     if root is not None or selection.chosen():
         raise UsageError(
-            f"{name}@{digest} is a pack that is there already; leave out --data and what chooses "
+            f"{name}@{digest} is a pack that exists already; leave out --data and the options of "
             f"a split or size, or name {name} alone"
         )
     packs = packs_of(name)
@@ -210,14 +210,17 @@ def _prepared_before(dataset: Dataset, chosen: dict[str, str]) -> Path:
             pack = packs / entry.pack
             if (pack / "pack.json").exists():
                 told = _words(entry.selection)
-                _log.warning("%s: %s%s (asked for last)", pack.name, entry.root, told)
+                _log.warning(
+                    "%s: made from %s%s, the images used last", pack.name, entry.root, told
+                )
                 return check_pack(pack)
     # A pack that was copied here, without where it comes from.
     found = [] if dataset.accepts and chosen else packs_of(dataset.name)
     if not found:
         so = " with these options" if chosen else ""
         raise DataError(
-            f"{dataset.name} has not been prepared{so} yet: give its place with --data PATH "
+            f"{dataset.name} has not been prepared{so} yet: name its folder or archive with "
+            f"--data PATH "
             f"(DATA=PATH for make); accepted are {dataset.wanted}"
         )
     return check_pack(max(found, key=lambda pack: (pack / "pack.json").stat().st_mtime))

@@ -223,7 +223,7 @@ def assign(counts: Mapping[str, int], selection: Selection) -> tuple[Assigned, s
         said = f"a random split of {len(class_ids)} classes, shares {shares}, seed {seed}"
     said += ": " + ", ".join(f"{len(ids)} {split}" for split, ids in found.items())
     left = len(class_ids) - sum(map(len, found.values()))
-    said += f"; {left} classes are in none" if left else ""
+    said += f"; {left} classes are in no split" if left else ""
     for split, ids in found.items():
         if len(ids) < paper.N_WAY:
             raise DataError(

@@ -262,8 +262,8 @@ def _claim(variant: Variant, context: RunContext) -> None:
         before = told["switch"]
         if before != variant.label:
             raise UsageError(
-                f"meta-test was opened for {before} of this base ({path}); one choice is made on "
-                "meta-validation and tested once, so look at the others with --show"
+                f"meta-test was already used for {before} of this base ({path}); only one change, "
+                "chosen on meta-validation, is tested there; --show lists the others"
             )
     else:
         storage.write_json(path, {"switch": variant.label})

@@ -92,7 +92,7 @@ def unfinished(
 def stopped(stop: StopRequest) -> Interrupted:
     """What a run ends with that was asked to stop."""
     return Interrupted(
-        "stopped; finished cells and checkpoints are saved, run the same command to go on",
+        "stopped; finished cells and checkpoints are saved, run the same command to continue",
         stop.exit_code,
     )
 

@@ -31,9 +31,7 @@ def describe(loaded: type, source: Source, entry_name: str | None) -> MethodSpec
     if entry_name is not None and name != entry_name:
         raise MethodError(f"{told} calls itself {name!r}, its entry point {entry_name!r}")
     if name in BUILT_IN:
-        raise MethodError(
-            f"{told} is called {name}, as a row that is built in; give it another name"
-        )
+        raise MethodError(f"{told} has the name of a built-in method, {name}; give it another name")
     learns = callable(getattr(loaded, "train_step", None))
     training = given.get("training", "own" if learns else None)
     if training not in ("own", PRETRAIN, None):

@@ -52,8 +52,9 @@ def names() -> tuple[str, ...]:
 def hidden() -> list[str]:
     """A sentence on each installed method that cannot be asked for: its name is built in."""
     return [
-        f"the installed method {entry.name} ({entry.value}) is not used: a row of this name is "
-        "built in; give its entry point another name"
+        f"the installed method {entry.name} ({entry.value}) is not used: a built-in method "
+        f"has this name; "
+        "give its entry point another name"
         for entry in importlib.metadata.entry_points(group=PLUG_INS)
         if entry.name in BUILT_IN
     ]

@@ -210,7 +210,7 @@ class Budget:
             preset = self.name.removesuffix("-custom")
             if preset not in presets:
                 raise UsageError(
-                    f"{row.name} says nothing about training steps in the budget {preset}; give "
+                    f"{row.name} has no number of training steps in the budget {preset}; give "
                     f"them, for instance --budget {preset},{row.name}=500"
                 )
             return presets[preset]

@@ -173,7 +173,7 @@ def latest(
         except OtherConfigurationError:
             raise
         except RecordError as error:
-            passed.append(f"{error}; using the one before it")
+            passed.append(f"{error}; the one before it is used")
     if headers:
         raise RecordError(
             f"no checkpoint in {folder} is whole ({passed[0].split(';')[0]}); "

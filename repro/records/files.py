@@ -125,7 +125,7 @@ def read_beside(record: Record, name: str) -> bytes:
     path = record.path / name
     if name not in record.files:
         raise RecordError(
-            f"{path}: its record is from before records held digests of such files; test the cell "
+            f"{path}: its record is old and holds no digest of this file; test the cell "
             "again with --force (its training is kept), or publish it with --unsealed"
         )
     content = storage.read_bytes(path)

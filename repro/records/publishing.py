@@ -82,7 +82,7 @@ def _refuse(record: records.Record, root: Path, allow_dirty: bool, unsealed: boo
     records.check_revision(record)
     if not record.sealed and not unsealed:
         raise RecordError(
-            f"{path} is from before a digest covered a record's commit and curve; test the cell "
+            f"{path} is an old record, whose digest covers neither commit nor curve; test the cell "
             "again with --force (its training is kept), or add --unsealed to publish it as it is"
         )
     if record.dirty and not allow_dirty:
@@ -204,7 +204,9 @@ def _copy_training(source: Path, target: Path, headers: list[str]) -> None:
     for name in headers:
         header, tensors = checkpoints.read_header(source / name), Path(name).stem + ".safetensors"
         if header.config != digest or not source.name.endswith(f"-{digest[:8]}"):
-            raise RecordError(f"{source / name} is of another training than its folder; delete it")
+            raise RecordError(
+                f"{source / name} belongs to another training than its folder; delete it"
+            )
         if storage.file_digest(source / tensors) != header.sha256:
             raise RecordError(f"{source / tensors} does not have the digest in its header")
     copied = [Path(name).stem + ".safetensors" for name in headers]

@@ -129,7 +129,7 @@ def train(
             raise _without_best(folder)
         if step < n_step:
             metrics.rewind(step, found.extra["window"])
-            reporter.say(f"{task}: going on from step {step:,} of {n_step:,}")
+            reporter.say(f"{task}: continuing from step {step:,} of {n_step:,}")
     decided = milestones.decide(folder, config.content(), marks, step)
     began = last_write = time.monotonic()
     cost, writing = 0.0, found.extra.get("checkpoint_s", 0.0) if found else 0.0
@@ -186,7 +186,7 @@ def train(
         if stop and step < n_step:
             raise Interrupted(
                 f"{task}: stopped at step {step:,} of {n_step:,}, state saved in {folder}; "
-                "run the same command to go on",
+                "run the same command to continue",
                 stop.exit_code,
             )
     wall_s = spent + time.monotonic() - began
@@ -200,8 +200,8 @@ def train(
 
 def _without_best(folder: Path) -> TrainingError:
     return TrainingError(
-        f"no best checkpoint in {folder}: each validation may keep one, published parameters of "
-        "trainings that ended do not hold it; train on, or anew in another --runs folder"
+        f"no best checkpoint in {folder}: a validation writes it, and published parameters of "
+        "finished trainings come without it; train further, or again in another --runs folder"
     )
 
 

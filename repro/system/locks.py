@@ -31,7 +31,7 @@ def locked(folder: Path, task: str, reporter: Reporter, stop: StopRequest) -> It
         except Timeout:
             if not told:
                 told = True
-                reporter.say(f"{task}: another process is at it, waiting for it ({folder})")
+                reporter.say(f"{task}: another process works on it, waiting for it ({folder})")
             if stop:
                 raise Interrupted(
                     f"{task}: stopped while waiting for another process", stop.exit_code

@@ -103,7 +103,7 @@ def test_missing_and_damaged_gates_are_named(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match=r"gates\.json is not a valid file of gates"):
         gates.plot_gates(records, tmp_path)
     records[0] = record(k_shot=1, path=records[0].path, files={})
-    with pytest.raises(RecordError, match=r"from before records held digests"):
+    with pytest.raises(RecordError, match=r"its record is old and holds no digest"):
         gates.plot_gates(records, tmp_path)
 
 

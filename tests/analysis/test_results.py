@@ -122,7 +122,7 @@ def test_what_cannot_be_shown_is_refused_in_a_sentence(
         repro.table1(published, "glyphs", recipe="port")
     with pytest.raises(RecordError, match="give two or more"):
         repro.compare(published["finetune", 5])
-    with pytest.raises(RecordError, match="are of other images"):
+    with pytest.raises(RecordError, match="have different images"):
         repro.compare(
             published.filter(dataset="glyphs")["finetune", 5],
             published.filter(dataset="mini-imagenet")["finetune", 5],

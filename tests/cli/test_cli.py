@@ -39,7 +39,7 @@ def invoke(*words: str) -> Result:
         (("reproduce", "--dataset", "folder"), 1, "--data PATH"),
         (("reproduce", "--dataset", "folder", "--data", "gone"), 1, "no folder gone"),
         (("reproduce", "--dataset", "cifarfs"), 2, "did you mean 'cifar-fs'"),
-        (("train", "meta_lstm", "--image-size", "64"), 2, "--image-size means nothing for glyphs"),
+        (("train", "meta_lstm", "--image-size", "64"), 2, "--image-size does not apply to glyphs"),
         (("evaluate", "finetune", "--split-seed", "-1"), 2, "is not in the range"),
         (("table", "--dataset", "glyphs"), 1, "no records of glyphs"),
         (("check", "--pinned"), 1, "no records"),
@@ -105,7 +105,7 @@ def test_a_stopped_run_saves_its_checkpoint_and_says_so(
         process.send_signal(number)
         said = process.stdout.read()
     assert process.wait(60) == code, said
-    assert "run the same command to go on" in said
+    assert "run the same command to continue" in said
     assert "Traceback" not in said
     assert len(list(Path().rglob("checkpoint-*.safetensors"))) == 1
     assert not list(Path().rglob("record.json"))
@@ -168,7 +168,7 @@ def test_a_terminal_that_goes_away_ends_only_runs_without_a_log(log: bool) -> No
             os.kill(pid, signal.SIGTERM)
             while _alive(pid) and time.monotonic() < deadline:
                 time.sleep(0.2)
-            assert "run the same command to go on" in written.read_text()
+            assert "run the same command to continue" in written.read_text()
     finally:  # a test that fails leaves no training behind
         if _alive(pid):
             os.kill(pid, signal.SIGKILL)

@@ -36,11 +36,11 @@ def test_a_stop_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     from repro.system.errors import Interrupted
 
     def stop(*_: object, **__: object) -> None:
-        raise Interrupted("stopped; run the same command to go on", 143)
+        raise Interrupted("stopped; run the same command to continue", 143)
 
     monkeypatch.setattr("repro.cli.results.read_source", stop)
     result = run("table")
-    assert (result.exit_code, result.output) == (143, "stopped; run the same command to go on\n")
+    assert (result.exit_code, result.output) == (143, "stopped; run the same command to continue\n")
 
 
 def test_what_is_open_is_never_about_to_end_in_no_time() -> None:

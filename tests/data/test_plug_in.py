@@ -1,6 +1,7 @@
 """A data set of another package: installed by pip, found by its entry point, run like any other."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import repro
 from repro.data import registry
 from repro.data.dataset import Selection
 from repro.system import storage
+from repro.system.errors import DataError
 from tests.installing import install
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "plug-in"
@@ -62,7 +64,7 @@ def test_an_installed_data_set_is_listed_prepared_and_run(run: Run, tmp_path: Pa
     assert "500 images of 20 px" in run("data", "list").stdout
     refused = run("data", "prepare", "stripes", "--split", "0.5/0.2/0.3")
     assert refused.returncode == 2
-    assert "--split means nothing for stripes, which has only --image-size" in refused.stderr
+    assert "--split does not apply to stripes, which has only --image-size" in refused.stderr
 
 
 @pytest.mark.parametrize(
@@ -100,22 +102,37 @@ def test_a_broken_data_set_is_one_sentence_and_others_still_work(
         ("raise GeneratorExit", "prepare raised GeneratorExit"),
     ],
 )
-def test_a_data_set_that_ends_the_process_is_an_error_for_prepare_and_for_reproduce(
-    run: Run, installed: Path, tmp_path: Path, end: str, said: str
+def test_a_data_set_that_ends_its_process_is_an_error_that_names_it(
+    installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, said: str
 ) -> None:
-    site = tmp_path / "site"
-    shutil.copytree(installed, site, ignore=shutil.ignore_patterns("__pycache__"))
-    source = (site / "stripes.py").read_text()
-    (site / "stripes.py").write_text(source.replace("return build_pack", f"{end}; build_pack"))
+    site = ending(installed, tmp_path, end)
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.setenv("REPRO_CACHE", str(tmp_path))
+    with pytest.raises(DataError, match=re.escape(said)):
+        registry.prepare("stripes", None)
+    assert not list((tmp_path / "packs").glob("stripes-*"))
+
+
+def test_prepare_and_reproduce_fail_where_a_data_set_exits_with_0(
+    run: Run, installed: Path, tmp_path: Path
+) -> None:
+    site = ending(installed, tmp_path, "import os; os._exit(0)")
     for words in (
         ("data", "prepare", "stripes"),
         ("reproduce", "--dataset", "stripes", "--methods", "nearest_neighbor", "--budget", "smoke"),
     ):
         failed = run(*words, site=site)
         assert failed.returncode == 1, failed.stderr
-        assert said in failed.stderr
-        assert "Traceback" not in failed.stderr
-    assert not list((tmp_path / "cache" / "packs").glob("stripes-*"))
+        assert failed.stderr.startswith("error: the data set stripes: its process ended")
+
+
+def ending(installed: Path, tmp_path: Path, end: str) -> Path:
+    """Install the example again, with a ``prepare`` that ends otherwise."""
+    site = tmp_path / "site"
+    shutil.copytree(installed, site, ignore=shutil.ignore_patterns("__pycache__"))
+    source = (site / "stripes.py").read_text()
+    (site / "stripes.py").write_text(source.replace("return build_pack", f"{end}; build_pack"))
+    return site
 
 
 def test_the_code_of_a_data_set_changes_nothing_in_the_process_that_asks(

@@ -82,7 +82,7 @@ def test_without_a_place_the_copy_asked_for_last_is_taken(
     assert prepare("mini-imagenet", None) == packs[1]
     assert prepare("mini-imagenet", a) == packs[0]  # nothing is built, and now it is the last
     assert prepare("mini-imagenet", None) == packs[0]
-    assert f"{packs[0].name}: {a} (asked for last)" in caplog.text
+    assert f"{packs[0].name}: made from {a}, the images used last" in caplog.text
 
 
 def test_a_run_shows_the_images_it_was_asked_for(
@@ -136,7 +136,7 @@ def test_a_pack_is_known_by_the_name_that_tables_print(root: Path, tmp_path: Pat
         assert prepare(f"folder@{digest[:n]}", None) == pack
     with pytest.raises(UsageError, match=r"unknown pack 'folder@0000'.*known: folder@"):
         prepare("folder@0000", None)
-    with pytest.raises(UsageError, match="a pack that is there already; leave out --data"):
+    with pytest.raises(UsageError, match="a pack that exists already; leave out --data"):
         prepare(f"folder@{digest[:8]}", root)
     named = f"folder@{digest[:8]}"
     for words in (

@@ -237,7 +237,7 @@ def test_meta_test_is_opened_for_the_base_and_one_choice_which_shares_the_traini
     curves = [(record.path / "metrics.jsonl").read_bytes() for record in (tested, alone)]
     assert curves[0] == curves[1]
     (other,) = parse("gamma_init", "authors-code", built_in(CHEAP), 5)
-    with pytest.raises(UsageError, match=f"meta-test was opened for {label}"):
+    with pytest.raises(UsageError, match=f"meta-test was already used for {label}"):
         ablation.run_final(other, *given)
     assert len(list(here.runs.rglob("record.json"))) == 2
     (claim,) = here.runs.rglob("final-*.json")

@@ -188,5 +188,5 @@ def test_options_of_a_cluster_need_the_engine_that_uses_them(tmp_path: Path) -> 
     words = ["reproduce", "--cpus-per-cell", "2", "--runs", str(tmp_path)]
     refused = CliRunner().invoke(cli, words)
     assert refused.exit_code == 2
-    assert "concern --engine ray only" in refused.output
+    assert "are for --engine ray only" in refused.output
     assert not list(tmp_path.iterdir())

@@ -186,7 +186,7 @@ def test_a_node_killed_in_the_middle_of_a_training_loses_nothing_that_was_saved(
     killer.join()
     assert killed_at[0] < LONG.meta_lstm_5shot
     assert any("its worker died" in said for said in listening.said)
-    resumed = [re.search(r"going on from step (\d+) of", said) for said in listening.said]
+    resumed = [re.search(r"continuing from step (\d+) of", said) for said in listening.said]
     assert [int(found[1]) >= killed_at[0] for found in resumed if found] == [True]
     assert_same(cell, expected, tmp_path)
 
@@ -218,7 +218,7 @@ def test_a_driver_that_is_killed_and_then_stopped_goes_on_from_what_had_come_bac
         assert before < kept < LONG.meta_lstm_5shot
     listening = Listening()
     on_ray(*arguments, listening)
-    assert any(f"going on from step {kept} of" in said for said in listening.said)
+    assert any(f"continuing from step {kept} of" in said for said in listening.said)
     assert_same(cell, expected, tmp_path)
 
 

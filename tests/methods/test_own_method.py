@@ -94,7 +94,7 @@ def recorded(site: Path, home: Path) -> Path:
         assert "error" not in cut.output
         assert "class_means" not in sys.modules  # its code runs elsewhere
         again = run("train", "class_means", "--k-shot", "5", *BUDGET)
-        assert "going on from step " in again.output
+        assert "continuing from step " in again.output
         run("reproduce", "--methods", "nearest_neighbor,class_means", "--jobs", "1", *BUDGET)
         run("evaluate", "class_means", "--k-shot", "5", *BUDGET, "--runs", "whole")
     sys.modules.pop("class_means", None)

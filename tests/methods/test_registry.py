@@ -78,7 +78,7 @@ def finish(runs: Path, pack: Path, found: RunConfig) -> Record:
         (CHANCE.replace("def __init__", "training = 'fast'\n    def __init__"), "own.py:MyChance",
          "training = 'fast'"),
         (CHANCE.replace("def __init__", "name = 'meta_lstm'\n    def __init__"), "own.py:MyChance",
-         "as a row that is built in"),
+         "has the name of a built-in method"),
         (CHANCE.replace("def __init__", "name = 'My-Net'\n    def __init__"), "own.py:MyChance",
          "small letters"),
         (CHANCE.replace("def __init__", "name = 'all'\n    def __init__"), "own.py:MyChance",

@@ -153,7 +153,7 @@ def test_damaged_predictions_and_models_are_not_published(tmp_path: Path, made: 
         publish(tmp_path)
     (made.path / "metrics.jsonl").write_bytes(b"")
     (made.path / "model.safetensors").unlink()
-    with pytest.raises(RecordError, match=r"metrics.jsonl: its record is from before"):
+    with pytest.raises(RecordError, match=r"metrics.jsonl: its record is old"):
         publish(tmp_path)
     assert not (tmp_path / "results").exists()
 
@@ -248,7 +248,7 @@ def test_a_record_from_before_the_seal_is_shown_and_published_only_when_asked_to
     assert (older.sealed, older.when, older.digests) == (False, 0.0, made.digests)
     newer = dataclasses.replace(made, path=Path("other"))
     assert select_records([older, newer], None) == [newer]
-    with pytest.raises(RecordError, match="from before records held digests"):
+    with pytest.raises(RecordError, match="its record is old and holds no digest"):
         record_files.read_beside(older, "metrics.jsonl")
     with pytest.raises(RecordError, match="add --unsealed"):
         publish(tmp_path)

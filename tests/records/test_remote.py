@@ -285,7 +285,7 @@ def test_a_second_driver_is_refused_until_the_first_is_silent_or_known_to_be_dea
         first.renew()
     third = driver("three")
     assert "as asked for" in third.take(True)
-    assert "ended without a word" in driver("three").take(False)  # its folder's lock is ours
+    assert "ended without releasing the lease" in driver("three").take(False)
     fourth = driver("four")
     fourth.take(True)
     fourth.end()
@@ -439,7 +439,7 @@ def test_a_killed_driver_is_gone_on_with_elsewhere_from_its_last_sent_checkpoint
         assert found.step == max(steps)
         place = RunContext(driving.folder, tiny_pack, 1, "cpu")
         assert run([cell], place, 1, Listening(), StopRequest(), "repro test") == []
-    assert any(f"going on from step {found.step} of 16" in line for line in said), said
+    assert any(f"continuing from step {found.step} of 16" in line for line in said), said
     assert found.step >= max(local) - 3  # a step takes 0.1 s here, a look for files 0.02 s
     record = records.read_record(records.cell_folder(there.folder, cell))
     assert record.digests == whole.digests
@@ -468,12 +468,12 @@ def test_a_network_that_goes_away_costs_nothing_but_the_sending(
         while not said:
             time.sleep(0.01)
     assert "cannot be reached (ConnectionError: no route to host)" in said[0]
-    assert "the run goes on here and is sent later" in said[0]
-    assert f"kept in {driving.folder} and is sent by the next run" in str(told.value)
+    assert "the run continues here, and its files are uploaded later" in said[0]
+    assert f"kept in {driving.folder} and is uploaded by the next run" in str(told.value)
     monkeypatch.setattr(Store, "_put", honest)
     with session.drive(s3, False, said.append):  # its lease did not end, but it is this machine's
         pass
-    assert "of this machine ended without a word" in said[-1]
+    assert "of this machine ended without releasing the lease" in said[-1]
     assert Store(s3).read("d/cell/record.json") is not None
 
 

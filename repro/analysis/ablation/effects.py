@@ -140,14 +140,15 @@ def summarise(records: Sequence[VariantRecord]) -> Ablation:
     for record in records:
         by_label.setdefault(record.label, {})[record.seed] = record
     if BASE not in by_label:
-        raise RecordError("the ablation has no tested base yet; run the same command again")
+        raise RecordError("the ablation has no test of the base yet; run the same command again")
     base = by_label.pop(BASE)
     first = base[min(base)]
     for record in records:
         for what in ("data", "episodes"):
             if record.digests.get(what) != first.digests.get(what):
                 raise RecordError(
-                    f"{record.path} is of other {what} than {first.path} (digests); delete it and "
+                    f"{record.path} was made on other {what} than {first.path} (digests); "
+                    f"delete it and "
                     "run the ablation again"
                 )
         check_revision(record)

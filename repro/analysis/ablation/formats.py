@@ -103,7 +103,7 @@ def notes(found: Ablation) -> list[str]:
         f"Effect: the base with this one switch changed, minus the base, on the same episodes "
         f"under the same training seeds (common initial values and training episodes). Budget "
         f"{found.budget} ({max(found.n_step):,} training steps), {found.precision}. Errors are "
-        f"computed over {unit}. p Holm: of p over the {len(found.effects)} switches shown."
+        f"computed over {unit}. p Holm: p corrected over the {len(found.effects)} switches shown."
     ]
     crossed = [effect for effect in found.effects if effect.covers == BOTH]
     if crossed:
@@ -117,22 +117,22 @@ def notes(found: Ablation) -> list[str]:
     if len(crossed) < len(found.effects):
         only = " of switches with one seed" if crossed else ""
         told.append(
-            f"±{only} covers episodes alone, and p is about these two checkpoints: with one "
-            "training seed nothing is said about another."
+            f"±{only} covers episodes only, and p is about these two checkpoints: one training "
+            "seed says nothing about other seeds."
         )
     if found.between_seeds is not None:
         told.append(
-            f"Seed SD: of the mean accuracy between seeds; pooled over all trainings "
-            f"{percent(found.seed_sd or 0.0)} (degrees of freedom {found.seed_df} if a seed's luck "
-            f"does not carry over from switch to switch, else fewer). By it two runs of one recipe "
-            f"under different seeds lie up to {percent(found.between_seeds)} points apart in 95 of "
-            "100 cases: one such run a side tells no smaller effect from chance."
+            f"Seed SD: standard deviation of the mean accuracy between seeds; pooled over all "
+            f"trainings {percent(found.seed_sd or 0.0)} ({found.seed_df} degrees of freedom if "
+            f"seeds are independent between switches, else fewer). With it, two runs of one "
+            f"recipe under different seeds differ by up to {percent(found.between_seeds)} points "
+            "in 95 of 100 cases; one run per side cannot tell a smaller effect from chance."
         )
     if any(effect.label == "parameters_tested=best" for effect in found.effects):
         told.append(
             "The best parameters were chosen on other episodes of these meta-validation classes, "
-            "which flatters them a little here."
+            "so their accuracies here are slightly too high."
         )
     if found.unfinished or any(effect.unfinished for effect in found.effects):
-        told.append("Trainings that had not come to their end are told by their steps.")
+        told.append("The number of steps marks trainings that are not finished.")
     return told

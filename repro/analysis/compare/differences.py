@@ -72,7 +72,7 @@ def _draw(found: Sequence[Matrix], records: Sequence[Record]) -> Figure:
         if record.unfinished
     ]
     if unfinished:
-        told.append(f"Trainings not at their end: {', '.join(unfinished)}.")
+        told.append(f"Unfinished trainings: {', '.join(unfinished)}.")
     width = round(16 * fig.get_figwidth())  # characters at this size of type
     lines = [line for sentence in told for line in textwrap.wrap(sentence, width)]
     fig.supxlabel("\n".join(lines), fontsize=8)

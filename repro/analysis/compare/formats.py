@@ -89,10 +89,10 @@ def notes(pairs: Sequence[Comparison]) -> list[str]:
             if pair.borrowed is not None:
                 single = pair.second if pair.borrowed is pair.first else pair.first
                 told.append(
-                    f"{single.label} {pair.k_shot}-shot has one seed, which tells nothing of how "
-                    f"its seeds vary: they are taken to vary as the {len(pair.borrowed.seeds)} of "
-                    f"{pair.borrowed.label} do (an assumption; more seeds of {single.label} "
-                    "test it). If they do, the interval covers 90 to 98% with 2 seeds, 93 to 97% "
+                    f"{single.label} {pair.k_shot}-shot has one seed, so the variance between its "
+                    f"seeds is unknown. It is assumed to be that of the {len(pair.borrowed.seeds)} "
+                    f"seeds of {pair.borrowed.label}; more seeds of {single.label} would test "
+                    "this. If it holds, the interval covers 90 to 98% with 2 seeds, 93 to 97% "
                     "with 3, 94 to 97% with 5."
                 )
         if any(2 in (len(p.first.seeds), len(p.second.seeds)) for p in seeded):
@@ -116,8 +116,8 @@ def notes(pairs: Sequence[Comparison]) -> list[str]:
     }
     if apart:
         told.append(
-            "Apart from their rows' own numbers (transductive: queries normalised by their own "
-            f"batch, another protocol): {', '.join(sorted(apart))}."
+            "Shown apart, not as the row's own number (transductive: queries normalised by their "
+            f"own batch, which is another protocol): {', '.join(sorted(apart))}."
         )
     unfinished = {
         f"{r.method} {r.k_shot}-shot seed {r.seed} ({r.n_step:,} of {r.training['n_step']:,})"
@@ -126,7 +126,7 @@ def notes(pairs: Sequence[Comparison]) -> list[str]:
         if r.unfinished
     }
     if unfinished:
-        told.append(f"Trainings not at their end (steps): {', '.join(sorted(unfinished))}.")
+        told.append(f"Unfinished trainings (steps): {', '.join(sorted(unfinished))}.")
     return told
 
 

@@ -210,7 +210,7 @@ def sides(
             if record.method == selector.method:
                 check_revision(record)
         raise RecordError(
-            f"no record is {selector.text!r} (recipe {fields.get('recipe', recipe)}"
+            f"no record matches {selector.text!r} (recipe {fields.get('recipe', recipe)}"
             + (f", budget {fields.get('budget', budget)}" if fields.get("budget", budget) else "")
             + "); `repro table` shows what is there"
         )
@@ -230,7 +230,7 @@ def compare(first: Side, second: Side) -> Comparison:
     """Compare two sides, episode by episode.
 
     Raises:
-        RecordError: they are of other images or other episodes, or the same record.
+        RecordError: they have different images or other episodes, or the same record.
     """
     a, b = first.records[0], second.records[0]
     named, other = ({(r.path, r.method) for r in side.records} for side in (first, second))
@@ -239,7 +239,7 @@ def compare(first: Side, second: Side) -> Comparison:
     for name, what in (("data", "images"), ("episodes", "episodes")):
         if a.digests.get(name) != b.digests.get(name):
             raise RecordError(
-                f"{first.label} and {second.label} are of other {what}: {name} digest "
+                f"{first.label} and {second.label} have different {what}: {name} digest "
                 f"{str(a.digests.get(name))[:8]} in {a.path}, {str(b.digests.get(name))[:8]} in "
                 f"{b.path}; only records of the same {what} are compared"
             )

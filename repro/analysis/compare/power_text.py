@@ -10,9 +10,10 @@ from repro.analysis.text import class_text, margin_text, percent, percent_interv
 from repro.papers import paper
 
 AGAIN = (
-    "More than 600 episodes use the same test images again and again: ± then shrinks although no "
-    "new image is seen, so that it covers other images of the same classes less and less: by the "
-    "query images of the published records alone 92 to 95% at 600 episodes, 59 to 88% at 10,000."
+    "More than 600 episodes use the same test images again: ± shrinks although no new image is "
+    "seen, so it covers other images of the same classes less often. By the query images of the "
+    "published records, it covers them in 92 to 95% of cases with 600 episodes and in 59 to 88% "
+    "with 10,000."
 )
 
 
@@ -25,9 +26,9 @@ def against_paper(cells: Sequence[CellPower]) -> list[str]:
     """A line for each cell, and what holds for all."""
     return [
         *map(_cell, cells),
-        "One trained model on each side: these are the errors of episodes alone, the best case. "
-        "Training seeds add to them; the paper's is one seed, whose share more seeds of ours "
-        "cannot take away.",
+        "These errors are of episodes only, with one trained model on each side: the best case. "
+        "Training seeds add to them. The paper's number is from one seed, and more seeds of ours "
+        "do not reduce its part.",
         *_again([n for cell in cells for n in (cell.n_episode, cell.episodes_for_margin)]),
     ]
 
@@ -43,8 +44,8 @@ def _cell(cell: CellPower) -> str:
     if cell.episodes_for_margin is None:
         half_width = paper.TABLE_1[cell.method, cell.k_shot].half_width
         told += (
-            f"; no number of episodes brings that to {share(cell.power)}, for the paper's own "
-            f"± {percent(half_width)} alone allows {points(cell.margin_of_paper)} points"
+            f"; no number of episodes brings that to {share(cell.power)}: the paper's own "
+            f"± {percent(half_width)} alone needs a margin of {points(cell.margin_of_paper)} points"
         )
     else:
         told += f"; {cell.episodes_for_margin:,} episodes bring that to {share(cell.power)}"
@@ -118,10 +119,13 @@ def _seeds(least: int | None, most: int | None) -> str:
 def _source(pair: PairPower) -> str:
     spread = percent(pair.seed_sd)
     if pair.seed_sd_from == ASSUMED:
-        return f"if seeds of either spread {spread} points, assumed"
+        return f"if the SD between seeds of either side is {spread} points, which is assumed"
     if pair.seed_sd_from == MEASURED:
-        return f"their seeds' differences spread {spread} points, from {pair.n_seed} seeds"
-    return f"if seeds of either spread {spread} points, as the {pair.n_seed} of {pair.seed_sd_from}"
+        return f"SD of the differences between seeds: {spread} points, from {pair.n_seed} seeds"
+    return (
+        f"if the SD between seeds of either side is {spread} points, as for the {pair.n_seed} "
+        f"seeds of {pair.seed_sd_from}"
+    )
 
 
 def _episodes(needed: int | None) -> str:

@@ -76,7 +76,7 @@ def compare(
         sides: results or records; results of several methods are several sides.
         recipe, budget: only these.
     Raises:
-        RecordError: there are no two sides, or they are of other images or episodes.
+        RecordError: there are no two sides, or they have different images or episodes.
 
     >>> import repro
     >>> results = repro.results("results", dataset="mini-imagenet")

@@ -99,8 +99,8 @@ def _strict(cell: Cell) -> list[str]:
 def strict_lines(failures: Sequence[str]) -> list[str]:
     """What ``--strict`` says below the verdicts."""
     rule = (
-        f"--strict: higher or lower counts from {FEWEST_SEEDS} training seeds on, for one seed or "
-        "two say too little about another"
+        f"--strict: higher or lower counts from {FEWEST_SEEDS} training seeds on; one or two "
+        "seeds say too little about others"
     )
     return [f"{rule}; {'; '.join(failures) if failures else 'nothing failed'}."]
 
@@ -180,7 +180,7 @@ def pinned(runs: Sequence[Record], published: Sequence[Record]) -> tuple[list[st
     for run in runs:
         found = [record for record in published if _key(record) == _key(run)]
         if not found:
-            lines.append(f"{_name(run)}: not among the published records, passed over")
+            lines.append(f"{_name(run)}: not among the published records, skipped")
             continue
         n_pair += 1
         other = max(

@@ -99,10 +99,12 @@ def unit(table: TableContent) -> str:
     """Beside the title: the unit, and what ± covers."""
     covers = {cell.estimate.covers for cell in table.cells if cell.estimate}
     told = {
-        frozenset({EPISODES}): "± covers episodes, ± classes other classes; neither other seeds",
-        frozenset({BOTH}): "± covers episodes and seeds, ± classes other classes",
+        frozenset(
+            {EPISODES}
+        ): "± covers episodes, ± classes covers other classes; neither covers other seeds",
+        frozenset({BOTH}): "± covers episodes and seeds, ± classes covers other classes",
     }
-    both = "± covers episodes, and seeds where several were run; ± classes other classes"
+    both = "± covers episodes, and seeds where several were run; ± classes covers other classes"
     return f"(accuracy in %; {told.get(frozenset(covers), both) if covers else NOT_RUN})"
 
 

@@ -144,8 +144,8 @@ def seed_notes(cells: Sequence[Cell]) -> list[str]:
         told.append("Two seeds: a narrow interval means that the two happened to agree.")
     if any(len(c.seeds) > 1 and c.judged for c in cells):
         told.append(
-            "The published number is of one training seed, which is taken to vary as ours do: an "
-            "assumption. If it holds, intervals of a difference cover 90 to 98% with two seeds of "
+            "The published number is from one training seed. Its seeds are assumed to vary as much "
+            "as ours. If this holds, intervals of a difference cover 90 to 98% with two seeds of "
             "ours, 93 to 97% with three, 94 to 97% with five."
         )
     return told
@@ -178,7 +178,7 @@ def known(cell: Cell, records: Sequence[Record]) -> str:
         f"transductive {percent(published.mean)} ({published.source}: {published.other_protocol})"
         for published in transductive
     ]
-    return f"Known of {cell.title} {cell.k_shot}-shot: {'; '.join(told)}."
+    return f"Known results of {cell.title} {cell.k_shot}-shot: {'; '.join(told)}."
 
 
 def notes(
@@ -189,7 +189,11 @@ def notes(
 ) -> tuple[str, ...]:
     """What ± covers, how verdicts are made, and why cells are not comparable."""
     seeded = any(len(cell.seeds) > 1 for cell in cells)
-    added = " and, with several seeds, ours between seeds, as the paper's is one" if seeded else ""
+    added = (
+        ", and for several seeds of ours their variance, for the paper's one seed too"
+        if seeded
+        else ""
+    )
     told = [
         *covering(cells),
         "The interval of a difference (measured − reported) adds both errors in quadrature"
@@ -223,7 +227,8 @@ def notes(
         told.append(f"Not comparable{which}: {reason}.")
     apart = [line for cell in cells for line in (cell, *cell.further) if line.apart]
     told += [
-        f"Apart, never the row's own number: {c.title} {c.k_shot}-shot, {c.apart}, {c.steps} steps "
+        f"Shown apart, not as the row's own number: {c.title} {c.k_shot}-shot, {c.apart}, "
+        f"{c.steps} steps "
         f"({c.reason})."
         for c in apart
     ]

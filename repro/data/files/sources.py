@@ -106,8 +106,8 @@ class Source:
         self._room -= 1
         if self._room < 0:
             raise DataError(
-                f"{self.origin} holds more files than its {_BYTES_PER_FILE} bytes for each "
-                "explain; do not use this archive"
+                f"{self.origin} lists more files than an archive of its size can hold ("
+                f"{_BYTES_PER_FILE} bytes each); do not use this archive"
             )
 
     @contextlib.contextmanager

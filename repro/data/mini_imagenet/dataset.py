@@ -82,7 +82,8 @@ def prepare(
         judged = judge(copy, target)
         for refusal in judged.refusals:
             raise DataError(
-                f"{root}: {refusal.text.removesuffix('.')} (`repro data check {root}` tells all)"
+                f"{root}: {refusal.text.removesuffix('.')} (`repro data check {root}` lists "
+                f"all problems)"
             )
         for finding in judged.findings:
             _log.warning("%s: %s", root, finding.text)

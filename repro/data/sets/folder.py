@@ -70,12 +70,12 @@ class Listing:
             ]
             first = endings[0][1][0]
             told.append(
-                f"{n_file:,} files are no images by their content and are passed over "
+                f"{n_file:,} files are not images by their content and are skipped "
                 f"({', '.join(first_few(counts))}; first {first})"
             )
         if self.empty:
             told.append(
-                f"{len(self.empty):,} folders hold files but no image and are no class "
+                f"{len(self.empty):,} folders hold files but no image and do not become classes "
                 f"({', '.join(first_few(self.empty))})"
             )
         return told
@@ -190,8 +190,8 @@ def survey(paths: Sequence[Path]) -> tuple[Scale, list[str]]:
             mode, low, high = deep
             if not 0 <= low <= high <= INTEGER_TOPS[-1] or (mode == "F" and high > REAL_TOPS[-1]):
                 raise DataError(
-                    f"{shown(str(path))} holds values from {low:g} to {high:g}; what is read are "
-                    "whole numbers of 0 to 65,535 and real ones of 0 to 255: save it with eight "
+                    f"{shown(str(path))} holds values from {low:g} to {high:g}; accepted are "
+                    "integers from 0 to 65,535 and real numbers from 0 to 255: save it with eight "
                     "bits"
                 )
             tops["real" if mode == "F" else "whole"].append(high)

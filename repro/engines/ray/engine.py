@@ -188,7 +188,7 @@ class _Driver:
             if not task.told_to_wait:
                 task.told_to_wait = True
                 self.reporter.say(
-                    f"{unit.title}: another process is at it, waiting for it ({task.folder})"
+                    f"{unit.title}: another process works on it, waiting for it ({task.folder})"
                 )
             self.blocked.append(item)
             return False
@@ -323,14 +323,15 @@ class _Driver:
             self._fail(
                 task,
                 f"{title}: its worker died {task.deaths} times in a row (out of memory, or its "
-                f"node went away: {type(error).__name__}); run the same command to go on from its "
+                f"node went away: {type(error).__name__}); run the same command to continue "
+                f"from its "
                 "last checkpoint",
                 1,
             )
         elif not self.stop:
             self.reporter.say(
-                f"{title}: its worker died ({type(error).__name__}), going on elsewhere from what "
-                "it had sent"
+                f"{title}: its worker died ({type(error).__name__}), continuing elsewhere from the "
+                "last checkpoint that it sent"
             )
             self.board.set(job.name, "waiting")
             self._push(job.name, job.part)

@@ -49,21 +49,21 @@ _PREDICTION: tuple[_Question, ...] = (
     ("does not use the numbers of images or classes", Examination.sees_no_numbers),
 )
 _TRAINING: tuple[_Question, ...] = (
-    ("goes on from its state, bit for bit", Examination.continues_what_was_trained),
+    ("continues from its state, bit for bit", Examination.continues_what_was_trained),
     ("a step depends on state and step number alone", Examination.has_no_hidden_past),
     ("predictions leave the training alone", Examination.is_not_moved_by_predictions),
 )
 _LOADED: _Question = ("loads what a record keeps of its state", Examination.loads_what_is_published)
 _GENERATORS: _Question = (
-    "draws from no global generator", Examination.draws_from_its_own_generators
+    "uses no global random generator", Examination.draws_from_its_own_generators
 )  # fmt: skip
-_HIDDEN: _Question = ("keeps no count beside its state", Examination.hides_no_number)
+_HIDDEN: _Question = ("keeps no counter outside its state", Examination.hides_no_number)
 _BESIDE: tuple[_Question, ...] = (
-    ("uses no images but those it is given", Examination.uses_given_images),
+    ("uses only the images it is given", Examination.uses_given_images),
     ("reads no file that its digest does not cover", Examination.reads_what_is_covered),
     ("leaves torch's global settings as they are", Examination.leaves_torch_alone),
 )
-_INDUCTIVE: _Question = ("predicts each query for itself", Examination.is_inductive)
+_INDUCTIVE: _Question = ("predicts each query independently", Examination.is_inductive)
 
 
 def examined(word: str) -> tuple[MethodSpec, list[Finding]]:

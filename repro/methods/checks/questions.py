@@ -210,7 +210,7 @@ class Examination:
                 "with `transductive = True` in the class, and the table will"
             )
         if self.row.transductive and not transductive:
-            return "calls itself transductive, yet predicts each query for itself"
+            return "the class says transductive, but each query is predicted independently"
         return "transductive, as the class says" if transductive else ""
 
     def _same_steps(self, one: Any, other: Any, what: str, last: int = N_STEP + 2) -> str:

@@ -85,7 +85,10 @@ class Lease:
                 holder, _ = other
                 silent = self._clock() - holder.renewed
                 if holder.mirror == self.mine.mirror:
-                    said = f"process {holder.pid} of this machine ended without a word; going on"
+                    said = (
+                        f"process {holder.pid} of this machine ended without releasing the lease; "
+                        "continuing"
+                    )
                 elif silent > holder.lifetime_s:
                     said = f"taken over from {holder.told}, silent for {silent:.0f} s"
                 elif take_over:
@@ -154,7 +157,7 @@ class Lease:
         except (RecordError, ValueError) as error:
             raise StorageError(
                 f"{shown(self._store.url)}/{NAME} is not a lease of this program ({error}); "
-                "delete it if nobody drives there"
+                "delete it if no run writes there"
             ) from error
 
 

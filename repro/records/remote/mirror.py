@@ -182,7 +182,10 @@ class Mirror:
             moved -= same
             if moved:
                 folder = names[0].rpartition("/")[0]
-                said.append(f"{folder}: changed here and by another driver; its state is used")
+                said.append(
+                    f"{folder}: changed here and by another driver; the other driver's "
+                    f"files are used"
+                )
                 for name in unsent - {*there}:
                     (self.folder / name).unlink(missing_ok=True)
                 moved |= unsent & {*there}

@@ -85,7 +85,7 @@ class Session:
                 self._give_up(error)
             except (StorageError, OSError) as error:
                 if self._since_failure is None:
-                    self._say(f"{error}; the run goes on here and is sent later")
+                    self._say(f"{error}; the run continues here, and its files are uploaded later")
                 self._since_failure = self._since_failure or time.monotonic()
             else:
                 if self._since_failure is not None:
@@ -121,7 +121,8 @@ class Session:
             except StorageError as error:
                 if time.monotonic() > deadline:
                     raise StorageError(
-                        f"{error}; everything is kept in {self.folder} and is sent by the next run"
+                        f"{error}; everything is kept in {self.folder} and is uploaded by "
+                        f"the next run"
                     ) from error
                 time.sleep(min(PUSH_S, 1.0))
         raise self.lost

@@ -189,7 +189,7 @@ def test_records_that_cannot_be_compared_are_refused(
     write(folder, "passes_5shot=5", 0, drawn("p", 0), **changes)
     with pytest.raises(RecordError, match=said):
         summarise(ablation_records.read_all(folder))
-    with pytest.raises(RecordError, match="no tested base"):
+    with pytest.raises(RecordError, match="no test of the base"):
         summarise([])
 
 

@@ -94,7 +94,7 @@ def test_a_side_of_one_seed_borrows_the_others_seed_variance_and_it_is_told(
     assert content["seed_variance_from"] == "meta_lstm"
     told = " ".join(format_pairs([pair], "text").split())
     assert "finetune 5-shot has one seed" in told
-    assert "taken to vary as the 3 of meta_lstm do (an assumption" in told
+    assert "assumed to be that of the 3 seeds of meta_lstm" in told
     assert "about these two checkpoints" not in told
 
 
@@ -116,7 +116,7 @@ def test_unfinished_trainings_are_told() -> None:
     half = dataclasses.replace(THREE[2], training={"n_step": 50_000, "reached_step": 20_000})
     text = format_pairs(pairs([half, THREE[0]], "meta_lstm", "finetune"), "markdown")
     assert "meta_lstm 5-shot seed 0 (20,000 of 50,000)" in text
-    assert "not at their end" not in format_pairs(pairs(THREE), "markdown")
+    assert "Unfinished trainings" not in format_pairs(pairs(THREE), "markdown")
 
 
 def test_what_does_not_exist_is_named() -> None:
@@ -128,7 +128,7 @@ def test_what_does_not_exist_is_named() -> None:
         compare.parse("meta_lstm@seed=x")
     with pytest.raises(UsageError, match=r"no record\.json"):
         compare.parse("some/folder")
-    with pytest.raises(RecordError, match="no record is 'nearest_neighbor'"):
+    with pytest.raises(RecordError, match="no record matches 'nearest_neighbor'"):
         pairs(THREE, "meta_lstm", "nearest_neighbor")
     with pytest.raises(RecordError, match="same record"):
         pairs(THREE, "meta_lstm", "meta_lstm@seed=0")

@@ -172,7 +172,7 @@ def test_a_pair_tells_of_assumed_seeds_and_of_measured_ones() -> None:
         return found, " ".join(power_text.of_pair(found))
 
     one, text = told(1, 1)
-    assert "spread 1.00 points, assumed" in text and "seeds a side" in text
+    assert "1.00 points, which is assumed" in text and "seeds a side" in text
     assert all(size.seeds != size.seeds_most for size in one.sizes)  # a range
     assert one.class_half_width is not None and one.separable_classes is not None
     assert one.separable_classes > one.class_half_width

@@ -132,12 +132,12 @@ def test_what_is_known_of_the_5_shot_cell_is_told_by_check_and_report() -> None:
     tests = [{"started_at": "2024", "reached_step": 9, "accuracy": a} for a in (0.5851, 0.58)]
     own = record(accuracy=spread(0.5742), earlier_tests=tuple(tests))
     lines, _ = check.reported([own], "mini-imagenet")
-    (known,) = [line for line in lines if "Known of Meta-Learner LSTM 5-shot" in line]
+    (known,) = [line for line in lines if "Known results of Meta-Learner LSTM 5-shot" in line]
     assert "reported 60.60; inductive 57.42 to 58.51" in known
     assert "transductive 61.10 (Furrer" in known
     assert "transductive 57.70 (Furrer" in known
     assert "hidden size 1" in known and "no division by the batch size" in known
     assert known.strip() in " ".join(render([own], "mini-imagenet").split()).replace("&#39;", "'")
     unfinished = record(accuracy=spread(0.3), training={"n_step": 50_000, "reached_step": 9})
-    (known,) = [s for s in table([unfinished]).notes if "Known of" in s and "5-shot" in s]
+    (known,) = [s for s in table([unfinished]).notes if "Known results of" in s and "5-shot" in s]
     assert "inductive 57.76 to 58.14 (public re-runs)" in known  # ours is not at its end

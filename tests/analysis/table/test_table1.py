@@ -154,8 +154,8 @@ def test_from_5_seeds_on_the_bootstrap_is_told_as_a_check() -> None:
 @pytest.mark.parametrize(
     ("n_seed", "beside"),
     [
-        (1, "± covers episodes, ± classes other classes; neither other seeds"),
-        (2, "± covers episodes and seeds, ± classes other classes"),
+        (1, "± covers episodes, ± classes covers other classes; neither covers other seeds"),
+        (2, "± covers episodes and seeds, ± classes covers other classes"),
     ],
 )
 def test_beside_the_title_stands_what_the_interval_covers(n_seed: int, beside: str) -> None:

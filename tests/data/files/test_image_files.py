@@ -122,9 +122,9 @@ def test_what_is_passed_over_is_counted_and_named(
     (root / "labels/x.csv").write_text("a,b")
     pack = prepare("folder", root, selection=CHOICE)
     for told in (caplog.text, " ".join(notes_of(pack))):
-        assert "5 files are no images by their content and are passed over (2 .txt, 1 " in told
+        assert "5 files are not images by their content and are skipped (2 .txt, 1 " in told
         assert "first c04/a.txt" in told
-        assert "1 folders hold files but no image and are no class (labels)" in told
+        assert "1 folders hold files but no image and do not become classes (labels)" in told
     caplog.clear()
     prepare("folder", root, selection=CHOICE)  # nothing is built, and still it is told
     assert "5 files are no images" in caplog.text

@@ -304,7 +304,7 @@ def test_damaged_images_and_split_files_are_read_or_refused_never_a_traceback(
 
 
 def test_an_option_that_means_nothing_is_refused() -> None:
-    with pytest.raises(UsageError, match="--image-size means nothing for glyphs"):
+    with pytest.raises(UsageError, match="--image-size does not apply to glyphs"):
         prepare("glyphs", None, selection=Selection(image_size=32))
 
 

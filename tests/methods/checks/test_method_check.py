@@ -65,11 +65,11 @@ MADE = "        self.adam = Adam("
          "numbers of images", "only pixels"),
         (PREDICT, "images.split.images[0] = 0; " + PREDICT, "predicts log", "read-only"),
         (PREDICT, "return self.scores(episode, images)[torch.randperm(40)].log_softmax(1)",
-         "no global generator", "that of torch in predict"),
-        (MADE, "        self.net[0].bias.data += torch.rand(1)\n" + MADE, "no global generator",
+         "no global random", "that of torch in predict"),
+        (MADE, "        self.net[0].bias.data += torch.rand(1)\n" + MADE, "no global random",
          "that of torch in __init__"),
         (STEP, "        import random; self.net[0].bias.data *= random.random()\n" + STEP,
-         "no global generator", "that of random in train_step"),
+         "no global random", "that of random in train_step"),
         (KEPT,
          "self.state, self.load_state = lambda: {'lr': 1e-3}, self.adam.load_state",
          "finite loss", "a float under 'lr'"),
@@ -133,7 +133,7 @@ SCHEDULE = (
     ("every", "verdict", "rule", "said"),
     [
         (10, FAILED, "goes on from its state", "another training step 1"),
-        (1000, NOTE, "keeps no count", r"count\.last_epoch \(2 and 0\)"),
+        (1000, NOTE, "keeps no counter", r"count\.last_epoch \(2 and 0\)"),
     ],
 )
 def test_a_schedule_that_counts_for_itself_is_found_even_where_it_matters_late(
@@ -153,9 +153,9 @@ def test_a_schedule_that_counts_for_itself_is_found_even_where_it_matters_late(
     ("new", "rule", "said"),
     [
         ("from repro.data.registry import load_split; load_split('glyphs', None, 'test')\n",
-         "no images but", r"opens test\.npy of a data set in train_step"),
+         "only the images", r"opens test\.npy of a data set in train_step"),
         ("import numpy, pathlib; numpy.load(pathlib.Path(images.split.images.filename)"
-         ".with_name('test.npy'))\n", "no images but", r"opens test\.npy"),
+         ".with_name('test.npy'))\n", "only the images", r"opens test\.npy"),
         ("__import__('pathlib').Path(FILE).read_text()\n", "reads no file",
          "notes.txt in train_step, which its digest"),
         ("import importlib, sys; sys.path.append(FOLDER); importlib.import_module('late_one')\n",
