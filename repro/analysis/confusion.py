@@ -1,4 +1,4 @@
-"""Which classes are taken for which, over a record's episodes, from its predicted labels.
+"""The confusion matrix over a record's episodes, from its predicted labels.
 
 Classes of an episode are drawn again from the sampler, which needs nothing but the number of
 images per class; the record's episode digest says whether they are the same episodes.

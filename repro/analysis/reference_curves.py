@@ -1,4 +1,4 @@
-"""Unfinished trainings held against the published curves of the same row, recipe and data.
+"""Unfinished trainings compared with published curves of the same method, recipe and data.
 
 Compared is meta-validation at the last step that both validated, as fractions. With three
 published seeds or more the interval is a 95% prediction interval for another seed; with fewer it

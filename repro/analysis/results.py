@@ -1,4 +1,4 @@
-"""What was run, as one object: filtered, put into tables and compared."""
+"""The records of runs as one object that can be filtered, tabulated and compared."""
 
 from __future__ import annotations
 

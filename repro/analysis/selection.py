@@ -1,4 +1,4 @@
-"""Which records are shown, which are seeds of one another, and what their unit is."""
+"""The selection of records to show: which ones, which are seeds of the same cell, in which unit."""
 
 from __future__ import annotations
 

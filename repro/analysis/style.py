@@ -1,4 +1,4 @@
-"""One look for all figures, and files whose bytes depend on the numbers alone."""
+"""One style for all figures, and image files whose bytes depend only on the numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a number is shown, once: ±, p, zero, what is infinite. Here fractions become percent."""
+"""The formats of numbers: ±, p-values, zero and infinity. Here fractions become percent."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""How fast the work of the table is, against plain PyTorch."""
+"""The speed of each unit of work, compared with plain PyTorch."""

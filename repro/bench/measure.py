@@ -1,4 +1,4 @@
-"""How fast the work of the table is: the fast path against the plain one, in one run.
+"""The measurement of each unit of work: the fast path and plain PyTorch in one run.
 
 Every measurement has a process of its own. The plain path (``repro.bench.oracle``) runs without the
 allocator's settings, as anybody's tidy PyTorch would.

@@ -1,4 +1,4 @@
-"""The tidy textbook versions of what the fast paths compute: their oracle, and bench's baseline.
+"""Textbook versions of the fast paths: the oracle of the tests and the baseline of bench.
 
 Blocks in the order of the paper (ReLU before pooling), images in channel order, the meta-gradient
 by autograd through the whole inner loop, every episode embedded by itself, one by one.

@@ -1,4 +1,4 @@
-"""What a measuring process is asked for, and the operations that such work takes."""
+"""The request to a measuring process, and the number of operations of a unit of work."""
 
 from __future__ import annotations
 

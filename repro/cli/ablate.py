@@ -1,4 +1,4 @@
-"""The command that changes one switch of a recipe at a time and tells what that does."""
+"""``repro ablate``: change one switch of a recipe at a time and show its effect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands that hold records against each other, and tell what more of them would show."""
+"""``repro compare`` and ``repro power``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``repro method``: which rows there are, and whether a method follows the protocol."""
+"""``repro method``: list the methods, and check that one follows the protocol."""
 
 from __future__ import annotations
 

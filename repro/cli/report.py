@@ -1,4 +1,4 @@
-"""Commands that make something to look at: the HTML report and pictures of episodes."""
+"""Commands that write the HTML report and pictures of episodes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every command that trains or tests shares: its options, and the way from them to cells."""
+"""Shared by all commands that train or test: their options, and how cells are made from them."""
 
 from __future__ import annotations
 

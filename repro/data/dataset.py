@@ -1,4 +1,4 @@
-"""What a data set is to the rest: a name, and a way from files to a pack.
+"""The protocol of a data set: a name, and a function that packs its files.
 
 The built-in ones and those of other packages (entry-point group ``repro.datasets``) are the same
 kind of thing; a module with these names is one, and so is an instance of a class.

@@ -1,4 +1,4 @@
-"""The images of one split, and the memory-mapped pack they live in.
+"""The images of one split, and the memory-mapped pack that stores them.
 
 A pack is a folder ``<cache>/packs/<dataset>-<digest12>/`` with one ``<split>.npy`` (uint8
 ``[n_image, height, width, 3]``, class-major) per split and ``pack.json``. It is built under a

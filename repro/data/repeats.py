@@ -1,4 +1,4 @@
-"""Equal images under several names: told, since one in two splits is both learned and tested."""
+"""Warnings about equal images under several names, above all in two splits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Classes to splits: by seeded shares or counts, or by the user's own file."""
+"""The assignment of classes to splits: by seeded shares or counts, or by the user's file."""
 
 from __future__ import annotations
 

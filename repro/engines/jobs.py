@@ -1,4 +1,4 @@
-"""What is to be done for a table: trainings, each once, and the cells that need them."""
+"""The jobs of a table: each training once, and the cells that depend on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the cells run: in this process, or side by side in processes of their own."""
+"""The local engine: cells run in this process, or in parallel in separate processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All cells at a glance: how many run, wait, are done or failed, and about how long it takes."""
+"""The state of all cells: how many run, wait, are done or failed, and the time left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Figure 3 shows: the gates of a trained meta-LSTM over its updates, as numbers."""
+"""The gates of a trained meta-LSTM over its updates, recorded for Figure 3."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several learners of one shape side by side: one pass for several episodes, on an accelerator.
+"""Several learners of one shape in one pass, for several episodes at once on an accelerator.
 
 Episodes become groups of the convolutions. Batch norm works channel by channel, so every episode
 has statistics of its own, as when it is alone.

@@ -1,4 +1,4 @@
-"""What a class of one's own says of itself, as a row of the table."""
+"""The description of a user's method: its :class:`MethodSpec`, read from its class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands between a method of one's own and the rest: its failures become one sentence."""
+"""A wrapper around a user's method: its errors and wrong results become one sentence."""
 
 from __future__ import annotations
 

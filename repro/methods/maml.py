@@ -1,4 +1,4 @@
-"""MAML and first-order MAML: an initialisation from which a few gradient steps lead far.
+"""MAML and first-order MAML: a learned initialisation for a few gradient steps.
 
 The inner loop is the meta-LSTM's (``learner.inner_loop``) with a forget gate of 1 and a constant
 input gate. Batch norm uses the statistics of the batch at hand everywhere, that of the queries of

@@ -1,4 +1,4 @@
-"""From a name to a method: what comes with this package, what others installed, and files.
+"""Finds a method by its name: built in, installed by another package, or in a file.
 
 A method of one's own is a class that follows :class:`repro.methods.base.Method` (and
 :class:`~repro.methods.base.Trainable` where it learns), under the entry-point group

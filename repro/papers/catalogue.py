@@ -1,4 +1,4 @@
-"""The rows of the table: what the rest has to know of a method without running its code.
+"""The catalogue of methods: what is known of each without running its code.
 
 A row that comes with this package is one entry of :data:`BUILT_IN`; one of a user's own is made
 from a class by :mod:`repro.methods.registry`, and from a record where the class is not at hand.

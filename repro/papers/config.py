@@ -1,4 +1,4 @@
-"""What a run is: frozen values, named presets and a digest. Same config, same digest, same run."""
+"""The configuration of a run: frozen values with a digest. Equal digests mean equal runs."""
 
 from __future__ import annotations
 

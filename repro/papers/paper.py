@@ -1,4 +1,4 @@
-"""Every number taken from the paper and its re-runs, once, with its place.
+"""Every number taken from the paper and its re-runs, once, with its source.
 
 Source: Ravi & Larochelle, "Optimization as a Model for Few-Shot Learning", ICLR 2017, unless a
 line says otherwise. Accuracies are fractions.

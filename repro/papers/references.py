@@ -1,4 +1,4 @@
-"""Methods that the paper's Table 1 does not have: what their authors published, and how.
+"""Methods that are not in the paper's Table 1: their authors' numbers and protocols.
 
 Each number has its source and the protocol behind it, as far as it moves numbers; a run of any
 other protocol is not comparable. Accuracies are fractions. The settings of the methods stand here,

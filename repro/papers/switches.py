@@ -1,4 +1,4 @@
-"""Which switches of a recipe concern a method, their other values, and what they share."""
+"""The switches of a recipe that affect a method, with their other values."""
 
 from __future__ import annotations
 

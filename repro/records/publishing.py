@@ -1,4 +1,4 @@
-"""From runs/ to results/, which is committed, and back: small records, parameters, checkpoints.
+"""Publishing: copies records, parameters and checkpoints from runs/ to results/, and back.
 
 Everything is checked before the first file is copied. Symbolic links are not followed: what they
 point at may be none of the published.

@@ -1,4 +1,4 @@
-"""Whether a record's numbers are those of this code's arithmetic."""
+"""Numerics revisions: whether a record was made by the arithmetic of this code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the files of a cell hold: types, ranges and required fields, each told once.
+"""The schema of a cell's files: types, ranges and required fields.
 
 Readers check a file against its type here (``storage.conform``), so damage is refused
 with the place of the field and nothing further has to ask. Fields that are not listed may follow.

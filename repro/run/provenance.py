@@ -1,4 +1,4 @@
-"""Where and how a run was made: versions, processor, threads, commit, command."""
+"""The provenance of a run: versions, processor, threads, commit and command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names from elsewhere that become paths here: keys of a bucket, records, workers' files.
+"""Checks of untrusted names that become paths: keys of a bucket, records, files of workers.
 
 The one place that says which of them stay below the folder they are meant for.
 """

@@ -1,4 +1,4 @@
-"""Processes that work for this one: how they start, what they say, and how they end.
+"""Worker processes: how they start, report and end.
 
 Code that does not come with this package runs in such a process and nowhere else: what it changes
 there (settings of torch, modules of Python), and its end, concern no other row.

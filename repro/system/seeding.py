@@ -1,4 +1,4 @@
-"""One way to get randomness: a stream named by (seed, stream, index), and nothing global.
+"""Random numbers: a generator for each (seed, stream, index), and no global one.
 
 Words come from numpy's PCG64 bit generator, whose raw stream numpy promises to keep; the
 distributions drawn from it are our own arithmetic, because numpy does not promise those of

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: temporary name, flush, rename; and digests."""
+"""Atomic files (temporary name, flush, rename) and digests."""
 
 from __future__ import annotations
 

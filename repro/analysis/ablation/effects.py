@@ -1,4 +1,4 @@
-"""What an ablation comes to: the effect of each switch, how sure, and how far seeds lie apart.
+"""The results of an ablation: each switch's effect, its interval, and the spread of the seeds.
 
 Everything is a fraction. An effect is a switch minus the base on the same meta-validation
 episodes, under the same training seeds.

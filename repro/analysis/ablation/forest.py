@@ -1,4 +1,4 @@
-"""The forest plot of an ablation: effects with intervals, beside what another seed does."""
+"""The forest plot of an ablation: effects with intervals, beside the effect of another seed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An ablation as text, Markdown and JSON, with what its numbers are about."""
+"""An ablation as text, Markdown and JSON, with notes on what its numbers cover."""
 
 from __future__ import annotations
 

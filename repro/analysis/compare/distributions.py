@@ -1,4 +1,4 @@
-"""How many episodes had which accuracy: a histogram per method and shot."""
+"""Histograms of the accuracies of episodes, one per method and shot."""
 
 from __future__ import annotations
 

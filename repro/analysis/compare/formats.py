@@ -1,4 +1,4 @@
-"""Pairs as text and Markdown, with what their p-values are about."""
+"""Paired comparisons as text and Markdown, with notes on what their p-values cover."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pairs of records held against each other: which, on what grounds, and what came out."""
+"""Paired comparisons of records: which records are paired, and the results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What more episodes and seeds would show, as values: of a cell against the paper, of a pair."""
+"""Power of a cell against the paper and of a pair of methods, as values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What more episodes and seeds would show, in plain words: a paragraph per cell or pair."""
+"""Power in words: one paragraph per cell or pair."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gates of Figure 3 in numbers, and whether they bear out what the paper reads from it.
+"""Statistics of the gates of Figure 3, and whether they confirm the paper's statements on it.
 
 A file of gates keeps, per layer, the mean over episodes, updates and coordinates, and the variance
 between episodes of one coordinate's mean over updates, averaged over coordinates. The variance of

@@ -1,4 +1,4 @@
-"""The report: one HTML file from records that needs nothing else, neither network nor folder."""
+"""The report: one HTML file made from records; it needs no network and no other file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""± classes: how far a mean accuracy would move with other test classes.
+"""± classes: the interval of a mean accuracy over the choice of test classes.
 
 The classes of each episode are drawn again from the record's own sampler, which needs no images.
 The interval is the delete-one-class jackknife: U₋c is the mean accuracy of the episodes without

@@ -1,4 +1,4 @@
-"""Two accuracy arrays of the same episodes: how far apart, and how sure.
+"""The paired difference of two accuracy arrays of the same episodes, with its interval.
 
 The unit is a block of episodes. Under permutation sampling ``n_class // n_way`` consecutive
 episodes share out the classes of one permutation, so they are not independent of each other;

@@ -1,4 +1,4 @@
-"""How many episodes and seeds would separate two rows, or reach a margin of equivalence.
+"""The number of episodes and seeds that separate two methods or reach a margin of equivalence.
 
 The tests are those that :mod:`repro.analysis.compare.pairs` and the verdicts make: Student's t over
 blocks of episodes, Satterthwaite's degrees of freedom with several seeds, 1.96 against the paper.

@@ -1,4 +1,4 @@
-"""Seeds that a mean hides: where training collapsed, or once went another way.
+"""Stray seeds: seeds whose accuracy is far from the others, for instance after a collapse.
 
 The rule: sort the mean accuracies of a cell's seeds and split them at the widest gap. Where that
 gap is wider than 5 points and wider than the spread within either group, the smaller group is

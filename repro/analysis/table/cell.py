@@ -1,4 +1,4 @@
-"""A cell of the table and what a table shows, as values; :mod:`.table1` builds them."""
+"""The values of a cell and of a table; :mod:`.table1` builds them."""
 
 from __future__ import annotations
 

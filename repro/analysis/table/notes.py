@@ -1,4 +1,4 @@
-"""What is said above and below a table: its title, what ± covers, why cells are not comparable."""
+"""Title and notes of a table: what ± covers, and why cells are not comparable."""
 
 from __future__ import annotations
 

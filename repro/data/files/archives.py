@@ -1,4 +1,4 @@
-"""Kinds of archives: those that are not read are told what they are, and none may fill memory."""
+"""Kinds of archives: formats that are not read are named, and the memory of each is bounded."""
 
 from __future__ import annotations
 

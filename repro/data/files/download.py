@@ -1,4 +1,4 @@
-"""One file over HTTP: resumed where it stopped, verified, and under its name only when right.
+"""Download of one file over HTTP: resumed, verified, and renamed only when its checksum is right.
 
 torchvision's ``download_url`` and pooch check digests but begin again after every interruption,
 which for gigabytes on a poor line means never; huggingface_hub resumes, but from its hub alone.

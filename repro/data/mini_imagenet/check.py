@@ -1,4 +1,4 @@
-"""What a path holds and what is wrong with it: every image is read, nothing is written."""
+"""``repro data check``: what a path holds and what is wrong; reads every image, writes nothing."""
 
 from __future__ import annotations
 

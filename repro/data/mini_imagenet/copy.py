@@ -1,4 +1,4 @@
-"""A copy of mini-ImageNet as it was found, whatever its layout."""
+"""A user's copy of mini-ImageNet, in any layout."""
 
 from __future__ import annotations
 

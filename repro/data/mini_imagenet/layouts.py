@@ -1,4 +1,4 @@
-"""What a copy of mini-ImageNet looks like: its layout, found by looking at its files."""
+"""The layouts of copies of mini-ImageNet, and their detection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Marks by which an image is known again after another shrinking, and told from a cropped one.
+"""Marks that identify an image after another kind of shrinking, and distinguish cropped ones.
 
 A mark says, on a 16×16 raster of grey means, whether the right neighbour is brighter: 256 bits, of
 which shrinking by another filter changes at most 20 or so, a crop 40 to 120, and another image 90.

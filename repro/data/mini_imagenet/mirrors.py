@@ -1,4 +1,4 @@
-"""Where mini-ImageNet can be had: public places with a keeper, and what each of them holds.
+"""Public mirrors of mini-ImageNet, and the files of each.
 
 Every file comes with a checksum: one published with the peers that use the file, or the one that
 the keeper's own listing names. A file without one is not fetched.

@@ -1,4 +1,4 @@
-"""A Ray cluster to run on: somebody's, or one of our own on the loopback address."""
+"""The Ray cluster to run on: an existing one, or a new one on the loopback address."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The post between workers and driver: an actor on the driver's node."""
+"""The messages between workers and driver: an actor on the driver's node."""
 
 from __future__ import annotations
 

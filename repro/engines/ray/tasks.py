@@ -1,4 +1,4 @@
-"""What the driver of a Ray cluster knows of a training or cell."""
+"""The driver's state of a training or cell on a Ray cluster."""
 
 from __future__ import annotations
 

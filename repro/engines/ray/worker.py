@@ -1,4 +1,4 @@
-"""What runs on a node of a Ray cluster: one task in a scratch folder, its files sent as they come.
+"""The worker on a Ray node: runs one task in a scratch folder and sends its files.
 
 Nothing is written but the scratch folder and the cache of packs: the driver alone writes results.
 """

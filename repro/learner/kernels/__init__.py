@@ -1,4 +1,4 @@
-"""Native kernels: what is bound by memory, in as few passes over it as possible.
+"""Native kernels for memory-bound operations, with as few passes over memory as possible.
 
 torch's own operations stay the reference, and run wherever the kernels cannot.
 """

@@ -1,4 +1,4 @@
-"""The protocol of a method as questions that are put to it, on a few made episodes.
+"""The checks of ``repro method check``, in their order, on a few generated episodes.
 
 A method follows :class:`repro.methods.base.Method` when its predictions depend on the pixels of
 the episode alone, and its training on state, step number and seed alone. Each question has one

@@ -1,4 +1,4 @@
-"""Pieces of which the questions to a method are made: changed episodes, and what compares."""
+"""Helpers of the checks of a method: changed episodes and comparisons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The questions that are put to a method, on a few made episodes.
+"""The single checks of a method, on a few generated episodes.
 
 Each has one sentence for an answer that breaks the protocol of :class:`repro.methods.base.Method`,
 and none where all is well.
