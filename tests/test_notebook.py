@@ -33,7 +33,10 @@ def test_the_notebook_runs_where_there_is_no_checkout(
     home = tmp_path / "home"
     home.mkdir()
     resources = {"metadata": {"path": str(home)}}
-    NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources).execute()
+    client = NotebookClient(
+        notebook, timeout=300, startup_timeout=180, kernel_name="python3", resources=resources
+    )
+    client.execute()
     cells = code_cells(notebook)
     assert "my_net − nearest_neighbor" in shown(cells[-2])
     assert "My network (not in the paper)" in shown(cells[-1])
