@@ -15,22 +15,22 @@ from typing import Any
 
 import torch
 
-from repro.data.pack import ImageSplit, open_pack
+from repro.data.pack import ImageSplit
 from repro.engines.local import Failure, run_works
 from repro.engines.local import run as run_cells
 from repro.episodes import Episode, EpisodeSampler, episodes_digest
-from repro.methods.base import SplitImages
 from repro.papers import config
 from repro.papers.config import RunConfig
 from repro.papers.switches import Switch
 from repro.records import ablation as variants
 from repro.records import checkpoints, training_folder
 from repro.records.ablation import EPISODE_SEED, Variant, VariantRecord
-from repro.run.cell import build_row, grid_episodes, run_training, training_summary
+from repro.run.cell import run_training, training_summary
 from repro.run.context import RunContext
 from repro.run.evaluation import Partial, accuracies, evaluate
 from repro.run.grid_search import choose
 from repro.run.provenance import provenance
+from repro.run.setup import cell_run, grid_episodes
 from repro.run.training import METRICS, Trained, at_milestone, so_far
 from repro.system import storage
 from repro.system.errors import RecordError, TrainingError, UsageError
@@ -165,11 +165,10 @@ def run_variant(
         trained = _parameters(variant, context)
         torch.set_num_threads(context.threads)
         started, began = datetime.datetime.now(datetime.UTC), time.monotonic()
-        split = open_pack(context.pack, "val")
-        episodes = episodes_of(variant, split)
-        state = trained.state if trained else None
-        method, setting = build_row(variant.config, context, state, folder)
-        images = SplitImages(split, setting)
+        run = cell_run(variant.config, context)
+        method = run.method(trained.state if trained else None, folder)
+        images = run.images("val")
+        split, episodes = images.split, episodes_of(variant, images.split)
         tested = {"config": variant.digest, "checkpoint": trained.digest if trained else ""}
         selection = None
         if variant.config.grid:

@@ -16,20 +16,12 @@ import torch
 
 from repro import records
 from repro.data.pack import open_pack
-from repro.methods.base import SplitImages
 from repro.papers.config import RunConfig
-from repro.run.cell import (
-    TEST_PARTIAL,
-    build_row,
-    grid_episodes,
-    run_training,
-    select,
-    test_episodes,
-    tested,
-)
+from repro.run.cell import TEST_PARTIAL, select, trained_for
 from repro.run.context import RunContext
 from repro.run.evaluation import EPISODES_AT_ONCE, Partial, accuracies, evaluate
 from repro.run.grid_search import SELECTION, tried_before, write_tried
+from repro.run.setup import cell_run, grid_episodes, tested
 from repro.run.training import tested_digest
 from repro.system import storage
 from repro.system.interrupts import StopRequest
@@ -57,22 +49,20 @@ def run_part(
     Returns:
         Predicted labels, uint8 ``[n_episode, n_way * n_query]``.
     """
-    trained = run_training(config, context, reporter, stop)
+    run = cell_run(config, context)
+    trained = trained_for(run, reporter, stop)
     torch.set_num_threads(context.threads)
-    folder = records.cell_folder(context.runs, config)
-    method, setting = build_row(config, context, trained.state if trained else None, folder)
-    split = open_pack(context.pack, "val" if part.kind == "grid" else "test")
-    images = SplitImages(split, setting)
-    title = f"{config.method} {config.spec.k_shot}-shot: "
+    method = run.method(trained.state if trained else None, run.folder)
+    images = run.images("val" if part.kind == "grid" else "test")
     if part.kind == "grid":
         method.choose(config.grid[part.first], final=False)
-        episodes, title = grid_episodes(config, split), f"{title}grid point {part.first + 1}"
+        episodes, title = grid_episodes(config, images.split), f"grid point {part.first + 1}"
     else:
         if config.grid:
-            select(method, setting, config, context, trained, reporter, stop)
-        episodes = test_episodes(config, split)[part.first : part.last]
-        title = f"{title}test episodes {part.first + 1} to {part.last}"
-    return evaluate(method, episodes, images, reporter, title, stop)
+            select(run, method, trained, reporter, stop)
+        episodes = run.episodes[part.first : part.last]
+        title = f"test episodes {part.first + 1} to {part.last}"
+    return evaluate(method, episodes, images, reporter, f"{run.title}: {title}", stop)
 
 
 class Divided:

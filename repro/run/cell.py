@@ -10,21 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from repro import records
-from repro.data.pack import ImageSplit, open_pack
-from repro.episodes import Episode, EpisodeSampler, episodes_digest
-from repro.methods.base import OPTIMIZERS, Diagnosing, Searching, Setting, SplitImages
-from repro.methods.registry import build, build_training
+from repro.data.pack import open_pack
+from repro.episodes import episodes_digest
+from repro.methods.base import OPTIMIZERS, Diagnosing, Searching
+from repro.methods.registry import build_training
 from repro.papers import paper
 from repro.papers.catalogue import MethodSpec, built_in
 from repro.papers.config import Budget, EpisodeSpec, Recipe, RunConfig, TrainingConfig
-from repro.records.checkpoints import load_into, parse_json_lines, write_tensors
+from repro.records.checkpoints import parse_json_lines, write_tensors
 from repro.run.context import RunContext
 from repro.run.evaluation import Partial, accuracies, evaluate
 from repro.run.grid_search import SELECTION, choose, spent_before
 from repro.run.provenance import provenance
+from repro.run.setup import CellRun, cell_run, grid_episodes, tested
 from repro.run.training import METRICS, Trained, at_milestone, so_far, train
 from repro.system import storage
 from repro.system.errors import UsageError, unknown
@@ -132,91 +132,31 @@ def _check_shots(config: RunConfig, pack: Path) -> None:
             )
 
 
-def _sampler(split: ImageSplit, name: str, k_shot: int, config: RunConfig) -> EpisodeSampler:
-    spec = EpisodeSpec(config.spec.n_way, k_shot, config.spec.n_query)
-    return EpisodeSampler(
-        split.class_rows, name, spec, config.episode_seed, config.recipe.episode_classes
-    )
-
-
-def _setting(config: RunConfig, training: TrainingConfig | None, context: RunContext) -> Setting:
-    split = open_pack(context.pack, "train")
-    return Setting(
-        image_size=split.image_size,
-        n_class=len(split.class_ids),
-        n_way=config.spec.n_way,
-        k_shot=training.k_shot if training else config.spec.k_shot,
-        recipe=config.recipe,
-        seed=config.seed,
-        precision=config.precision,
-        device=torch.device(context.device),
-        n_step=training.n_step if training else 0,
-    )
-
-
-def build_row(
-    config: RunConfig, context: RunContext, state: dict[str, Tensor] | None, where: Path
-) -> tuple[Any, Setting]:
-    """A cell's method with the state of its training (None: without), and what it was built from.
-
-    A row of someone's own without a training of its own sees the meta-train images.
-
-    Args:
-        where: the state is from, for errors.
-    Raises:
-        RecordError: the state is not this method's.
-    """
-    setting = _setting(config, config.training(), context)
-    method = build(config.row, setting)
-    if state is not None:
-        load_into(method, state, where, config.own is not None)
-    if config.own is not None and config.row.training != config.row.name:
-        method.fit(SplitImages(open_pack(context.pack, "train"), setting))
-    return method, setting
-
-
-def test_episodes(config: RunConfig, test: ImageSplit) -> list[Episode]:
-    """The meta-test episodes of a cell."""
-    sampler = _sampler(test, "test", config.spec.k_shot, config)
-    return sampler.first(config.budget.n_test_episode)
-
-
-def grid_episodes(config: RunConfig, validation: ImageSplit) -> list[Episode]:
-    """The meta-validation episodes on which a grid point is chosen."""
-    sampler = _sampler(validation, "val", config.spec.k_shot, config)
-    return sampler.first(config.budget.n_grid_episode)
-
-
-def tested(config: RunConfig, checkpoint: str) -> dict[str, str]:
-    """Digests of what an interrupted grid search or test must share with the one that goes on."""
-    return {"config": config.digest, "checkpoint": checkpoint}
-
-
 def run_training(
     config: RunConfig, context: RunContext, reporter: Reporter, stop: StopRequest
 ) -> Trained | None:
     """The training a cell needs, from its newest checkpoint; None where nothing is trained."""
-    training = config.training()
+    return trained_for(cell_run(config, context), reporter, stop)
+
+
+def trained_for(run: CellRun, reporter: Reporter, stop: StopRequest) -> Trained | None:
+    """As :func:`run_training`."""
+    training, context, folder = run.training, run.context, run.training_folder
     if training is None:
         return None
     torch.set_num_threads(context.threads)
-    folder = records.training_folder(context.runs, training)
-    if config.at_step is not None:
-        return at_milestone(training, folder, config.at_step)
+    if run.config.at_step is not None:
+        return at_milestone(training, folder, run.config.at_step)
     if context.unfinished:
         return so_far(training, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    setting = _setting(config, training, context)
-    method = build_training(config.row, setting)
+    method = build_training(run.config.row, run.setting)
     task = f"train {training.training}" + (f" {training.k_shot}-shot" if training.k_shot else "")
-    validation = open_pack(context.pack, "val")
-    drawn = {
-        k: _sampler(validation, "val", k, config).first(training.n_validation_episode)
-        for k in training.validation_shots
-    }
+    n_episode = training.n_validation_episode
+    drawn = {k: run.validation_episodes(k, n_episode) for k in training.validation_shots}
 
     def validate() -> dict[int, tuple[float, float]]:
-        images, found = SplitImages(validation, setting), {}
+        images, found = run.images("val"), {}
         for k_shot, episodes in drawn.items():
             name = f"{task}: validation {k_shot}-shot"
             values = accuracies(
@@ -227,36 +167,32 @@ def run_training(
         return found
 
     with locked(folder, task, reporter, stop):
-        images = SplitImages(open_pack(context.pack, "train"), setting)
         return train(
-            method, training, folder, images, validate, reporter, task, stop, context.pace,
-            context.milestones,
+            method, training, folder, run.images("train"), validate, reporter, task, stop,
+            context.pace, context.milestones,
         )  # fmt: skip
 
 
 def select(
+    run: CellRun,
     method: Searching,
-    setting: Setting,
-    config: RunConfig,
-    context: RunContext,
     trained: Trained | None,
     reporter: Reporter,
     stop: StopRequest,
 ) -> dict[str, Any]:
     """Give ``method`` its grid point; what an interrupted search found is used, unless forced."""
-    validation = open_pack(context.pack, "val")
     return choose(
         method,
-        config.grid,
-        grid_episodes(config, validation),
-        SplitImages(validation, setting),
-        records.cell_folder(context.runs, config),
-        tested(config, trained.digest if trained else ""),
+        run.config.grid,
+        grid_episodes(run.config, run.split("val")),
+        run.images("val"),
+        run.folder,
+        tested(run.config, trained.digest if trained else ""),
         reporter,
-        f"{config.method} {config.spec.k_shot}-shot: grid",
+        f"{run.title}: grid",
         stop,
-        context.pace,
-        context.force,
+        run.context.pace,
+        run.context.force,
     )
 
 
@@ -264,51 +200,47 @@ def run_cell(
     config: RunConfig, context: RunContext, reporter: Reporter, stop: StopRequest, command: str
 ) -> records.Record:
     """Train what is missing, test on the fixed episodes, write the record; done ones are kept."""
-    folder = records.cell_folder(context.runs, config)
+    run = cell_run(config, context)
+    folder = run.folder
     folder.mkdir(parents=True, exist_ok=True)
-    title = f"{config.method} {config.spec.k_shot}-shot"
-    with locked(folder, title, reporter, stop):
+    with locked(folder, run.title, reporter, stop):
         if not context.force:
             done = records.finished(folder, config)
             if done is not None:
                 return done
         earlier = records.earlier_tests(folder)
-        trained = run_training(config, context, reporter, stop)
+        trained = trained_for(run, reporter, stop)
         torch.set_num_threads(context.threads)
         started, began = datetime.datetime.now(datetime.UTC), time.monotonic()
-        training = config.training()
-        source = records.training_folder(context.runs, training) if training else folder
-        method, setting = build_row(config, context, trained.state if trained else None, source)
+        method = run.method(trained.state if trained else None, run.training_folder)
         selection = None
         if config.grid:
-            selection = select(method, setting, config, context, trained, reporter, stop)
+            selection = select(run, method, trained, reporter, stop)
             began = time.monotonic() - spent_before(folder / SELECTION)  # interrupted calls, too
-        test = open_pack(context.pack, "test")
-        episodes = test_episodes(config, test)
-        images = SplitImages(test, setting)
         checkpoint = trained.digest if trained else ""
         digest = storage.digest(tested(config, checkpoint))
         partial = Partial(folder / TEST_PARTIAL, digest, context.pace)
         if context.force:
             partial.discard()
-        predictions = evaluate(method, episodes, images, reporter, f"{title}: test", stop, partial)
+        images = run.images("test")
+        predictions = evaluate(
+            method, run.episodes, images, reporter, f"{run.title}: test", stop, partial
+        )
         if isinstance(method, Diagnosing) and config.train_k_shot is None:
-            validation = open_pack(context.pack, "val")
             n_traced = min(paper.N_GATE_EPISODE, config.budget.n_validation_episode)
-            drawn = _sampler(validation, "val", config.spec.k_shot, config).first(n_traced)
-            left = method.diagnostics(drawn, SplitImages(validation, setting))
-            for name, found in left.items():
+            drawn = run.validation_episodes(config.spec.k_shot, n_traced)
+            for name, found in method.diagnostics(drawn, run.images("val")).items():
                 storage.write_json(folder / name, found)
         content: dict[str, Any] = {
-            "config": {**config.describe(), "n_test_class": len(test.class_ids)},
+            "config": {**config.describe(), "n_test_class": len(images.split.class_ids)},
             "digests": {
                 "config": config.digest,
                 "data": config.data_digest,
-                "episodes": episodes_digest(episodes),
+                "episodes": episodes_digest(run.episodes),
                 "checkpoint": checkpoint,
             },
-            "accuracy": accuracies(predictions, episodes).tolist(),
-            "training": training_summary(training, trained),
+            "accuracy": accuracies(predictions, run.episodes).tolist(),
+            "training": training_summary(run.training, trained),
             "selection": selection,
             "earlier_tests": earlier,
             "numerics_revision": config.row.revision,
@@ -316,7 +248,7 @@ def run_cell(
             "started_at": started.isoformat(timespec="seconds"),
             "wall_s": round(partial.spent + time.monotonic() - began, 3),
         }
-        content["digests"]["model"] = _copy_training(config, trained, context, folder)
+        content["digests"]["model"] = _copy_training(run, trained)
         records.write_record(folder, content, predictions)
         partial.discard()
         return records.read_record(folder)
@@ -339,21 +271,18 @@ def training_summary(training: TrainingConfig | None, trained: Trained | None) -
     }
 
 
-def _copy_training(
-    config: RunConfig, trained: Trained | None, context: RunContext, folder: Path
-) -> str:
+def _copy_training(run: CellRun, trained: Trained | None) -> str:
     """The cell's folder stands alone: the curve and the tested parameters are copied into it.
 
     Returns the digest of the parameters' file.
     """
-    training = config.training()
-    if training is None or trained is None:
+    if run.training is None or trained is None:
         return ""
-    curve = parse_json_lines(records.training_folder(context.runs, training) / METRICS)
+    curve = parse_json_lines(run.training_folder / METRICS)
     # A training that still goes on may be ahead of the checkpoint that was tested.
     kept = [json.dumps(line) + "\n" for line in curve if line["step"] <= trained.reached]
-    storage.write_text(folder / METRICS, "".join(kept))
-    model = folder / records.MODEL
-    tested = {k: t for k, t in trained.state.items() if not k.startswith(OPTIMIZERS)}
-    write_tensors(model, tested)
+    storage.write_text(run.folder / METRICS, "".join(kept))
+    model = run.folder / records.MODEL
+    state = {k: t for k, t in trained.state.items() if not k.startswith(OPTIMIZERS)}
+    write_tensors(model, state)
     return storage.file_digest(model)

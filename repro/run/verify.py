@@ -16,13 +16,12 @@ from torch import Tensor
 from repro import records
 from repro.data.pack import open_pack
 from repro.episodes import episodes_digest
-from repro.methods.base import SplitImages
 from repro.methods.registry import with_code
 from repro.papers.presets import GridPoint
-from repro.run.cell import build_row, test_episodes
 from repro.run.context import RunContext
 from repro.run.evaluation import accuracies, evaluate
 from repro.run.provenance import provenance
+from repro.run.setup import cell_run
 from repro.system import storage
 from repro.system.errors import RecordError
 from repro.system.interrupts import StopRequest
@@ -97,32 +96,32 @@ def verify(
             f"{path} was made on other images (pack {config.data_digest[:8]}, here "
             f"{test.digest[:8]}); prepare the same copy of the data"
         )
-    context = RunContext(path, pack, record.threads, "cpu")
+    run = cell_run(config, RunContext(path, pack, record.threads, "cpu"))
     torch.set_num_threads(record.threads)
     state = None
-    if config.training() is not None:
-        model = path / records.MODEL
+    model = path / records.MODEL
+    if run.training is not None:
         if not model.exists():
             raise RecordError(f"{model} is missing: this record was published without parameters")
         content = storage.read_bytes(model, limit=2**31)
         if hashlib.sha256(content).hexdigest() != record.digests.get("model"):
             raise RecordError(f"{model} is damaged: it does not have the digest in the record")
         state = _parameters(model, content)
-    method, setting = build_row(config, context, state, model)
+    method = run.method(state, model)
     if config.grid:
         try:
             chosen = (record.selection or {})["chosen"]
             method.choose(GridPoint(float(chosen["lr"]), float(chosen["decay"])), final=True)
         except (KeyError, TypeError, ValueError) as error:
             raise RecordError(f"{path}: damaged selection (field {error})") from error
-    episodes = test_episodes(config, test)
+    episodes = run.episodes
     if episodes_digest(episodes) != record.digests.get("episodes"):
         raise RecordError(f"{path}: the episodes drawn now are not the recorded ones")
     places = np.arange(len(episodes))
     if n_episode is not None:
         places = np.sort(rng(0, Stream.VERIFY).permutation(len(episodes))[:n_episode])
     sample = [episodes[i] for i in places]
-    found = evaluate(method, sample, SplitImages(test, setting), reporter, f"verify {path}", stop)
+    found = evaluate(method, sample, run.images("test"), reporter, f"verify {path}", stop)
     difference = accuracies(found, sample) - record.accuracy[places]
     here = provenance("cpu", record.threads, "")
     same = record.place == (here["versions"], here["device"], here["threads"])

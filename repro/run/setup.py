@@ -1,0 +1,121 @@
+"""What the stages of a cell take: one value, made once from its config and where it runs."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from repro import records
+from repro.data.pack import ImageSplit, open_pack
+from repro.episodes import Episode, EpisodeSampler
+from repro.methods.base import Setting, SplitImages
+from repro.methods.registry import build
+from repro.papers.config import EpisodeSpec, RunConfig, TrainingConfig
+from repro.records.checkpoints import load_into
+from repro.run.context import RunContext
+
+
+@dataclass(frozen=True)
+class CellRun:
+    """A cell on its way from its config to its record.
+
+    Attributes:
+        training: that it needs; None: nothing is trained.
+        folder: of its record. training_folder: of its training, the record's where it has none.
+        setting: what its method, and what is trained for it, are built from.
+    """
+
+    config: RunConfig
+    context: RunContext
+    training: TrainingConfig | None
+    folder: Path
+    training_folder: Path
+    setting: Setting
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        return f"{self.config.method} {self.config.spec.k_shot}-shot"
+
+    def split(self, name: str) -> ImageSplit:
+        """The images of a split."""
+        return open_pack(self.context.pack, name)
+
+    def images(self, name: str) -> SplitImages:
+        """The images of a split as the method sees them."""
+        return SplitImages(self.split(name), self.setting)
+
+    @functools.cached_property
+    def episodes(self) -> list[Episode]:
+        """The meta-test episodes."""
+        return test_episodes(self.config, self.split("test"))
+
+    def validation_episodes(self, k_shot: int, n_episode: int) -> list[Episode]:
+        """The first meta-validation episodes at a shot."""
+        return _sampler(self.split("val"), "val", k_shot, self.config).first(n_episode)
+
+    def method(self, state: dict[str, Tensor] | None, where: Path) -> Any:
+        """The method with the state of its training (None: without).
+
+        A row of someone's own without a training of its own sees the meta-train images.
+
+        Args:
+            where: the state is from, for errors.
+        Raises:
+            RecordError: the state is not this method's.
+        """
+        config = self.config
+        method = build(config.row, self.setting)
+        if state is not None:
+            load_into(method, state, where, config.own is not None)
+        if config.own is not None and config.row.training != config.row.name:
+            method.fit(self.images("train"))
+        return method
+
+
+def cell_run(config: RunConfig, context: RunContext) -> CellRun:
+    """What the stages of a cell take."""
+    training, train = config.training(), open_pack(context.pack, "train")
+    folder = records.cell_folder(context.runs, config)
+    setting = Setting(
+        image_size=train.image_size,
+        n_class=len(train.class_ids),
+        n_way=config.spec.n_way,
+        k_shot=training.k_shot if training else config.spec.k_shot,
+        recipe=config.recipe,
+        seed=config.seed,
+        precision=config.precision,
+        device=torch.device(context.device),
+        n_step=training.n_step if training else 0,
+    )
+    source = records.training_folder(context.runs, training) if training else folder
+    return CellRun(config, context, training, folder, source, setting)
+
+
+def _sampler(split: ImageSplit, name: str, k_shot: int, config: RunConfig) -> EpisodeSampler:
+    spec = EpisodeSpec(config.spec.n_way, k_shot, config.spec.n_query)
+    return EpisodeSampler(
+        split.class_rows, name, spec, config.episode_seed, config.recipe.episode_classes
+    )
+
+
+def test_episodes(config: RunConfig, test: ImageSplit) -> list[Episode]:
+    """The meta-test episodes of a cell."""
+    sampler = _sampler(test, "test", config.spec.k_shot, config)
+    return sampler.first(config.budget.n_test_episode)
+
+
+def grid_episodes(config: RunConfig, validation: ImageSplit) -> list[Episode]:
+    """The meta-validation episodes on which a grid point is chosen."""
+    sampler = _sampler(validation, "val", config.spec.k_shot, config)
+    return sampler.first(config.budget.n_grid_episode)
+
+
+def tested(config: RunConfig, checkpoint: str) -> dict[str, str]:
+    """Digests of what an interrupted grid search or test must share with the one that goes on."""
+    return {"config": config.digest, "checkpoint": checkpoint}
