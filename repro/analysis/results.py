@@ -120,7 +120,9 @@ class Results(Sequence[Record]):
         - ``current``: this version computes the row in the same way;
         - ``started_at`` (ISO 8601), ``device`` and ``path``.
 
-        >>> frame = results("results").filter(dataset="glyphs", budget="quick").to_frame()
+        >>> rows = ["finetune", "meta_lstm", "nearest_neighbor"]
+        >>> glyphs = results("results").filter(dataset="glyphs", budget="quick", method=rows)
+        >>> frame = glyphs.to_frame()
         >>> frame.pivot(index="method", columns="k_shot", values="accuracy").round(3)
         k_shot                1      5
         method
