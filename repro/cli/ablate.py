@@ -11,7 +11,14 @@ import click
 from repro import records
 from repro.analysis.ablation.formats import FORMATS
 from repro.cli.results import FIGURES, RESULTS
-from repro.cli.work import at_step_option, k_shot_option, rows_named, run_cells, run_options
+from repro.cli.work import (
+    RunOptions,
+    at_step_option,
+    k_shot_option,
+    rows_named,
+    run_cells,
+    run_options,
+)
 from repro.papers import paper
 from repro.records import ablation as ablation_records
 from repro.records import publishing
@@ -127,7 +134,7 @@ def _run(
         return failures
 
     n_task = options["seeds"] * (1 + len(wanted))
-    run_cells([row], [k_shot], **options, unfinished=unfinished, work=work, n_task=n_task)
+    run_cells([row], [k_shot], RunOptions(**options, unfinished=unfinished), work, n_task)
     return folders[0], tested
 
 

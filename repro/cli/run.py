@@ -16,6 +16,7 @@ from repro.cli.config_file import ConfigCommand
 from repro.cli.figures import DRAWS
 from repro.cli.options import FolderOrUrl, engine_options
 from repro.cli.work import (
+    RunOptions,
     at_step_option,
     k_shot_option,
     kernels_option,
@@ -48,7 +49,7 @@ def reproduce(methods: str, shots: str, files: tuple[str, ...], **options: Any) 
     Example: repro reproduce --dataset mini-imagenet --data PATH --budget smoke
     """
     rows = rows_named([word.strip() for word in methods.split(",")], files)
-    pack, cells = run_cells(rows, numbers(shots, "--shots"), **options)
+    pack, cells = run_cells(rows, numbers(shots, "--shots"), RunOptions(**options))
     dataset, runs = options["dataset"], options["runs"]
     name = dataset = dataset.partition("@")[0]
     if dataset != "glyphs":  # there may be records of other images under this name
@@ -89,7 +90,8 @@ def train(
     Example: repro train meta_lstm --k-shot 5 --budget quick,meta_lstm_5shot=3000
     """
     rows = rows_named([method], files, only=True)
-    run_cells(rows, [k_shot], **options, jobs="1", threads=threads, only_training=True)
+    asked = RunOptions(**options, jobs="1", threads=threads, only_training=True)
+    run_cells(rows, [k_shot], asked)
 
 
 @click.command()
@@ -118,10 +120,11 @@ def evaluate(
 
     Example: repro evaluate meta_lstm --k-shot 1 --trained-k-shot 5
     """
-    _, cells = run_cells(
-        rows_named([method], files, only=True), [k_shot], **options, jobs="1", threads=threads,
-        train_k_shot=trained_k_shot, unfinished=unfinished, at_step=at_step,
+    asked = RunOptions(
+        **options, jobs="1", threads=threads, train_k_shot=trained_k_shot, unfinished=unfinished,
+        at_step=at_step,
     )  # fmt: skip
+    _, cells = run_cells(rows_named([method], files, only=True), [k_shot], asked)
     for cell in cells:
         record = records.read_record(records.cell_folder(options["runs"], cell))
         click.echo(table1.result(record))

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -178,45 +179,70 @@ def _check_milestones(cells: list[RunConfig], marks: tuple[int, ...], at_step: i
             raise click.UsageError(f"{cell.method} has no training, so no milestones")
 
 
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """The options of a command that trains or tests, as :func:`run_options` hands them on.
+
+    Attributes:
+        session: where ``runs`` mirrors a URL that this command drives.
+    """
+
+    dataset: str
+    root: Path | None
+    budget: str
+    recipe: str
+    seed: int
+    seeds: int
+    precision: str
+    device: str
+    jobs: str
+    runs: Path
+    session: Session | None
+    milestones: str | None
+    force: bool
+    selection: Selection
+    train_k_shot: int | None = None
+    at_step: int | None = None
+    threads: int | None = None
+    only_training: bool = False
+    unfinished: bool = False
+    ray: RayOptions | None = None
+
+
+def _device(asked: RunOptions) -> str:
+    """``cpu`` or ``cuda``: of the nodes where cells run on a cluster, else of this machine."""
+    import torch
+
+    if asked.ray is not None:
+        if asked.milestones:
+            raise click.UsageError("--milestones works with --engine local only")
+        if asked.device == "auto":
+            return "cuda" if asked.ray.gpus_per_cell else "cpu"
+        return asked.device
+    device = asked.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    elif device == "cuda" and not torch.cuda.is_available():
+        raise click.UsageError("--device cuda: torch finds no GPU here; use --device cpu or auto")
+    if device == "cpu":
+        library.settle()
+    return device
+
+
 def run_cells(
-    rows: list[MethodSpec],
-    shots: list[int],
-    *,
-    dataset: str,
-    root: Path | None,
-    budget: str,
-    recipe: str,
-    seed: int,
-    seeds: int,
-    precision: str,
-    device: str,
-    jobs: str,
-    runs: Path,
-    session: Session | None,
-    milestones: str | None,
-    force: bool,
-    selection: Selection,
-    train_k_shot: int | None = None,
-    at_step: int | None = None,
-    threads: int | None = None,
-    only_training: bool = False,
-    unfinished: bool = False,
-    ray: RayOptions | None = None,
-    work: Work | None = None,
+    rows: list[MethodSpec], shots: list[int], asked: RunOptions, work: Work | None = None,
     n_task: int | None = None,
-) -> tuple[Path, list[RunConfig]]:
+) -> tuple[Path, list[RunConfig]]:  # fmt: skip
     """Plan the cells, run them, name what failed; the pack they ran on, and the cells.
 
     Args:
         work: what to do with the cells; by default they are trained and tested.
-        session: where ``runs`` mirrors a URL that this command drives.
         n_task: how many tasks that is, where not one per cell.
     """
     from repro.papers import config
 
-    wanted_recipe, wanted_budget = config.recipe(recipe), config.budget(budget, rows)
+    recipe, budget = config.recipe(asked.recipe), config.budget(asked.budget, rows)
     keep_large_buffers()
-    import torch
 
     from repro.data.registry import prepare
     from repro.engines.local import default_jobs, needed, run, run_trainings
@@ -226,37 +252,32 @@ def run_cells(
     from repro.system.interrupts import stop_requests
     from repro.system.progress import ConsoleReporter
 
-    if ray is not None and milestones:
-        raise click.UsageError("--milestones works with --engine local only")
-    if ray is not None and device == "auto":
-        device = "cuda" if ray.gpus_per_cell else "cpu"  # of the nodes, not of this machine
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    elif device == "cuda" and ray is None and not torch.cuda.is_available():
-        raise click.UsageError("--device cuda: torch finds no GPU here; use --device cpu or auto")
-    if ray is None and device == "cpu":
-        library.settle()
+    device, name, ray = _device(asked), asked.dataset, asked.ray
     with ConsoleReporter() as reporter, stop_requests() as stop:
         pack = prepare(
-            dataset, root,
-            lambda done, total: reporter.report(f"prepare {dataset}", done, total), selection,
+            name, asked.root,
+            lambda done, total: reporter.report(f"prepare {name}", done, total), asked.selection,
         )  # fmt: skip
         cells = plan(
-            dataset.partition("@")[0], pack, rows, shots, range(seed, seed + seeds), wanted_recipe,
-            wanted_budget, precision, device, train_k_shot, at_step,
+            name.partition("@")[0], pack, rows, shots, range(asked.seed, asked.seed + asked.seeds),
+            recipe, budget, asked.precision, device, asked.train_k_shot, asked.at_step,
         )  # fmt: skip
-        marks = tuple(numbers(milestones, "--milestones")) if milestones else ()
-        _check_milestones(cells, marks, at_step)
-        if session is not None:
-            session.stops(stop)
-            session.need(needed(cells, runs, force or only_training))
-        n_job = default_jobs(n_task or len(cells)) if jobs == "auto" else numbers(jobs, "--jobs")[0]
+        marks = tuple(numbers(asked.milestones, "--milestones")) if asked.milestones else ()
+        _check_milestones(cells, marks, asked.at_step)
+        if asked.session is not None:
+            asked.session.stops(stop)
+            asked.session.need(needed(cells, asked.runs, asked.force or asked.only_training))
+        n_job = default_jobs(n_task or len(cells))
+        if asked.jobs != "auto":
+            (n_job, *_) = numbers(asked.jobs, "--jobs")
         n_job = 1 if device != "cpu" else max(1, n_job)
-        n_thread = threads or max(1, (os.cpu_count() or 1) // n_job)
+        n_thread = asked.threads or max(1, (os.cpu_count() or 1) // n_job)
         if ray is not None:
             n_thread = ray.threads
-        context = RunContext(runs, pack, n_thread, device, force, unfinished, marks)
-        if only_training:
+        context = RunContext(
+            asked.runs, pack, n_thread, device, asked.force, asked.unfinished, marks
+        )
+        if asked.only_training:
             failures = run_trainings(cells, context, reporter, stop, command_line())
         elif ray is not None:
             from repro.engines.ray import engine as ray_engine
