@@ -98,8 +98,7 @@ def verify(
         )
     run = cell_run(config, RunContext(path, pack, record.threads, "cpu"))
     torch.set_num_threads(record.threads)
-    state = None
-    model = path / records.MODEL
+    state, model = None, path / records.MODEL
     if run.training is not None:
         if not model.exists():
             raise RecordError(f"{model} is missing: this record was published without parameters")
