@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,8 @@ def plan(
     Raises:
         UsageError: a method is unknown or the recipe does not concern it.
     """
-    split = open_pack(pack, "test")
+    opened = functools.cache(functools.partial(open_pack, pack))
+    split = opened("test")
     rows = [built_in(row) if isinstance(row, str) else row for row in methods]
     for row in rows:
         preset = recipe.name.removesuffix("-custom")
@@ -101,11 +103,11 @@ def plan(
         for k_shot in shots
     ]
     for cell in cells:
-        _check_shots(cell, pack)
+        _check_shots(cell, opened)
     return cells
 
 
-def _check_shots(config: RunConfig, pack: Path) -> None:
+def _check_shots(config: RunConfig, opened: Callable[[str], ImageSplit]) -> None:
     """Refuse a cell whose episodes take more images of a class than one has, before it trains.
 
     Raises:
@@ -117,7 +119,7 @@ def _check_shots(config: RunConfig, pack: Path) -> None:
         taken += [("val", k) for k in training.validation_shots]
         taken += [("train", training.k_shot)] if training.k_shot else []
     for name, k_shot in taken:
-        split, needed = open_pack(pack, name), max(k_shot, paper.MAX_SHOT) + n_query
+        split, needed = opened(name), max(k_shot, paper.MAX_SHOT) + n_query
         count, class_id = min(
             (count, class_id)
             for class_id, (_, count) in zip(split.class_ids, split.class_rows, strict=True)

@@ -11,6 +11,7 @@ from repro.analysis.selection import select
 from repro.analysis.table import table1
 from repro.engines import local as engine
 from repro.papers import config
+from repro.records import record
 from repro.run import cell as cells_module
 from repro.run.cell import RunContext, plan
 from repro.system import storage
@@ -34,7 +35,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
         monkeypatch.setattr(owner, name, call)
 
-    counted(records, "read_record")
+    counted(record, "read_record")
     counted(storage, "read_json")
     counted(cells_module, "open_pack")
     counted(episodes.EpisodeSampler, "__getitem__")
