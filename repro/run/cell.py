@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from repro import records
-from repro.data.pack import open_pack
+from repro.data.pack import ImageSplit, open_pack
 from repro.episodes import episodes_digest
 from repro.methods.base import OPTIMIZERS, Diagnosing, Searching
 from repro.methods.registry import build_training

@@ -249,13 +249,11 @@ def test_images_of_imagenet_never_go_into_the_repository(
 def test_a_page_that_could_be_committed_does_not_depend_on_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import repro.data
-
     made = with_predictions(tmp_path / "a", dataset="glyphs")
     (tmp_path / "cache" / "packs" / "glyphs-0").mkdir(parents=True)
     (tmp_path / "cache" / "packs" / "glyphs-0" / "pack.json").touch()
     monkeypatch.setenv("REPRO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(repro.data, "load_split", lambda *_: split_of([made]))
+    monkeypatch.setattr("repro.data.registry.load_split", lambda *_: split_of([made]))
     monkeypatch.setattr(
         "repro.cli.report.chosen_records", lambda *_: (Selection((made,)), "results")
     )
