@@ -42,7 +42,7 @@ def invoke(*words: str) -> Result:
         (("train", "meta_lstm", "--image-size", "64"), 2, "--image-size does not apply to glyphs"),
         (("evaluate", "finetune", "--split-seed", "-1"), 2, "is not in the range"),
         (("table", "--dataset", "glyphs"), 1, "no records of glyphs"),
-        (("check", "--pinned"), 1, "no records"),
+        (("check", "--pinned"), 1, "--pinned needs published records"),
         (("plot-gates",), 1, "no records"),
         (("publish",), 1, "no finished runs"),
         (("restore",), 1, "no unfinished trainings"),

@@ -536,7 +536,7 @@ def test_missing_package_credentials_and_server_are_one_sentence_each(
 def test_a_message_names_the_url_and_not_the_cache(s3: str) -> None:
     result = invoke("table", "--runs", s3)
     assert result.exit_code == 1
-    assert f"no records of glyphs under {s3} or results" in result.output
+    assert f"no records of glyphs under {s3};" in result.output
 
 
 def test_a_file_url_is_a_folder_and_a_password_is_not_shown(

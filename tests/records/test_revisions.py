@@ -1,6 +1,7 @@
 """A record is refused only where the arithmetic of its own row moved."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import pytest
@@ -59,11 +60,7 @@ def test_a_published_record_of_a_row_that_moved_is_neither_verified_nor_publishe
     tmp_path: Path,
 ) -> None:
     old = next(r for r in PUBLISHED if r.method == "finetune" and r.dataset == "glyphs")
-    for name in publishing.PUBLISHED_FILES:
-        if (old.path / name).exists():
-            target = tmp_path / "runs" / old.path.relative_to(RESULTS) / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes((old.path / name).read_bytes())
+    shutil.copytree(old.path, tmp_path / "runs" / old.path.relative_to(RESULTS))
     with pytest.raises(RecordError, match="numerics revision 1"):
         publishing.publish(tmp_path / "runs", tmp_path / "results", "glyphs")
     assert not (tmp_path / "results").exists()

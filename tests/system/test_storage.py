@@ -64,9 +64,7 @@ def test_a_pipe_or_device_under_the_name_of_a_file_is_refused_at_once(tmp_path: 
     os.mkfifo(tmp_path / "record.json")
     (tmp_path / "zero.json").symlink_to("/dev/zero")
     for name, what in (("record.json", "a pipe"), ("zero.json", "a device")):
-        with pytest.raises(
-            RecordError, match=rf"{name} is not readable JSON \(it is {what}, not a"
-        ):
+        with pytest.raises(RecordError, match=rf"{name} cannot be read \(it is {what}, not a"):
             storage.read_json(tmp_path / name)
         with pytest.raises(OSError, match=f"it is {what}, not a file"):
             storage.file_digest(tmp_path / name)
