@@ -157,6 +157,8 @@ def _read(root: Path) -> _Cifar:
         for part, raw in _files(root).items()
     }
     try:
+        if not all(isinstance(part, dict) for part in content.values()):
+            raise TypeError("a file of it holds no dictionary")
         meta, both = content["meta"], [content[part] for part in ("train", "test")]
         names = safe_pickle.texts(meta["fine_label_names"], "fine_label_names")
         supers = safe_pickle.texts(meta["coarse_label_names"], "coarse_label_names")
