@@ -43,7 +43,7 @@ def _log_to(_ctx: click.Context, _param: click.Parameter, path: Path | None) -> 
         log = path.open("ab")
     except OSError as error:
         raise from_os_error(error) from error
-    click.echo(f"progress goes to {path}; the run goes on when this terminal closes", err=True)
+    click.echo(f"progress goes to {path}; the run continues when this terminal closes", err=True)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # workers inherit it
     for stream in (sys.stdout, sys.stderr):
@@ -132,7 +132,7 @@ def run_options(function: F, recipe: str = "--recipe", files: bool = True, one: 
         click.option("--force", is_flag=True, help="Run finished cells again."),
         click.option("--log-file", type=click.Path(path_type=Path, dir_okay=False),
                      is_eager=True, expose_value=False, callback=_log_to,
-                     help="Write all output to this file; the run goes on when the terminal "
+                     help="Write all output to this file; the run continues when the terminal "
                           "closes."),
     ]  # fmt: skip
     function = runs_option("drive")(selection_options(function))

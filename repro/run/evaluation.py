@@ -117,7 +117,7 @@ def evaluate(
                 partial.save(predictions[:context], now=True)
             raise Interrupted(
                 f"{task}: stopped at episode {context} of {len(episodes)}; run the same command to "
-                "go on",
+                "continue",
                 stop.exit_code,
             )
         group = episodes[context : context + at_once]

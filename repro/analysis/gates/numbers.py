@@ -21,7 +21,7 @@ from repro.analysis.text import fixed
 
 NEAR_ONE = 0.1  # "slightly below 1": at most this far below
 FIXED = 0.01  # a gate whose values scatter less than this between episodes acts as a fixed rule
-CONFIRMED, NOT_CONFIRMED, UNTOLD = "confirmed", "not confirmed", "cannot be told"
+CONFIRMED, NOT_CONFIRMED, UNDECIDED = "confirmed", "not confirmed", "undecided"
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def _verdict(against: list[LayerGate], undecided: list[LayerGate]) -> str:
     """One layer that speaks against a claim refutes it; one that straddles leaves it open."""
     if against:
         return NOT_CONFIRMED
-    return UNTOLD if undecided else CONFIRMED
+    return UNDECIDED if undecided else CONFIRMED
 
 
 def _decay(found: list[LayerGate]) -> Reading:
@@ -168,7 +168,9 @@ def _decay(found: list[LayerGate]) -> Reading:
     if unlearned:
         because += f" Not lowered by training (by {FIXED:g}): {_listed(unlearned)}."
     if undecided:
-        because += f" The interval of the mean or of its change straddles: {_listed(undecided)}."
+        because += (
+            f" The interval of the mean or of its change includes the limit: {_listed(undecided)}."
+        )
     verdict = _verdict(outside + unlearned, undecided)
     if verdict == CONFIRMED:
         because += " Training lowered the gate in every layer."
@@ -179,7 +181,7 @@ def _variation(found: list[LayerGate]) -> Reading:
     claim = "The input gates vary between episodes: it is no fixed rule."
     gates = [item for item in found if item.gate == "input"]
     if any(not math.isfinite(item.episode_sd_high) for item in gates):
-        return Reading(claim, UNTOLD, "One episode alone says nothing about the variation.")
+        return Reading(claim, UNDECIDED, "One episode alone says nothing about the variation.")
     constant = [item for item in gates if item.episode_sd_high < FIXED]
     unclear = [item for item in gates if item.episode_sd_low < FIXED <= item.episode_sd_high]
     spread = [item.episode_sd for item in gates]
@@ -200,14 +202,16 @@ def _shots(found: list[LayerGate], background: Background) -> Reading:
     claim = "The input gates differ between 1-shot and 5-shot."
     by_layer = {layer: i for (gate, layer), i in between_shots(found).items() if gate == "input"}
     if not by_layer:
-        return Reading(claim, UNTOLD, "Only one of the two shots was run.")
+        return Reading(claim, UNDECIDED, "Only one of the two shots was run.")
     said = "5-shot minus 1-shot by layer: " + ", ".join(
         f"{layer} {fixed(i.mean, 3, '+')} ± {fixed(i.half_width, 3)}"
         for layer, i in by_layer.items()
     )
     if background.unfinished:
         lengths = "; ".join(f"{k}-shot {v}" for k, v in sorted(background.unfinished.items()))
-        return Reading(claim, UNTOLD, f"{said}; the trainings are of unequal length ({lengths}).")
+        return Reading(
+            claim, UNDECIDED, f"{said}; the trainings are of unequal length ({lengths})."
+        )
     moved = between_seeds(found, background.seeds)
     apart = [
         layer
@@ -227,7 +231,7 @@ def _shots(found: list[LayerGate], background: Background) -> Reading:
         return Reading(claim, CONFIRMED, f"{said}; {which} {what} ({control}).")
     if len(same) == len(by_layer):
         return Reading(claim, NOT_CONFIRMED, f"{said}; all are within {FIXED:g} ({control}).")
-    return Reading(claim, UNTOLD, f"{said}; the intervals straddle ({control}).")
+    return Reading(claim, UNDECIDED, f"{said}; the intervals include the limit ({control}).")
 
 
 def between_seeds(
@@ -251,7 +255,7 @@ def readings(
     """The paper's three readings of Figure 3 (Sec. 5), each confirmed or not, with the reason.
 
     Where an interval straddles the edge of a claim, or trainings of unequal length are compared,
-    it cannot be told.
+    it is undecided.
 
     Source: Ravi & Larochelle 2017, Sec. 5.
     """

@@ -9,7 +9,7 @@ from scipy import stats as reference
 
 from repro.analysis.gates import figure as gates
 from repro.analysis.gates import numbers as gate_numbers
-from repro.analysis.gates.numbers import CONFIRMED, NOT_CONFIRMED, UNTOLD
+from repro.analysis.gates.numbers import CONFIRMED, NOT_CONFIRMED, UNDECIDED
 from tests.analysis.analysis_doubles import record, write_gates
 
 
@@ -97,7 +97,7 @@ def test_each_reading_falls_alone(fields: dict[str, float], which: int) -> None:
 def test_an_interval_that_straddles_cannot_be_told(fields: dict[str, float], which: int) -> None:
     values: dict[str, Any] = {"enter": 0.6, **fields}
     found = verdicts(content(1, **{**values, "enter": 0.2}), content(5, **values))
-    assert found[which] == UNTOLD
+    assert found[which] == UNDECIDED
     assert found.count(CONFIRMED) == 2
 
 
@@ -106,10 +106,10 @@ def test_trainings_of_unequal_length_and_what_another_seed_does_are_no_differenc
     found = gate_numbers.numbers({1: one, 5: five})
     short = gate_numbers.Background({1: "9,766 of 75,000 steps"})
     reading = gate_numbers.readings(found, short)[2]
-    assert reading.verdict == UNTOLD and "1-shot 9,766 of 75,000 steps" in reading.because
+    assert reading.verdict == UNDECIDED and "1-shot 9,766 of 75,000 steps" in reading.because
     plain = gate_numbers.readings(found)[2]
     assert plain.verdict == CONFIRMED and "no other seed" in plain.because
-    for enter, verdict in ((0.21, CONFIRMED), (0.29, UNTOLD)):
+    for enter, verdict in ((0.21, CONFIRMED), (0.29, UNDECIDED)):
         other = gate_numbers.numbers({1: content(1, enter=enter)})
         reading = gate_numbers.readings(found, gate_numbers.Background({}, [other]))[2]
         assert reading.verdict == verdict and "another seed of one shot" in reading.because
@@ -128,8 +128,8 @@ def test_other_seeds_and_unfinished_trainings_are_found_among_the_records(tmp_pa
 
 
 def test_too_little_to_tell_is_said() -> None:
-    assert verdicts(content(5))[2] == UNTOLD
-    assert verdicts(content(1, n_episode=1), content(5, n_episode=1, enter=0.6))[1] == UNTOLD
+    assert verdicts(content(5))[2] == UNDECIDED
+    assert verdicts(content(1, n_episode=1), content(5, n_episode=1, enter=0.6))[1] == UNDECIDED
 
 
 def test_the_text_has_a_line_per_panel_and_names_the_exceptions() -> None:
