@@ -191,6 +191,15 @@ def _above(class_ids: Sequence[str]) -> str:
         above += f"{heads.pop()}/"
 
 
+def _enough(n_class: int) -> str:
+    """What to do where a split has too few classes."""
+    least = 3 * paper.N_WAY
+    if n_class < least:
+        return f"bring at least {least} classes"
+    split = f"{n_class - 2 * paper.N_WAY}/{paper.N_WAY}/{paper.N_WAY}"
+    return f"choose another split, for instance --split {split}, or bring more classes"
+
+
 def assign(counts: Mapping[str, int], selection: Selection) -> tuple[Assigned, str]:
     """The split that was asked for, checked to be large enough for episodes; and it in words.
 
@@ -200,7 +209,7 @@ def assign(counts: Mapping[str, int], selection: Selection) -> tuple[Assigned, s
         UsageError, DataError: see above; and a split with fewer than five classes, or a class
             with fewer images than an episode takes.
     """
-    class_ids = sorted(counts)
+    class_ids, ignored = sorted(counts), ""
     if selection.split_file is not None:
         if selection.split is not None or selection.split_seed is not None:
             raise UsageError("--split-file is itself the split; leave out --split and --split-seed")
@@ -208,7 +217,9 @@ def assign(counts: Mapping[str, int], selection: Selection) -> tuple[Assigned, s
         said = f"the split of {selection.split_file.name}"
     elif selection.split is not None:
         with contextlib.suppress(_NotASplit):
-            by_folders(class_ids)  # not to divide at random what holds one class in two folders
+            # not to divide at random what holds one class in two folders
+            if by_folders(class_ids) is not None:
+                ignored = "; the folders train, val and test are not used as the split"
         found = None
     else:
         found = by_folders(class_ids)
@@ -220,7 +231,7 @@ def assign(counts: Mapping[str, int], selection: Selection) -> tuple[Assigned, s
     if found is None:
         shares, seed = selection.split or DEFAULT_SHARES, selection.split_seed or 0
         found = by_shares(class_ids, shares, seed)
-        said = f"a random split of {len(class_ids)} classes, shares {shares}, seed {seed}"
+        said = f"a random split of {len(class_ids)} classes, shares {shares}, seed {seed}{ignored}"
     said += ": " + ", ".join(f"{len(ids)} {split}" for split, ids in found.items())
     left = len(class_ids) - sum(map(len, found.values()))
     said += f"; {left} classes are in no split" if left else ""
@@ -228,8 +239,7 @@ def assign(counts: Mapping[str, int], selection: Selection) -> tuple[Assigned, s
         if len(ids) < paper.N_WAY:
             raise DataError(
                 f"the {split} split has {len(ids)} of {len(class_ids)} classes, and "
-                f"{paper.N_WAY}-way episodes need {paper.N_WAY}; choose another --split or "
-                "bring more classes"
+                f"{paper.N_WAY}-way episodes need {paper.N_WAY}; " + _enough(len(class_ids))
             )
     small = [c for ids in found.values() for c in ids if counts[c] < IMAGES_NEEDED]
     if small:

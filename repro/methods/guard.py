@@ -40,12 +40,12 @@ def explained(name: str, where: str) -> Iterator[None]:
         frames = traceback.extract_tb(error.__traceback__)
         home = str(Path(__file__).parents[1])
         theirs = [f for f in frames if not f.filename.startswith((home, sys.prefix))]
-        last = (theirs or frames)[-1]
+        line = f" ({Path(theirs[-1].filename).name}:{theirs[-1].lineno})" if theirs else ""
         message = text_of(error)
         raise MethodError(
             f"the method {name} raised {type(error).__name__}"
             + (f": {message}" if message else "")
-            + f" in {where} ({Path(last.filename).name}:{last.lineno}); --debug shows the traceback"
+            + f" in {where}{line}; --debug shows the traceback"
         ) from error
 
 

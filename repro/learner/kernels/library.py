@@ -66,7 +66,7 @@ def library() -> ctypes.CDLL | None:
     Raises:
         KernelError: native kernels are wanted and cannot be had.
     """
-    return _library(wanted(), _cache())
+    return _library(wanted(), folder())
 
 
 def used(device: str = "cpu") -> str:
@@ -96,7 +96,8 @@ def _library(choice: str, cache: Path) -> ctypes.CDLL | None:
         return None
 
 
-def _cache() -> Path:
+def folder() -> Path:
+    """Where compiled kernels are kept, in the cache."""
     from repro.data.pack import cache_folder
 
     return cache_folder() / "kernels"

@@ -16,6 +16,8 @@ from torch import Tensor
 
 import repro
 from repro.data.pack import SPLITS
+from repro.learner.kernels import library
+from repro.methods.base import Optimizer
 
 _HOME = Path(repro.__file__).parent
 _SYSTEM = tuple(
@@ -72,11 +74,16 @@ def foreign(paths: Iterable[Path], covered: Iterable[Path], since: float) -> lis
             with contextlib.suppress(ValueError, NotImplementedError):
                 source = Path(importlib.util.source_from_cache(str(path)))
         source = source.resolve()
-        library = any(source.is_relative_to(folder) for folder in _SYSTEM) or any(
-            part == "site-packages" or part.endswith((".dist-info", ".egg-info"))
-            for part in source.parts
+        ours = source.is_relative_to(library.folder().resolve())  # native kernels
+        installed = (
+            ours
+            or any(source.is_relative_to(folder) for folder in _SYSTEM)
+            or any(
+                part == "site-packages" or part.endswith((".dist-info", ".egg-info"))
+                for part in source.parts
+            )
         )
-        if source in known or library or not source.is_file():
+        if source in known or installed or not source.is_file():
             continue
         if source.stat().st_ctime < since:
             found[source] = None
@@ -123,7 +130,8 @@ def _plain(found: Any, place: str, depth: int, seen: set[int]) -> Iterator[tuple
     if isinstance(found, (bool, int, float, str)):
         yield place, found
         return
-    if depth == 0 or id(found) in seen or isinstance(found, (Tensor, type)):
+    # An Optimizer of this package: its state is in state(), its rate an argument of each step.
+    if depth == 0 or id(found) in seen or isinstance(found, (Tensor, type, Optimizer)):
         return
     seen.add(id(found))
     if isinstance(found, dict):
