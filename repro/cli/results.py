@@ -200,8 +200,11 @@ def check(
 @click.option("--unsealed", is_flag=True,
               help="Also publish old records, whose digest covers neither commit nor "
                    "curve.")  # fmt: skip
+@click.option("--trainings", is_flag=True,
+              help="Only the newest checkpoints of unfinished trainings, to continue elsewhere "
+                   "with `repro restore`; no test is needed.")  # fmt: skip
 def publish(
-    cells: tuple[str, ...], dataset: str, runs: Path, output: Path, unsealed: bool
+    cells: tuple[str, ...], dataset: str, runs: Path, output: Path, unsealed: bool, trainings: bool
 ) -> None:  # fmt: skip
     """Copy finished CELLS with their curves and small checkpoints to results/.
 
@@ -213,6 +216,12 @@ def publish(
     from repro.data.pack import verify_pack
     from repro.data.registry import pack_of
 
+    if trainings:
+        if cells or unsealed:
+            raise click.UsageError("--trainings takes neither CELLS nor --unsealed")
+        for folder in publishing.publish_trainings(runs, output, dataset):
+            click.echo(str(folder))
+        return
     chosen = [pairs.parse(text, records.methods_in(runs)) for text in cells]
     there = records.read_records(runs, dataset)
     for selector in chosen:

@@ -14,6 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from repro import records
+from repro.papers.catalogue import numerics_revision
 from repro.papers.config import TrainingConfig
 from repro.records import ablation as ablation_records
 from repro.records import checkpoints, milestones
@@ -176,20 +177,52 @@ def _publish_training(root: Path, results: Path, record: records.Record) -> list
     if not record.unfinished:
         shutil.rmtree(target, ignore_errors=True)  # its end is in the record's own parameters
         return []
+    return [target] if _publish_newest(source, target) else []
+
+
+def publish_trainings(root: Path, results: Path, dataset: str) -> list[Path]:
+    """Copy the newest checkpoint of each training that has not ended, for :func:`restore`.
+
+    Nothing has to be tested for that. Checkpoints over 5 MB stay where they are.
+
+    Raises:
+        RecordError: there is none, or one is damaged.
+    """
+    copied = []
+    for source in sorted((root / names.part(dataset) / "trainings").glob("*/seed-*/*")):
+        training, newest = storage.read_json(source / _TRAINING[0]), checkpoints.newest(source)
+        if newest is None or checkpoints.read_header(newest).step == training.get("n_step"):
+            continue
+        revision = numerics_revision(str(training.get("training")))
+        if training.get("numerics_revision") != revision:
+            continue  # it would not be gone on with
+        target = names.unlinked(results, results / names.unlinked(root, source).relative_to(root))
+        if _publish_newest(source, target):
+            copied.append(target)
+    if not copied:
+        raise RecordError(
+            f"no unfinished training of {dataset} under {root} has a checkpoint of at most "
+            f"{MAX_PUBLISHED_CHECKPOINT // 2**20} MB; finished ones are published with their cells"
+        )
+    return copied
+
+
+def _publish_newest(source: Path, target: Path) -> bool:
+    """The newest, the best and the milestones' checkpoints, where they are small."""
     newest = checkpoints.newest(source)
     if newest is None:
-        return []
+        return False
     headers = [path for path in (checkpoints.newest(source, "best"), newest) if path is not None]
     headers = [*sorted(source.glob(f"{milestones.STEM}-*.json")), *headers]
     tensors = [path.with_suffix(".safetensors") for path in headers]
     if max(path.stat().st_size for path in tensors) > MAX_PUBLISHED_CHECKPOINT:
-        return []
+        return False
     _copy_training(source, target, [path.name for path in headers])
     kept = {path.stem for path in headers}
     for old in (*target.glob("checkpoint-*"), *target.glob("best-*")):
         if old.stem not in kept:
             old.unlink()
-    return [target]
+    return True
 
 
 def _copy_training(source: Path, target: Path, headers: list[str]) -> None:
@@ -268,8 +301,8 @@ def restore(results: Path, root: Path, dataset: str) -> list[Path]:
         target = names.unlinked(root, root / source.relative_to(results))
         newest = checkpoints.newest(target)
         if newest is None or newest.name < header.name:
-            best = [path.name for path in sorted(source.glob("best-*.json"))]
-            _copy_training(source, target, [*best, header.name])
+            kept = sorted([*source.glob("best-*.json"), *source.glob(f"{milestones.STEM}-*.json")])
+            _copy_training(source, target, [*(path.name for path in kept), header.name])
             copied.append(target)
     for record in ended:
         copied += _restore_finished(record, root)

@@ -22,6 +22,7 @@ from repro.papers.config import RunConfig
 from repro.records import Record, checkpoints, publishing
 from repro.run.cell import plan, resolve_precision, run_cell, run_training
 from repro.run.context import Pace, RunContext
+from repro.system import storage
 from repro.system.errors import Interrupted, RecordError, TrainingError, UsageError
 from repro.system.interrupts import StopRequest
 from repro.system.progress import Silent
@@ -284,6 +285,30 @@ def test_a_training_is_tested_as_far_as_it_got_published_and_gone_on_with_elsewh
     assert publishing.restore(results, elsewhere, "tiny") == []
     with pytest.raises(RecordError, match="no unfinished trainings"):
         publishing.restore(tmp_path / "nothing", elsewhere, "tiny")
+
+
+def test_an_unfinished_training_is_published_without_a_test_and_gone_on_with_elsewhere(
+    tmp_path: Path, tiny_pack: Path
+) -> None:
+    (cell,) = cells(tiny_pack, "matching_net")
+    whole = finish(tmp_path / "whole", tiny_pack, cell)
+    runs, elsewhere, results = (tmp_path / name for name in ("runs", "elsewhere", "results"))
+    stop = StopRequest()
+    with pytest.raises(Interrupted):
+        run_cell(cell, context(runs, tiny_pack), StopAfter(stop, 4), stop, "repro test")
+    (published,) = publishing.publish_trainings(runs, results, "tiny")
+    assert records.read_records(results, "tiny") == []
+    (copied,) = publishing.restore(results, elsewhere, "tiny")
+    assert copied.relative_to(elsewhere) == published.relative_to(results)
+    assert finish(elsewhere, tiny_pack, cell).digests == whole.digests
+
+    description = copied.parent / "other" / "training.json"
+    old = {**storage.read_json(copied / "training.json"), "numerics_revision": 1}
+    shutil.copytree(copied, description.parent)
+    storage.write_json(description, old)
+    for where in (elsewhere, tmp_path / "whole"):  # ended, or of other arithmetic
+        with pytest.raises(RecordError, match="no unfinished training of tiny under"):
+            publishing.publish_trainings(where, tmp_path / "none", "tiny")
 
 
 def test_a_training_whose_best_parameters_were_lost_is_not_gone_on_with(
