@@ -34,9 +34,11 @@ import gzip, io, json, os, pickle, resource, sys, tarfile, zipfile
 from pathlib import Path
 import numpy as np
 from PIL import Image
-from repro.data.registry import prepare, mini_imagenet, sources
 from repro.data.dataset import Selection
+from repro.data.files import sources
+from repro.data.mini_imagenet import dataset as mini_imagenet
 from repro.data.mini_imagenet.ravi import Target
+from repro.data.registry import prepare
 from repro.system.errors import ReproError
 
 os.environ["REPRO_CACHE"] = "cache"
