@@ -426,7 +426,7 @@ def test_a_place_that_was_named_and_holds_nothing_is_not_replaced_by_results(pla
 
 @pytest.mark.parametrize("encoding", ["latin-1", "cp437", "ascii"])
 def test_a_terminal_that_is_not_utf_8_gets_the_table(encoding: str) -> None:
-    home = Path(__file__).parents[1]
+    home = Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-m", "repro", "table", "--dataset", "mini-imagenet"],
         cwd=home, env={**os.environ, "PYTHONIOENCODING": encoding},
