@@ -230,7 +230,7 @@ def compare(first: Side, second: Side) -> Comparison:
     """Compare two sides, episode by episode.
 
     Raises:
-        RecordError: they have different images or other episodes, or the same record.
+        RecordError: they have different images or episodes, or are the same record.
     """
     a, b = first.records[0], second.records[0]
     named, other = ({(r.path, r.method) for r in side.records} for side in (first, second))

@@ -144,7 +144,7 @@ def test_cells_take_the_measured_spread_and_else_the_papers() -> None:
     lines = power_text.against_paper(cells)
     assert "8.8 points, measured" in lines[9] and "with probability 2" in lines[9]
     assert "10.5 points, the paper's" in lines[6] and "with probability 0." in lines[6]
-    assert "± 0.84 alone allows 1.3 points" in lines[6]
+    assert "± 0.84 alone needs a margin of 1.3 points" in lines[6]
     assert "Over other test classes the accuracy is ±" in lines[9]
     again = [of_cell(c, c.reported, "mini-imagenet", 0.0025, 10_000) for c in table.cells]
     told = " ".join(power_text.against_paper(again))
