@@ -186,7 +186,7 @@ def test_a_pair_tells_of_assumed_seeds_and_of_measured_ones() -> None:
     assert (uneven.seed_sd_from, uneven.n_seed) == ("measured", 7)
     assert all(size.seeds == size.seeds_most for size in uneven.sizes)
     borrowed, text = told(4, 1)
-    assert "as the 4 of meta_lstm" in text and "assumed" not in text
+    assert "as for the 4 seeds of meta_lstm" in text and "assumed" not in text
     assert borrowed.seed_sd == pytest.approx(
         math.sqrt(layout(np.stack([r.accuracy for r in made["meta_lstm"]]), 4).seed_variance)
     )
