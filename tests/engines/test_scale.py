@@ -36,7 +36,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         monkeypatch.setattr(owner, name, call)
 
     counted(record, "read_record")
-    counted(storage, "read_json")
+    counted(storage, "parse_json")
     counted(cells_module, "open_pack")
     counted(episodes.EpisodeSampler, "__getitem__")
     counted(subprocess, "run")
@@ -60,7 +60,7 @@ def test_a_grid_reads_each_record_once_and_opens_as_many_packs_per_cell(
         counts.clear()
         grid(tmp_path / str(n_seed), tiny_pack, n_seed)
         seen[n_seed] = Counter(counts)
-    per_cell = {name: seen[20][name] / 40 for name in ("read_record", "open_pack", "read_json")}
+    per_cell = {name: seen[20][name] / 40 for name in ("read_record", "open_pack", "parse_json")}
     for name, count in per_cell.items():
         assert (seen[20][name] - seen[10][name]) / 20 == pytest.approx(count, abs=0.2), name
     assert per_cell["read_record"] <= 1
@@ -75,10 +75,10 @@ def test_a_grid_reads_each_record_once_and_opens_as_many_packs_per_cell(
     assert counts["open_pack"] <= 1
     counts.clear()
     read = records.read_records(tmp_path / "20", "tiny")
-    assert counts["read_json"] == 40
+    assert counts["parse_json"] == 40
     table = table1.build(select(read, None).records, "tiny")
     assert "seeds 0 to 19" in table.title
-    assert counts["read_json"] == 40
+    assert counts["parse_json"] == 40
 
 
 def test_episodes_that_are_kept_are_those_that_are_drawn() -> None:
