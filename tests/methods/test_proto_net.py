@@ -82,7 +82,7 @@ def test_training_and_test_equal_an_ordinary_module(
         means = torch.stack([support[labels == label].mean(0) for label in range(5)])
         expected = (-(torch.cdist(query, means) ** 2)).log_softmax(1)
     actual = method.predict(drawn, pixels)
-    torch.testing.assert_close(actual.exp(), expected.exp(), rtol=0, atol=1e-4)
+    torch.testing.assert_close(actual.exp().double(), expected.exp(), rtol=0, atol=1e-4)
     torch.testing.assert_close(
         method.predict(mixed(drawn, episode(k_shot, 1)), pixels)[0], actual[0], rtol=0, atol=1e-4
     )
