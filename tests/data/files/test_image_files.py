@@ -127,7 +127,7 @@ def test_what_is_passed_over_is_counted_and_named(
         assert "1 folders hold files but no image and do not become classes (labels)" in told
     caplog.clear()
     prepare("folder", root, selection=CHOICE)  # nothing is built, and still it is told
-    assert "5 files are no images" in caplog.text
+    assert "5 files are not images" in caplog.text
     (root / "c04/photo").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0heicmif1")
     with pytest.raises(DataError, match="c04/photo is an image in the format HEIC"):
         prepare("folder", root, selection=CHOICE)
