@@ -30,11 +30,9 @@ class ConfigCommand(click.Command):
         super().__init__(*words, **options)
         of_files = [
             click.Option(["--config"], type=click.Path(path_type=Path), expose_value=False,
-                         metavar="FILE.toml", help="Read options from this file; options of "
-                              "the command line come first."),
+                         metavar="FILE.toml", help="Read options from this file."),
             click.Option(["--save-config"], type=click.Path(path_type=Path), expose_value=False,
-                         metavar="FILE.toml", help="Write the options to this file and run "
-                              "nothing."),
+                         metavar="FILE.toml", help="Write options to this file; run nothing."),
         ]  # fmt: skip
         self.params += of_files
 

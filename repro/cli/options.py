@@ -84,10 +84,10 @@ def runs_option(access: Literal["read", "copy", "write", "drive"]) -> Callable[[
         decorated: Any = call
         if access in ("write", "drive"):
             flag = click.option("--take-over", is_flag=True,
-                                help="Write to this URL although another process holds its "
-                              "lease; only if that process has died.")  # fmt: skip
+                                help="Write although another process holds the lease; "
+                                "only if it has died.")  # fmt: skip
             decorated = flag(decorated)
-        wanted = "Folder or URL (s3://…) of the runs."
+        wanted = "Folder or URL of the runs."
         option = click.option("--runs", type=FolderOrUrl(), default=str(RUNS), show_default=True,
                               metavar="FOLDER|URL", help=wanted)  # fmt: skip
         found: F = option(decorated)
@@ -111,12 +111,10 @@ def selection_options(function: F) -> F:
 
     options = [
         click.option("--split", "split_shares", metavar="A/B/C",
-                     help="Shares or numbers of classes for train, val and test, or the "
-                          "name of a published split."),
+                     help="Shares of classes, or the name of a split."),
         click.option("--split-seed", type=click.IntRange(min=0), help="Seed of the random split."),
         click.option("--split-file", type=click.Path(path_type=Path),
-                     help="File that assigns each class to a split "
-                              "(lines class,split, or JSON)."),
+                     help="File that assigns classes to splits."),
         click.option("--image-size", type=click.IntRange(min=1),
                      help="Height and width of the images, px."),
     ]  # fmt: skip
@@ -145,13 +143,12 @@ def engine_options(function: F) -> F:
         click.option("--engine", type=click.Choice(["local", "ray"]), default="local",
                      show_default=True, help="Where cells run."),
         click.option("--address", metavar="HOST:PORT",
-                     help="Address of a Ray cluster, or auto on one of its nodes. Everyone "
-                          "who can reach the cluster can run code on it."),
+                     help="A Ray cluster, or auto on one of its nodes; who "
+                          "reaches it can run code there."),
         click.option("--cpus-per-cell", type=click.FloatRange(min=0, min_open=True),
-                     metavar="N", help="CPUs of each cell on Ray, which are also its "
-                              "threads.  [default: 1]"),
+                     metavar="N", help="CPUs of a cell.  [default: 1]"),
         click.option("--gpus-per-cell", type=click.FloatRange(min=0),
-                     metavar="N", help="GPUs of each cell on Ray.  [default: 0]"),
+                     metavar="N", help="GPUs of a cell.  [default: 0]"),
     ]  # fmt: skip
     decorated: F = with_options(call, options)
     return decorated

@@ -36,7 +36,7 @@ from repro.system.errors import RecordError
     "--methods",
     default="paper",
     show_default=True,
-    help="paper (its five methods), all, or a list such as meta_lstm,file.py:Class.",
+    help="paper, all, or a list.",
 )
 @click.option("--shots", default="1,5", show_default=True, help="Support images per class.")
 @engine_options
@@ -100,13 +100,13 @@ def train(
 @click.option(
     "--trained-k-shot",
     type=click.IntRange(min=1),
-    help="Shot that the model was trained for, if it differs from --k-shot.",
+    help="Shot of the training, if another.",
 )
 @threads_option
 @click.option(
     "--unfinished",
     is_flag=True,
-    help="Test the newest checkpoint of an unfinished training; not comparable with the paper.",
+    help="Test an unfinished training as it is.",
 )
 @at_step_option
 @functools.partial(run_options, one=True)

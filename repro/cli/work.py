@@ -62,7 +62,7 @@ k_shot_option = click.option(
     type=click.IntRange(min=1),
     default=5,
     show_default=True,
-    help="Support images per class.",
+    help="Shot of the task.",
 )
 threads_option = click.option(
     "--threads", type=click.IntRange(min=1), help="CPU threads; by default all."
@@ -70,7 +70,7 @@ threads_option = click.option(
 at_step_option = click.option(
     "--at-step",
     type=click.IntRange(min=1),
-    help="Test the checkpoint that --milestones kept at this step.",
+    help="Test the milestone of this step.",
 )
 method_option = click.option(
     "--method", "files", multiple=True, metavar="FILE.py:CLASS",
@@ -85,8 +85,7 @@ def _kernels(_ctx: click.Context, _param: click.Parameter, choice: str | None) -
 
 kernels_option = click.option(
     "--kernels", type=click.Choice(library.CHOICES), expose_value=False, callback=_kernels,
-    help="Code for the operations between convolutions; auto takes the "
-         "native kernels where they can be compiled.  [default: auto]",
+    help="Native kernels or torch's.  [default: auto]",
 )  # fmt: skip
 
 
@@ -103,37 +102,35 @@ def run_options(function: F, recipe: str = "--recipe", files: bool = True, one: 
                      help="Folder or archive with the images."),
         click.option(
             "--budget", default="quick", show_default=True, metavar="NAME[,field=n]",
-            help="How much is trained and tested: smoke, quick or paper.",
+            help="smoke, quick or paper.",
         ),
         click.option(
             recipe, "recipe", default="authors-code", show_default=True,
             metavar="NAME[,switch=value]",
-            help="Variant of the methods: authors-code, authors-2016-11, paper or port.",
+            help="authors-code, authors-2016-11, paper or port.",
         ),
         click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
                      help="First training seed."),
         click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True,
-                     help="Number of training seeds, counted up from --seed."),
+                     help="Number of seeds."),
         click.option("--precision", default="auto", show_default=True,
-                     help="Floating-point precision: auto, fp32 or "
-                              "bf16."),
+                     help="auto, fp32 or bf16."),
         click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
                      show_default=True, help="Device for every run."),
         *([] if one else [
             click.option("--jobs", default="auto", show_default=True,
-                         help="Number of cells that run in parallel.")
+                         help="Cells in parallel.")
         ]),
         kernels_option,
         *([method_option] if files else []),
         click.option("--debug", is_flag=True, expose_value=False, callback=_debug,
-                     help="Show the traceback when your own method fails."),
+                     help="Show tracebacks of your own method."),
         click.option("--milestones", metavar="STEP[,STEP]",
-                     help="Training steps whose checkpoints are kept, for --at-step."),
+                     help="Steps whose checkpoints are kept."),
         click.option("--force", is_flag=True, help="Run finished cells again."),
         click.option("--log-file", type=click.Path(path_type=Path, dir_okay=False),
                      is_eager=True, expose_value=False, callback=_log_to,
-                     help="Write all output to this file; the run continues when the terminal "
-                          "closes."),
+                     help="Write all output to this file."),
     ]  # fmt: skip
     function = runs_option("drive")(selection_options(function))
     decorated: F = with_options(function, options)
