@@ -30,12 +30,12 @@ from repro.analysis.table.verdicts import smallest_margin  # noqa: E402
 from repro.data.pack import open_pack  # noqa: E402
 from repro.data.registry import prepare  # noqa: E402
 from repro.episodes import EpisodeSampler  # noqa: E402
-from repro.methods.base import SplitImages  # noqa: E402
 from repro.papers import config  # noqa: E402
-from repro.records import training_folder  # noqa: E402
-from repro.run.cell import RunContext, build_row, plan, run_training  # noqa: E402
+from repro.run.cell import plan, run_training  # noqa: E402
+from repro.run.context import RunContext  # noqa: E402
 from repro.run.evaluation import Partial, accuracies, evaluate  # noqa: E402
 from repro.run.provenance import provenance  # noqa: E402
+from repro.run.setup import cell_run  # noqa: E402
 from repro.system import storage  # noqa: E402
 from repro.system.errors import ReproError  # noqa: E402
 from repro.system.interrupts import StopRequest, stop_requests  # noqa: E402
@@ -58,19 +58,18 @@ def measure(
     stop: StopRequest,
 ) -> tuple[Values, dict[str, Any]]:
     """Train and test one cell: accuracies ``[n_episode]`` on meta-validation, and its summary."""
+    run = cell_run(cell, context)
     trained = run_training(cell, context, reporter, stop)
-    training = cell.training()
-    assert trained is not None and training is not None
-    row, setting = build_row(cell, context)
-    row.load_state(trained.state)
-    validation = open_pack(context.pack, "val")
+    assert trained is not None
+    method = run.method(trained.state, run.training_folder)
+    validation = run.split("val")
     episodes = EpisodeSampler(validation.class_rows, "val", cell.spec, 0).first(n_episode)
     tested = storage.digest({"config": cell.digest, "checkpoint": trained.digest})
-    partial = Partial(training_folder(context.runs, training) / "validation.partial", tested)
+    partial = Partial(run.training_folder / "validation.partial", tested)
     name = f"{cell.method} seed {cell.seed} {cell.precision}: meta-validation"
     torch.set_num_threads(context.threads)
-    images = SplitImages(validation, setting)
-    found = accuracies(evaluate(row, episodes, images, reporter, name, stop, partial), episodes)
+    images = run.images("val")
+    found = accuracies(evaluate(method, episodes, images, reporter, name, stop, partial), episodes)
     summary = {
         "method": cell.method,
         "k_shot": K_SHOT,
