@@ -323,7 +323,7 @@ def test_ctrl_c_says_that_the_download_can_go_on(
     words = ["data", "fetch", "mini-imagenet", "--accept-terms", "--output", str(tmp_path)]
     done = CliRunner().invoke(cli, words)
     assert done.exit_code == 130
-    assert "the same command goes on" in done.output
+    assert "run the same command to continue" in done.output
 
 
 def test_the_named_mirrors_have_keepers_and_their_files_checksums() -> None:

@@ -78,10 +78,10 @@ MADE = "        self.adam = Adam("
         (KEPT,
          "self.load_state = self.adam.load_state; self.state = lambda: dict("
          "self.net.named_parameters())",
-         "goes on from its state", "another training step .*state has to hold all"),
+         "continues from its state", "another training step .*state has to hold all"),
         (KEPT,
          "self.state, self.load_state = self.adam.state, lambda state: None",
-         "goes on from its state", "predict differently"),
+         "continues from its state", "predict differently"),
         (STEP, "        self.n = getattr(self, 'n', 0) + 1; self.net[1].bias.data += self.n\n"
          + STEP,
          "state and step number", "made other steps before"),
@@ -132,7 +132,7 @@ SCHEDULE = (
 @pytest.mark.parametrize(
     ("every", "verdict", "rule", "said"),
     [
-        (10, FAILED, "goes on from its state", "another training step 1"),
+        (10, FAILED, "continues from its state", "another training step 1"),
         (1000, NOTE, "keeps no counter", r"count\.last_epoch \(2 and 0\)"),
     ],
 )
