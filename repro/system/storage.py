@@ -87,9 +87,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary = path.with_name(name)
         # Not by tempfile: the rights are those that the user's umask gives.
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        rights = temporary.stat().st_mode & 0o777
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
+        temporary.chmod(rights)  # safetensors puts a private file of its own there
         temporary.replace(path)
         temporary = None
     except OSError as error:

@@ -450,6 +450,7 @@ def test_files_have_the_rights_that_the_umask_gives(tmp_path: Path) -> None:
     before = os.umask(0o002)
     try:
         storage.write_text(tmp_path / "x", "x")
+        checkpoints.write_tensors(tmp_path / "y", {"a": torch.zeros(1)})
     finally:
         os.umask(before)
-    assert (tmp_path / "x").stat().st_mode & 0o777 == 0o664
+    assert {(tmp_path / name).stat().st_mode & 0o777 for name in "xy"} == {0o664}
