@@ -17,7 +17,7 @@ from repro.papers import paper
 from repro.system.errors import UsageError, unknown
 
 PRETRAIN = "pretrain"  # the training that several rows share
-PRETRAIN_REVISION = 1  # as Row.revision, of that training
+PRETRAIN_REVISION = 1  # as MethodSpec.revision, of that training
 PRETRAIN_TARGET = "repro.methods.nearest_neighbor:NearestNeighbor"
 TRAIN_SHOTS = ("task", "five", "none")
 SESSION = "a Python session"  # as Source.package, of what was handed over there
@@ -286,7 +286,9 @@ def built_in(name: str) -> MethodSpec:
 
 
 def numerics_revision(name: str) -> int:
-    """The revision that records of a method have to be of; see :class:`MethodSpec`."""
+    """The revision that records of a method, or a training, have to be of: :class:`MethodSpec`."""
+    if name == PRETRAIN:
+        return PRETRAIN_REVISION
     return BUILT_IN[name].revision if name in BUILT_IN else 1
 
 

@@ -6,9 +6,10 @@ point at may be none of the published.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -66,15 +67,26 @@ def publish(
     for record in found:
         _refuse(record, root, allow_dirty, unsealed)
     targets = []
+    with _alone(results):
+        for record in found:
+            targets.append(_publish_cell(record, root, results))
+            targets += _publish_training(root, results, record)
+    return targets
+
+
+@contextlib.contextmanager
+def _alone(results: Path) -> Iterator[None]:
+    """One process at a time writes to the published records.
+
+    Raises:
+        RecordError: another one does.
+    """
     results.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(results / ".lock", timeout=1):
-            for record in found:
-                targets.append(_publish_cell(record, root, results))
-                targets += _publish_training(root, results, record)
+            yield
     except Timeout:
         raise RecordError(f"another process publishes to {results}; wait for its end") from None
-    return targets
 
 
 def _refuse(record: records.Record, root: Path, allow_dirty: bool, unsealed: bool) -> None:
@@ -188,23 +200,33 @@ def publish_trainings(root: Path, results: Path, dataset: str) -> list[Path]:
     Raises:
         RecordError: there is none, or one is damaged.
     """
+    found = sorted((root / names.part(dataset) / "trainings").glob("*/seed-*/*"))
+    unfinished = [names.unlinked(root, source) for source in found if _can_continue(source)]
     copied = []
-    for source in sorted((root / names.part(dataset) / "trainings").glob("*/seed-*/*")):
-        training, newest = storage.read_json(source / _TRAINING[0]), checkpoints.newest(source)
-        if newest is None or checkpoints.read_header(newest).step == training.get("n_step"):
-            continue
-        revision = numerics_revision(str(training.get("training")))
-        if training.get("numerics_revision") != revision:
-            continue  # it would not be gone on with
-        target = names.unlinked(results, results / names.unlinked(root, source).relative_to(root))
-        if _publish_newest(source, target):
-            copied.append(target)
+    with _alone(results):
+        for source in unfinished:
+            target = names.unlinked(results, results / source.relative_to(root))
+            if _publish_newest(source, target):
+                copied.append(target)
     if not copied:
         raise RecordError(
             f"no unfinished training of {dataset} under {root} has a checkpoint of at most "
             f"{MAX_PUBLISHED_CHECKPOINT // 2**20} MB; finished ones are published with their cells"
         )
     return copied
+
+
+def _can_continue(source: Path) -> bool:
+    """Whether a training has a checkpoint, has not ended and is of this code's arithmetic."""
+    newest = checkpoints.newest(source)
+    if newest is None:
+        return False
+    training = storage.read_json(source / _TRAINING[0])
+    if not isinstance(training, dict):
+        raise RecordError(f"{source / _TRAINING[0]} does not describe a training; delete it")
+    current = numerics_revision(str(training.get("training")))
+    ended = checkpoints.read_header(newest).step == training.get("n_step")
+    return not ended and training.get("numerics_revision") == current
 
 
 def _publish_newest(source: Path, target: Path) -> bool:
