@@ -1,11 +1,12 @@
-"""Does bf16 training lose anything? Trainings in both precisions, compared in pairs.
+"""Does bf16 training, or do the native kernels, lose anything? Both variants, compared in pairs.
 
 The same seeds, initial values and episode streams; tested on the same meta-validation episodes
-(meta-test is not touched). Started again, the script goes on: trainings from their checkpoints,
-tests at the next episode. Each method is a part of the JSON file of its own; a run replaces the
-parts of the methods it was asked for and leaves the others as they are.
+(meta-test is not touched). ``--compare kernels-test`` tests one training with both kernels.
+Started again, the script goes on: trainings from their checkpoints, tests at the next episode.
+Each method is a part of the JSON file of its own; a run replaces the parts of the methods it was
+asked for and leaves the others as they are.
 
-    python scripts/compare_precision.py --data ~/mini-imagenet --methods meta_lstm --n-step 300
+    python scripts/compare_variants.py --data ~/mini-imagenet --methods meta_lstm --n-step 300
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from repro.analysis.table.verdicts import smallest_margin  # noqa: E402
 from repro.data.pack import open_pack  # noqa: E402
 from repro.data.registry import prepare  # noqa: E402
 from repro.episodes import EpisodeSampler  # noqa: E402
+from repro.learner.kernels import library  # noqa: E402
 from repro.papers import config  # noqa: E402
 from repro.run.cell import plan, run_training  # noqa: E402
 from repro.run.context import RunContext  # noqa: E402
@@ -42,7 +44,12 @@ from repro.system.interrupts import StopRequest, stop_requests  # noqa: E402
 from repro.system.progress import ConsoleReporter, Reporter  # noqa: E402
 
 K_SHOT = 5
-PRECISIONS = ("bf16", "fp32")
+# What is compared: per variant its name, precision, kernels and the folder of its trainings.
+VARIANTS = {
+    "precision": (("bf16", "bf16", "auto", ""), ("fp32", "fp32", "auto", "")),
+    "kernels": (("native", "auto", "native", "native"), ("torch", "auto", "torch", "torch")),
+    "kernels-test": (("native", "auto", "native", ""), ("torch", "auto", "torch", "")),
+}
 TRAININGS = {"nearest_neighbor": "pretrain", "meta_lstm": "meta_lstm_5shot",
              "matching_net": "matching_net"}  # fmt: skip
 N_CURVE_EPISODE = 20  # of the training's own validation, which nothing here is read from
@@ -52,6 +59,7 @@ Values = npt.NDArray[np.float64]
 
 def measure(
     cell: config.RunConfig,
+    variant: str,
     context: RunContext,
     n_episode: int,
     reporter: Reporter,
@@ -65,8 +73,8 @@ def measure(
     validation = run.split("val")
     episodes = EpisodeSampler(validation.class_rows, "val", cell.spec, 0).first(n_episode)
     tested = storage.digest({"config": cell.digest, "checkpoint": trained.digest})
-    partial = Partial(run.training_folder / "validation.partial", tested)
-    name = f"{cell.method} seed {cell.seed} {cell.precision}: meta-validation"
+    partial = Partial(run.training_folder / f"validation-{variant}.partial", tested)
+    name = f"{cell.method} seed {cell.seed} {variant}: meta-validation"
     torch.set_num_threads(context.threads)
     images = run.images("val")
     found = accuracies(evaluate(method, episodes, images, reporter, name, stop, partial), episodes)
@@ -74,7 +82,9 @@ def measure(
         "method": cell.method,
         "k_shot": K_SHOT,
         "seed": cell.seed,
+        "variant": variant,
         "precision": cell.precision,
+        "kernels": library.used(),
         "n_step": trained.step,
         "wall_s": round(trained.wall_s, 1),
         "accuracy": float(found.mean()),
@@ -97,19 +107,21 @@ def paired(first: Values, second: Values, block: int) -> dict[str, Any]:
 
 
 def compared(values: dict[tuple[str, int], Values], block: int) -> dict[str, Any]:
-    """bf16 - fp32 per seed and over all seeds, beside what another seed does."""
+    """First variant - second per seed and over all seeds, beside what another seed does."""
     seeds = sorted({seed for _, seed in values})
+    variants = tuple(dict.fromkeys(variant for variant, _ in values))
+    first, second = variants
     found: dict[str, Any] = {
         "differences": [
-            {"seed": s, **paired(values["bf16", s], values["fp32", s], block)} for s in seeds
+            {"seed": s, **paired(values[first, s], values[second, s], block)} for s in seeds
         ],
         "between_seeds": [
-            {"precision": p, "seeds": [a, b], **paired(values[p, a], values[p, b], block)}
-            for p in PRECISIONS
+            {"variant": v, "seeds": [a, b], **paired(values[v, a], values[v, b], block)}
+            for v in variants
             for a, b in itertools.pairwise(seeds)
         ],
     }
-    sides = [np.stack([values[precision, s] for s in seeds]) for precision in PRECISIONS]
+    sides = [np.stack([values[variant, s] for s in seeds]) for variant in variants]
     if len(seeds) == 1:
         return found
     over = difference_of_seeds(sides[0], sides[1], block)
@@ -126,6 +138,7 @@ def compared(values: dict[tuple[str, int], Values], block: int) -> dict[str, Any
 
 
 @click.command()
+@click.option("--compare", type=click.Choice(list(VARIANTS)), default="precision")
 @click.option("--dataset", default="mini-imagenet", show_default=True)
 @click.option("--data", "root", type=click.Path(path_type=Path))
 @click.option(
@@ -133,7 +146,9 @@ def compared(values: dict[tuple[str, int], Values], block: int) -> dict[str, Any
     help=f"Some of {', '.join(TRAININGS)}.",
 )  # fmt: skip
 @click.option("--seeds", default=2, show_default=True, help="Training seeds 0, 1, ...")
-@click.option("--n-step", default=600, show_default=True, help="Length of every training.")
+@click.option(
+    "--n-step", default=600, show_default=True, help="Length of every training; 0: the paper's."
+)
 @click.option("--n-episode", default=600, show_default=True, help="Meta-validation episodes.")
 @click.option("--threads", default=1, show_default=True)
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs/precision"))
@@ -142,10 +157,10 @@ def compared(values: dict[tuple[str, int], Values], block: int) -> dict[str, Any
     show_default=True,
 )  # fmt: skip
 def main(
-    dataset: str, root: Path | None, methods: str, seeds: int, n_step: int, n_episode: int,
-    threads: int, runs: Path, output: Path,
+    compare: str, dataset: str, root: Path | None, methods: str, seeds: int, n_step: int,
+    n_episode: int, threads: int, runs: Path, output: Path,
 ) -> None:  # fmt: skip
-    """Compare bf16 with fp32 at equal budget."""
+    """Compare bf16 with fp32, or the native kernels with torch's, at equal budget."""
     wanted = [name.strip() for name in methods.split(",")]
     for name in wanted:
         if name not in TRAININGS:
@@ -153,21 +168,24 @@ def main(
     made = provenance("cpu", threads, "")  # of the code that was loaded, not of what it is later
     with ConsoleReporter() as reporter, stop_requests() as stop:
         pack = prepare(dataset, root)
-        context = RunContext(runs, pack, threads, "cpu")
         for method in wanted:
-            budget = f"paper,{TRAININGS[method]}={n_step},n_validation_episode={N_CURVE_EPISODE}"
+            shorter = f",{TRAININGS[method]}={n_step},n_validation_episode={N_CURVE_EPISODE}"
+            budget = "paper" + (shorter if n_step else "")
             values, trainings = {}, []
             for seed in range(seeds):
-                for precision in PRECISIONS:
+                for name, precision, kernels, folder in VARIANTS[compare]:
+                    library.choose(kernels)
+                    context = RunContext(runs / folder, pack, threads, "cpu")
                     (cell,) = plan(
                         dataset, pack, [method], [K_SHOT], [seed], config.recipe("authors-code"),
                         config.budget(budget), precision, "cpu",
                     )  # fmt: skip
-                    found, summary = measure(cell, context, n_episode, reporter, stop)
-                    values[precision, seed] = found
+                    found, summary = measure(cell, name, context, n_episode, reporter, stop)
+                    values[name, seed] = found
                     trainings.append(summary)
             block = len(open_pack(pack, "val").class_ids) // cell.spec.n_way
             part = {
+                "compare": compare,
                 "trainings": trainings,
                 "dataset": dataset,
                 "split": "val",
