@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import sys
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -244,6 +245,7 @@ def results(path: str | Path = "runs", dataset: str | None = None) -> Results:
     """The records below a folder of runs or of published results.
 
     Args:
+        path: a folder, or a URL as of ``--runs`` (``s3://bucket/prefix``).
         dataset: only this one; ``folder@1a2b3c4d`` are the images (pack digest) that begin so.
     Raises:
         RecordError: there are none, or one is damaged.
@@ -252,6 +254,10 @@ def results(path: str | Path = "runs", dataset: str | None = None) -> Results:
     >>> published["meta_lstm", 5].accuracy.shape
     (1, 600)
     """
+    if "://" in str(path):
+        from repro.records.remote import session
+
+        path = session.read(str(path), "read", lambda sentence: print(sentence, file=sys.stderr))
     root = Path(path)
     if not root.is_dir():
         raise RecordError(

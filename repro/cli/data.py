@@ -86,6 +86,11 @@ def check_data(path: Path, as_json: bool) -> None:
     else:
         click.echo("\n".join(report.lines()).encode(errors="replace").decode())
     if not report.accepted:
+        click.echo(
+            "this was checked as a copy of mini-ImageNet; images of your own, one folder per "
+            f"class, are read by `repro data prepare folder --data {path}`",
+            err=True,
+        )
         raise SystemExit(DataError.exit_code)
 
 

@@ -105,6 +105,7 @@ def draw_episode(
     from repro.analysis.report.episode_picture import draw, png, refuse_committed
     from repro.data.registry import load_split
     from repro.episodes import EpisodeSampler
+    from repro.papers import paper
     from repro.papers.config import EpisodeSpec
 
     named = f"episode-{split}-{k_shot}-shot-{index}.png"
@@ -117,4 +118,6 @@ def draw_episode(
     episode = EpisodeSampler(images.class_rows, split, EpisodeSpec(k_shot=k_shot), seed)[index]
     storage.write_bytes(target, png(draw(episode, images)))
     classes = ", ".join(images.class_ids[i] for i in episode.class_indices)
-    click.echo(f"{target}: classes from top to bottom {classes}")
+    published = split == "test" and seed == 0 and index < paper.N_TEST_EPISODE
+    which = "" if published else f" (not one of the {paper.N_TEST_EPISODE} published episodes)"
+    click.echo(f"{target}: classes from top to bottom {classes}{which}")

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+import repro
 from repro import records
 from repro.cli.main import cli
 from repro.engines.local import needed, run
@@ -353,6 +354,8 @@ def test_a_whole_reproduction_is_there_for_another_machine(
     assert shown.output in done.output
     here = {path.name for path in fresh.folder.rglob("*") if path.is_file()}
     assert here == {"record.json", "predictions.npy", "metrics.jsonl"}
+    (record,) = repro.results(s3)
+    assert record.method == "nearest_neighbor"
     figure = invoke("plot-curves", *words)
     assert figure.output.split() == [f"runs/glyphs/figures/training_curves.{e}" for e in
                                      ("png", "svg")]  # fmt: skip

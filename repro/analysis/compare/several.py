@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, overload
 
 from repro.analysis.compare.formats import HEADER, format_pairs, notes, row
 from repro.analysis.compare.pairs import Comparison, Side, all_pairs
+from repro.analysis.compare.power_answers import PairPower, of_pair
 from repro.analysis.results import Results, html_table
 from repro.analysis.selection import Selection, select
 from repro.records import Record, check_revision
@@ -53,6 +54,21 @@ class Comparisons(Sequence[Comparison]):
         import pandas as pd
 
         return pd.DataFrame([pair.content() for pair in self._pairs])
+
+    def power(self, margin: float = 0.01, seed_sd: float = 0.01) -> list[PairPower]:
+        """How many episodes and seeds tell each pair apart, as ``repro power``.
+
+        Args:
+            margin: a difference that matters, a fraction. seed_sd: standard deviation between
+                training seeds, a fraction, assumed where neither side has several.
+
+        >>> import repro
+        >>> results = repro.results("results", dataset="mini-imagenet")
+        >>> (answer,) = repro.compare(results["meta_lstm", 5], results["finetune", 5]).power()
+        >>> answer.n_episode, answer.sizes[0].kind
+        (600, 'measured')
+        """
+        return [of_pair(pair, margin, seed_sd) for pair in self._pairs]
 
     def __repr__(self) -> str:
         return self.format("text")

@@ -16,7 +16,7 @@ from repro.analysis import style
 from repro.analysis.gates import numbers as gate_numbers
 from repro.analysis.gates.numbers import Background
 from repro.analysis.selection import siblings
-from repro.analysis.table.table1 import select_records
+from repro.analysis.table.table1 import not_comparable, select_records
 from repro.papers import paper
 from repro.records.files import GATES as FILE_OF_GATES
 from repro.records.files import read_beside
@@ -85,7 +85,8 @@ def background(records: Iterable[Record]) -> Background:
         for r in siblings(first, traced)
         if r is not first
     ]
-    return Background(unfinished, others)
+    reasons = (f"{r.k_shot}-shot: {why}" for r in shown if (why := not_comparable(r, r.dataset)))
+    return Background(unfinished, others, "; ".join(reasons))
 
 
 def _free_height(found: Content, top: float) -> float:

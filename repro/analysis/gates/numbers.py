@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from scipy import stats as distributions
@@ -22,6 +22,8 @@ from repro.analysis.text import fixed
 NEAR_ONE = 0.1  # "slightly below 1": at most this far below
 FIXED = 0.01  # a gate whose values scatter less than this between episodes acts as a fixed rule
 CONFIRMED, NOT_CONFIRMED, UNDECIDED = "confirmed", "not confirmed", "undecided"
+# What the first two become where the models are others than the paper's.
+OF_THESE = {CONFIRMED: "true of these models", NOT_CONFIRMED: "not true of these models"}
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,12 @@ class Background:
     Attributes:
         unfinished: by shot, how far a training came that has not ended.
         seeds: gates of other training seeds of the same configurations.
+        not_comparable: why the trainings are not comparable with the paper's; empty if they are.
     """
 
     unfinished: Mapping[int, str] = field(default_factory=dict)
     seeds: Sequence[list[LayerGate]] = ()
+    not_comparable: str = ""
 
 
 @dataclass(frozen=True)
@@ -255,11 +259,21 @@ def readings(
     """The paper's three readings of Figure 3 (Sec. 5), each confirmed or not, with the reason.
 
     Where an interval straddles the edge of a claim, or trainings of unequal length are compared,
-    it is undecided.
+    it is undecided. Trainings that are not the paper's confirm nothing of it: the reading says
+    what is true of them.
 
     Source: Ravi & Larochelle 2017, Sec. 5.
     """
-    return _decay(found), _variation(found), _shots(found, background or Background())
+    background = background or Background()
+    all_three = _decay(found), _variation(found), _shots(found, background)
+    if not background.not_comparable:
+        return all_three
+    told = f" These trainings are not the paper's ({background.not_comparable})."
+    first, second, third = (
+        replace(r, verdict=OF_THESE.get(r.verdict, r.verdict), because=r.because + told)
+        for r in all_three
+    )
+    return first, second, third
 
 
 def text(found: list[LayerGate], background: Background | None = None) -> str:

@@ -110,6 +110,10 @@ def _examine(asked: Examination) -> Iterator[Finding]:
             if finding.verdict == FAILED:
                 for rule, question in _BESIDE:
                     yield _ask(asked, rule, question)
+                unasked = f"not examined; mend first: {finding.rule}"
+                rest = [name for name, _ in (*_FIRST, *_questions(row))]
+                for name in rest[rest.index(finding.rule) + 1 :]:
+                    yield Finding(name, SKIPPED, unasked)
                 return
         for rule, question in _questions(row):
             yield _ask(asked, rule, question)

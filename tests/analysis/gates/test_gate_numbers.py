@@ -137,3 +137,15 @@ def test_the_text_has_a_line_per_panel_and_names_the_exceptions() -> None:
     text = gate_numbers.text(found)
     assert sum(line.startswith(("forget", "input")) for line in text.splitlines()) == 12
     assert "Practically fixed: conv1 at 1-shot, linear at 1-shot. The others vary." in text
+
+
+def test_other_trainings_confirm_nothing_of_the_paper() -> None:
+    found = gate_numbers.numbers({k: content(k) for k in (1, 5)})
+    of_the_paper = gate_numbers.readings(found)
+    others = gate_numbers.readings(
+        found, gate_numbers.Background(not_comparable="1-shot: glyphs is not mini-imagenet")
+    )
+    assert {r.verdict for r in of_the_paper} & set(gate_numbers.OF_THESE)
+    for ours, theirs in zip(others, of_the_paper, strict=True):
+        assert ours.verdict == gate_numbers.OF_THESE.get(theirs.verdict, theirs.verdict)
+        assert ours.because.endswith("(1-shot: glyphs is not mini-imagenet).")

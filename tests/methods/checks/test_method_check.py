@@ -9,7 +9,7 @@ import torch
 
 from repro.data.pack import ImageSplit
 from repro.methods.base import Optimizer
-from repro.methods.checks.check import FAILED, NOTE, Finding, examine
+from repro.methods.checks.check import FAILED, NOTE, SKIPPED, Finding, examine
 from repro.methods.registry import find
 from repro.papers.catalogue import BUILT_IN
 from repro.system.seeding import Stream, rng
@@ -111,6 +111,15 @@ def test_a_transductive_method_is_marked_and_not_refused(tmp_path: Path) -> None
     found = findings(tmp_path / "class_means.py", PREDICT, centred)
     assert [f.told[:12] for f in found if f.verdict == NOTE] == ["transductive"]
     assert not [f for f in found if f.verdict == FAILED]
+
+
+def test_rules_that_could_not_be_examined_are_named(tmp_path: Path) -> None:
+    found = findings(tmp_path / "class_means.py", PREDICT, "return None")
+    skipped = [f for f in found if f.verdict == SKIPPED]
+    assert "does not use the order of the queries" in [f.rule for f in skipped]
+    (failed,) = [f for f in found if f.verdict == FAILED]
+    assert all(f.told == f"not examined; mend first: {failed.rule}" for f in skipped)
+    assert len({f.rule for f in found}) == len(found)
 
 
 _SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("finetune", "meta_lstm")]
