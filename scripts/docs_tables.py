@@ -65,8 +65,26 @@ def budgets() -> str:
     return "\n".join(lines)
 
 
+SHORT = ("Model", "Shot", "reported", "measured", "difference", "verdict")
+
+
+def shortened(table: str) -> str:
+    """The paper's rows of a Markdown table with the columns of :data:`SHORT`, verdicts in a word."""
+    lines = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in table.split("\n")]
+    columns = [lines[0].index(name) for name in SHORT]
+    kept = [
+        [line[i].partition(" (")[0] if i < len(line) else "" for i in columns]
+        for line in lines
+        if "(not in the paper)" not in line[0]
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in kept)
+
+
 def made(command: str) -> str:
-    """What stands below the comment with this command; ``| rows`` keeps title and rows only."""
+    """What stands below the comment with this command.
+
+    ``| rows`` keeps title and rows only, ``| short`` the rows and columns of :func:`shortened`.
+    """
     if command in ("switches", "budgets"):
         return {"switches": switches, "budgets": budgets}[command]()
     command, _, part = command.partition(" | ")
@@ -74,6 +92,8 @@ def made(command: str) -> str:
     if result.exit_code:
         raise click.ClickException(f"{command}: {result.output.strip()}")
     text = result.stdout.strip()
+    if part == "short":
+        return shortened(text.split("\n\n")[1])
     return "\n\n".join(text.split("\n\n")[:2]) if part == "rows" else text
 
 
