@@ -9,11 +9,13 @@ from pathlib import Path
 
 import click
 
-from repro.analysis.selection import one_budget
+from repro.analysis.selection import one_budget, select
 from repro.analysis.table import table1
 from repro.analysis.table.notes import left_out_note
-from repro.cli.results import chosen_records, figure_folder, source_options
+from repro.cli.options import runs_option
+from repro.cli.results import chosen_records, figure_folder, read_source, source_options
 from repro.records import Record
+from repro.system.errors import UsageError
 
 # (records, data set as asked for, folder) -> files
 Draw = Callable[[Sequence[Record], str, Path], list[Path]]
@@ -108,3 +110,29 @@ def plot_differences(chosen: Sequence[Record], _: str, folder: Path) -> list[Pat
     from repro.analysis.compare import differences
 
     return differences.plot_differences(chosen, folder)
+
+
+@click.command("plot-cell")
+@click.option("--method", default="meta_lstm", show_default=True, help="Name of the method.")
+@click.option("--k-shot", default=5, show_default=True, type=click.IntRange(min=1))
+@click.option("--dataset", default="mini-imagenet", show_default=True, help="Data set.")
+@click.option("--from", "source", type=click.Choice(["runs", "results"]), help="Records to read.")
+@click.option("--output", type=click.Path(path_type=Path), help="Folder to write the figures to.")
+@runs_option("read")
+def plot_cell(
+    method: str, k_shot: int, dataset: str, source: str | None, runs: Path, output: Path | None
+) -> None:
+    """Draw one cell: reported, re-run by others, and every test here, of all recipes and seeds.
+
+    Example: repro plot-cell --method meta_lstm --k-shot 5 --from results
+    """
+    from repro.analysis.table import one_cell
+
+    found, name = read_source(dataset, source, runs)
+    table = table1.build(select(found, one_cell.BASE, None).records, dataset)
+    cells = [c for c in table.cells if (c.method, c.k_shot) == (method, k_shot)]
+    if not cells:
+        raise UsageError(f"there is no cell {method} {k_shot}-shot; `repro table` lists them")
+    folder = figure_folder(output, runs, dataset, name)
+    for path in one_cell.plot_cell(cells[0], found, folder):
+        click.echo(str(path))

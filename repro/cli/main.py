@@ -17,6 +17,7 @@ from repro.cli.compare import compare, power
 from repro.cli.data import data, doctor, episodes
 from repro.cli.fetch import fetch_data
 from repro.cli.figures import (
+    plot_cell,
     plot_curves,
     plot_differences,
     plot_distributions,
@@ -116,6 +117,7 @@ for command in (
     plot_gates,
     plot_curves,
     plot_table,
+    plot_cell,
     plot_distributions,
     plot_differences,
     report,

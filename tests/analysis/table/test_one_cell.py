@@ -1,0 +1,58 @@
+"""All that is known of one cell."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from repro.analysis.table import one_cell, table1
+from repro.analysis.table.cell import Cell
+from repro.papers import paper
+from repro.records import Record
+from repro.system.errors import RecordError
+from tests.analysis.analysis_doubles import record, spread
+
+
+def cell_of(records: list[Record]) -> Cell:
+    found = table1.build(records, "mini-imagenet").cells
+    return next(c for c in found if (c.method, c.k_shot) == ("meta_lstm", 5))
+
+
+def test_each_config_is_a_line_and_seeds_of_one_config_are_one() -> None:
+    seeds = [record(seed=s, accuracy=spread(m)) for s, m in ((0, 0.57), (1, 0.59))]
+    transductive = record(switches={"query_batch_norm": "query"}, accuracy=spread(0.593))
+    augmented = record(switches={"augmentation": "port"}, accuracy=spread(0.61))
+    smoke, other = record(budget="smoke"), record("finetune", 5)
+    shown = one_cell.lines(
+        cell_of(seeds), [*seeds, transductive, augmented, smoke, other]
+    )  # fmt: skip
+    reruns = paper.RERUNS["meta_lstm", 5]
+    assert [line.kind for line in shown] == (
+        [one_cell.REPORTED] + [one_cell.RERUN] * len(reruns) + [one_cell.HERE] * 3
+    )
+    ours = {line.label: line for line in shown if line.kind == one_cell.HERE}
+    assert list(ours) == [
+        "authors-code, 50,000 steps, 2 seeds",
+        "authors-code, 50,000 steps, seed 0",
+        "authors-code, augmentation=port, 50,000 steps, seed 0",
+    ]
+    both = ours["authors-code, 50,000 steps, 2 seeds"]
+    assert both.seed_means == pytest.approx((0.57, 0.59)) and not both.transductive
+    # With two seeds two points apart, the interval is of seeds and episodes.
+    single = np.mean([s.accuracy.std(ddof=1) for s in seeds]) * 1.96 / np.sqrt(600)
+    assert both.interval.half_width > 3 * single
+    assert ours["authors-code, 50,000 steps, seed 0"].transductive
+
+
+def test_a_cell_that_was_not_run_at_the_papers_budget_has_no_figure(tmp_path: Path) -> None:
+    finished = record()
+    with pytest.raises(RecordError, match="no record of meta_lstm 5-shot with budget paper"):
+        one_cell.plot_cell(cell_of([finished]), [record(budget="smoke")], tmp_path)
+    assert not list(tmp_path.iterdir())
+    cut = replace(finished, training={"n_step": 50_000, "steps_made": 10})
+    assert [p.name for p in one_cell.plot_cell(cell_of([cut]), [cut], tmp_path)] == [
+        "cell-meta_lstm-5-shot.png", "cell-meta_lstm-5-shot.svg",
+    ]  # fmt: skip
