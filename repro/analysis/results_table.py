@@ -1,4 +1,4 @@
-"""Table 1 and the check of verdicts, from results."""
+"""The paper's table and the check of verdicts, from results."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from repro.analysis.table import check as checks
 from repro.analysis.table import table1 as tables
 from repro.analysis.table.formats import MARKDOWN_LEFT, markdown_rows, unit
 from repro.analysis.table.verdicts import MARGIN
+from repro.papers import shelf
 from repro.records import Record
 from repro.system.errors import RecordError, UsageError, unknown
 
@@ -52,6 +53,7 @@ def table1(
     budget: str | None = None,
     seed: int | None = None,
     margin: float = 100 * MARGIN,
+    paper: str = shelf.DEFAULT,
 ) -> ShownTable:
     """Table 1 of the paper beside what was measured, with a verdict per cell.
 
@@ -62,8 +64,10 @@ def table1(
         dataset: which of the results; may be left out where they are of one.
         recipe: None: any. budget, seed: only these.
         margin: of equivalence with the paper, in points.
+        paper: its key or file, as after ``--paper``.
     Raises:
-        RecordError: there is no such record. UsageError: several data sets, and none is named.
+        RecordError: there is no such record. UsageError: several data sets, and none is named; or
+        no such paper.
 
     >>> import repro
     >>> table = repro.table1(repro.results("results"), dataset="mini-imagenet")
@@ -80,7 +84,8 @@ def table1(
             + (f" and budget {budget}" if budget else "")
             + "; the results' own repr shows what is there"
         )
-    built = tables.build(chosen.records, dataset, margin / 100, chosen.left_out, chosen.apart)
+    of = shelf.find(paper).table(dataset)
+    built = tables.build(chosen.records, dataset, margin / 100, chosen.left_out, chosen.apart, of)
     return ShownTable(**vars(built))
 
 
@@ -91,16 +96,18 @@ def check(
     budget: str | None = None,
     seed: int | None = None,
     margin: float = 100 * MARGIN,
+    paper: str = shelf.DEFAULT,
 ) -> Check:
     """Each cell of Table 1 in words, as ``repro check``: measured, reported, difference, verdict.
 
     Args:
-        dataset, recipe, budget, seed, margin: as :func:`repro.table1`.
+        dataset, recipe, budget, seed, margin, paper: as :func:`repro.table1`.
     Raises:
         RecordError, UsageError: as :func:`repro.table1`.
     """
     mine, dataset = _of_one(results, dataset)
-    lines, failures = checks.reported(mine, dataset, recipe, budget, seed, margin / 100)
+    of = shelf.find(paper).table(dataset)
+    lines, failures = checks.reported(mine, dataset, recipe, budget, seed, margin / 100, of)
     return Check(tuple(lines), tuple(failures))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,9 +15,10 @@ from repro.analysis.compare import power_answers, power_text
 from repro.analysis.compare.formats import FORMATS, format_pairs
 from repro.analysis.selection import select
 from repro.analysis.table import table1
-from repro.cli.options import runs_option
+from repro.cli.options import paper_option, runs_option
 from repro.cli.results import RESULTS, margin_option, read_source
 from repro.papers import paper
+from repro.papers.pack import Paper
 from repro.system.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -92,6 +94,7 @@ def compare(
 @click.command()
 @side_options
 @margin_option
+@paper_option
 @click.option("--episodes", type=click.IntRange(min=2), default=paper.N_TEST_EPISODE,
               show_default=True, help="Test episodes of a run that is compared with the "
                               "paper.")  # fmt: skip
@@ -103,12 +106,13 @@ def compare(
               type=click.Choice(["text", "json"]))  # fmt: skip
 def power(
     selectors: tuple[str, ...], datasets: tuple[str, ...], source: str | None, runs: Path,
-    recipe: str, budget: str | None, margin: float, episodes: int, seed_sd: float, style: str,
+    recipe: str, budget: str | None, margin: float, of: Paper, episodes: int, seed_sd: float,
+    style: str,
 ) -> None:  # fmt: skip
     """Compute how many episodes and seeds are needed to tell A from B, or a run from the paper.
 
     A and B are named as in `repro compare`; their default data set is glyphs. Without A and B:
-    for each cell of Table 1, how probably a run with the paper's true accuracy is called
+    for each cell of the paper's table, how probably a run with the paper's true accuracy is called
     equivalent, and how many episodes are needed. The tests have a 5% error rate, the target is
     80% power, and the default data set is mini-imagenet.
 
@@ -127,14 +131,22 @@ def power(
     listed = []
     for name in datasets or ("mini-imagenet",):
         chosen = select(read_source(name, source, runs)[0], recipe, budget)
-        table = table1.build(chosen.records, name, margin / 100, chosen.left_out)
+        shown = of.table(name)
+        table = table1.build(chosen.records, name, margin / 100, chosen.left_out, of=shown)
         cells = [
-            power_answers.of_cell(cell, cell.reported, name, margin / 100, episodes)
+            power_answers.of_cell(
+                cell,
+                cell.reported,
+                name,
+                margin / 100,
+                episodes,
+                shown.n_episode or paper.N_TEST_EPISODE,
+            )
             for cell in table.cells
-            if cell.reported and cell.in_paper
+            if cell.reported and cell.in_paper and math.isfinite(cell.reported.half_width)
         ]
         listed += cells
         if style == "text":
-            click.echo("\n".join([table.title, *power_text.against_paper(cells)]))
+            click.echo("\n".join([table.title, *power_text.against_paper(cells, shown)]))
     if style == "json":
         click.echo(power_answers.as_json(listed), nl=False)

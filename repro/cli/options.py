@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from repro.engines.ray.cluster import RayOptions
+from repro.papers.pack import Paper
 from repro.system.errors import ReproError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -94,6 +95,21 @@ def runs_option(access: Literal["read", "copy", "write", "drive"]) -> Callable[[
         return found
 
     return decorate
+
+
+def _paper(_ctx: click.Context, _param: click.Parameter, word: str) -> Paper:
+    from repro.papers import presets, shelf
+
+    found = shelf.find(word)
+    presets.add(found)
+    return found
+
+
+# The command receives ``of``: the paper, whose recipes have names from here on.
+paper_option = click.option(
+    "--paper", "of", default="ravi2017", show_default=True, metavar="KEY|FILE", callback=_paper,
+    help="Paper whose table is held against the records.",
+)  # fmt: skip
 
 
 def selection_options(function: F) -> F:

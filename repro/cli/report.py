@@ -7,7 +7,9 @@ from pathlib import Path
 import click
 
 from repro.cli.data import episodes
+from repro.cli.options import paper_option
 from repro.cli.results import RESULTS, chosen_records, figure_folder, source_options
+from repro.papers.pack import Paper
 from repro.system import storage
 from repro.system.errors import UsageError
 
@@ -26,6 +28,7 @@ from repro.system.errors import UsageError
 @click.option(
     "--data", "root", type=click.Path(path_type=Path), help="Folder or archive with the images."
 )
+@paper_option
 @click.option("--format", "style", type=click.Choice(["html", "mlrc"]), default="html",
               show_default=True, help="html, or mlrc: Markdown in the sections of the ML "
                               "Reproducibility Challenge.",
@@ -33,7 +36,8 @@ from repro.system.errors import UsageError
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="File to write.")
 def report(
     dataset: str, source: str | None, runs: Path, recipe: str, budget: str | None,
-    seed: int | None, images: bool | None, root: Path | None, style: str, output: Path | None,
+    seed: int | None, images: bool | None, root: Path | None, of: Paper, style: str,
+    output: Path | None,
 ) -> None:  # fmt: skip
     """Write all results of the records into one self-contained HTML file, or as Markdown.
 
@@ -50,7 +54,7 @@ def report(
     file = "report.html" if style == "html" else "report.md"
     target = output or figure_folder(None, runs, dataset, name) / file
     if style == "mlrc":
-        page = render_mlrc(chosen.records, dataset, chosen.left_out, chosen.apart)
+        page = render_mlrc(chosen.records, dataset, chosen.left_out, chosen.apart, of)
         storage.write_text(target, page)
         click.echo(f"{target}: {len(page.encode()):,} bytes")
         return
@@ -66,7 +70,7 @@ def report(
     there = summaries(runs if name == "runs" else RESULTS, first.dataset)
     data = first.digests.get("data")
     tested = [found for found in there if found.digests["data"] == data]
-    page = render(chosen.records, dataset, split, tested, chosen.left_out, chosen.apart)
+    page = render(chosen.records, dataset, split, tested, chosen.left_out, chosen.apart, of)
     storage.write_text(target, page)
     click.echo(f"{target}: {len(page.encode()):,} bytes")
 

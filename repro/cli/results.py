@@ -20,7 +20,8 @@ from repro.analysis.table import check as checks
 from repro.analysis.table import table1
 from repro.analysis.table.formats import as_text
 from repro.analysis.table.verdicts import MARGIN
-from repro.cli.options import RUNS, runs_option, with_options
+from repro.cli.options import RUNS, paper_option, runs_option, with_options
+from repro.papers.pack import Paper
 from repro.records import publishing
 from repro.system.errors import RecordError, unknown
 
@@ -120,6 +121,7 @@ def figure_folder(output: Path | None, runs: Path, dataset: str, source: str) ->
     "--seed", type=int, help="Use only this training seed; by default all seeds of a cell."
 )
 @margin_option
+@paper_option
 @click.option(
     "--format",
     "style",
@@ -129,9 +131,9 @@ def figure_folder(output: Path | None, runs: Path, dataset: str, source: str) ->
 )
 def table(
     dataset: str, source: str | None, runs: Path, recipe: str, budget: str | None,
-    seed: int | None, margin: float, style: str,
+    seed: int | None, margin: float, of: Paper, style: str,
 ) -> None:  # fmt: skip
-    """Show Table 1: reported and measured accuracies, their differences and verdicts.
+    """Show the paper's table: reported and measured accuracies, their differences and verdicts.
 
     Example: repro table --dataset mini-imagenet --from results --format markdown
     """
@@ -141,7 +143,8 @@ def table(
         shown, told = one_budget(shown)
         if told:
             click.echo(told, err=True)
-    built = table1.build(shown, dataset, margin / 100, chosen.left_out, chosen.apart)
+    left_out, table_of = chosen.left_out, of.table(dataset)
+    built = table1.build(shown, dataset, margin / 100, left_out, chosen.apart, table_of)
     if style == "text" and sys.stdout.isatty():
         click.echo(as_text(built, shutil.get_terminal_size().columns))
     else:
@@ -160,9 +163,10 @@ def table(
     "reproduced; a difference counts from 3 seeds on.",
 )
 @margin_option
+@paper_option
 def check(
     dataset: str, source: str | None, runs: Path, recipe: str, budget: str | None,
-    pinned: bool, curves: bool, reported: bool, strict: bool, margin: float,
+    pinned: bool, curves: bool, reported: bool, strict: bool, margin: float, of: Paper,
 ) -> None:  # fmt: skip
     """Compare measured with published (--pinned, --curves) or reported (--reported) numbers.
 
@@ -186,7 +190,10 @@ def check(
         click.echo("\n".join(against_published(root, RESULTS, dataset.partition("@")[0])))
     if reported or not (pinned or curves):
         found, _ = read_source(dataset, source, runs)
-        lines, failures = checks.reported(found, dataset, recipe, budget, margin=margin / 100)
+        table_of = of.table(dataset)
+        lines, failures = checks.reported(
+            found, dataset, recipe, budget, margin=margin / 100, of=table_of
+        )
         click.echo("\n".join([*lines, *(checks.strict_lines(failures) if strict else [])]))
         failed |= strict and bool(failures)
     sys.exit(1 if failed else 0)

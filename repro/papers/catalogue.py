@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from repro.papers import paper
+from repro.papers import paper, references
 from repro.system.errors import UsageError, unknown
 
 PRETRAIN = "pretrain"  # the training that several rows share
@@ -237,9 +237,10 @@ _PAPER = (
     ),
 )  # fmt: skip
 # Rows that the paper does not have; `--methods all` runs them, too. What was published of them is
-# in references.py. In the budget "paper" MAML makes its authors' 60,000 meta-iterations; that
+# in the packs of their papers. In the budget "paper" MAML makes its authors' meta-iterations; that
 # of the Prototypical Networks is ours (theirs stop by validation): the learning rate, halved every
 # 2,000 episodes, is a thousandth by then.
+_MAML_STEPS = steps(smoke=120, quick=500, paper=references.MAML_STEPS)
 _OWN_EPISODES = (*_COMMON, "episode_classes")
 _NOT_IN_PAPER = (
     MethodSpec(
@@ -253,11 +254,11 @@ _NOT_IN_PAPER = (
     ),
     MethodSpec(
         "maml", "MAML", "repro.methods.maml:MAML", "maml", switches=_OWN_EPISODES,
-        n_step=steps(smoke=120, quick=500, paper=60_000), cost=5, transductive=True,
+        n_step=_MAML_STEPS, cost=5, transductive=True,
     ),
     MethodSpec(
         "fomaml", "First-order MAML", "repro.methods.maml:FirstOrderMAML", "fomaml",
-        switches=_OWN_EPISODES, n_step=steps(smoke=120, quick=500, paper=60_000), cost=2,
+        switches=_OWN_EPISODES, n_step=_MAML_STEPS, cost=2,
         transductive=True,
     ),
     MethodSpec(

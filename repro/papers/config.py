@@ -8,7 +8,17 @@ from typing import Any
 
 from repro.papers import paper, references
 from repro.papers.catalogue import PRETRAIN, PRETRAIN_REVISION, TRAIN_SHOTS, MethodSpec, built_in
-from repro.papers.presets import BUDGETS, RECIPES, Budget, GridPoint, Recipe, budget, grid, recipe
+from repro.papers.presets import (
+    BUDGETS,
+    PRESETS,
+    RECIPES,
+    Budget,
+    GridPoint,
+    Recipe,
+    budget,
+    grid,
+    recipe,
+)
 from repro.system import storage
 from repro.system.errors import UsageError
 
@@ -83,7 +93,7 @@ class TrainingConfig:
         So recipes that differ in tests only find one training in one folder.
         """
         mine = self._concerning(self.recipe)
-        same = (name for name, preset in RECIPES.items() if self._concerning(preset) == mine)
+        same = (name for name in PRESETS if self._concerning(RECIPES[name]) == mine)
         return next(same, self.recipe.name)
 
     @property

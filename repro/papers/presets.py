@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_type_hints
 
 from repro.papers import paper
 from repro.papers.catalogue import BUILT_IN, MethodSpec
+from repro.papers.pack import Paper
 from repro.system.errors import UsageError, unknown
 
 T = TypeVar("T", "Recipe", "Budget")
@@ -20,6 +21,7 @@ _LEAST = {
     **{"passes_1shot": 1, "passes_5shot": 1, "hidden_size": 1},
     **{"meta_episodes_1shot": 0, "meta_episodes_5shot": 0},
 }
+_CODE = paper.PACK.recipes["authors-code"]
 # Switches that came after the first published records.
 _YOUNGER = frozenset({"passes_1shot", "meta_episodes_1shot", "meta_episodes_5shot", "hidden_size"})
 
@@ -44,14 +46,16 @@ class Recipe:
     # Meta-LSTM
     gradient_over_batch: bool = True
     gate_recurrence: Literal["logit", "gate"] = "logit"
-    passes_1shot: int = paper.INNER_PASSES_1SHOT
-    passes_5shot: int = 8
+    passes_1shot: int = int(_CODE["passes_1shot"])
+    passes_5shot: int = int(_CODE["passes_5shot"])
     # Training episodes where the budget trains at the paper's full length; 0: the budget's.
     meta_episodes_1shot: int = 0
     meta_episodes_5shot: int = 0
     hidden_size: int = paper.N_HIDDEN  # of layer 1
     lstm_init: Literal["0.01", "inv-sqrt-hidden"] = "0.01"
-    forget_bias_high: float = 5.0  # b_F uniform in [4, forget_bias_high]
+    forget_bias_high: float = float(
+        _CODE["forget_bias_high"]
+    )  # b_F uniform in [4, forget_bias_high]
     query_batch_norm: Literal["running", "query", "support"] = "running"
     meta_gradient: Literal["first-order", "second-order"] = "first-order"
     theta_0: Literal["learned", "random"] = "learned"
@@ -101,42 +105,36 @@ class Recipe:
         return self.meta_episodes_1shot if k_shot < paper.MAX_SHOT else self.meta_episodes_5shot
 
 
-RECIPES = {
-    "authors-code": Recipe(),
-    "paper": Recipe(
-        name="paper",
-        gradient_over_batch=False,
-        gate_recurrence="gate",
-        passes_5shot=5,
-        parameters_tested="best",
-        matching_scores="softmax",
-        matching_train_shot="task",
-        matching_double_step=False,
-        fce_read="softmax",
-        fce_backward="aligned",
-        fce_init="inv-sqrt-hidden",
-        fce_clip="both",
-    ),
-    # Concern the meta-LSTM only. The authors' code five days after the paper's deadline: evaluation
-    # mode is never set, so queries are normalised by their own batch (transductive).
-    "authors-2016-11": Recipe(
-        name="authors-2016-11",
-        query_batch_norm="query",
-        passes_1shot=10,
-        meta_episodes_1shot=70_000,
-        meta_episodes_5shot=40_000,
-    ),
-    "port": Recipe(
-        name="port",
-        pixels="imagenet",
-        augmentation="port",
-        eval_resize="96-crop-84",
-        episode_classes="independent",
-        parameters_tested="best",
-        lstm_init="inv-sqrt-hidden",
-        forget_bias_high=6.0,
-    ),
-}
+def made(name: str, base: Recipe, switches: Mapping[str, Any]) -> Recipe:
+    """A recipe of a paper: ``base`` with other switches.
+
+    Raises:
+        UsageError: an unknown switch or value; the near miss is suggested.
+    """
+    known = {field.name for field in dataclasses.fields(Recipe)} - {"name"}
+    for switch in switches:
+        if switch not in known:
+            raise unknown("switch", switch, known)
+    return dataclasses.replace(base, name=name, **switches)
+
+
+RECIPES = {name: made(name, Recipe(), own) for name, own in paper.PACK.recipes.items()}
+PRESETS = tuple(RECIPES)  # those that every process has
+
+
+def add(found: Paper) -> None:
+    """Give the recipes of a paper their names in this process.
+
+    Raises:
+        UsageError: a recipe is not well made, or another has its name.
+    """
+    for name, switches in found.recipes.items():
+        own = made(name, Recipe(), switches)
+        if RECIPES.setdefault(name, own) != own:
+            raise UsageError(
+                f"the paper {found.key} has a recipe {name}, and so has another; give it another "
+                "name"
+            )
 
 
 def recipe(text: str) -> Recipe:
@@ -239,15 +237,7 @@ BUDGETS = {
     "paper": Budget(
         "paper",
         n_test_episode=paper.N_TEST_EPISODE,
-        n_validation_episode=paper.N_VALIDATION_EPISODE,
-        n_grid_episode=paper.N_VALIDATION_EPISODE,
-        finetune_grid="full",
-        validate_every=1000,
-        pretrain=30_000,
-        matching_net=75_000,
-        matching_net_fce=75_000,
-        meta_lstm_1shot=75_000,
-        meta_lstm_5shot=50_000,
+        **paper.PACK.budgets["paper"],  # type: ignore[arg-type]
     ),
 }
 

@@ -104,18 +104,19 @@ class PairPower:
 
 
 def of_cell(
-    cell: Cell, reported: paper.Reported, dataset: str, margin: float, n_episode: int
-) -> CellPower:
+    cell: Cell, reported: paper.Reported, dataset: str, margin: float, n_episode: int,
+    of_paper: int = paper.N_TEST_EPISODE,
+) -> CellPower:  # fmt: skip
     """What ``n_episode`` episodes show of a cell, and what would.
 
     The spread of episodes is the measured one where the cell was run (one seed's, as the paper's
-    interval has it), else the paper's own.
+    interval has it), else the paper's own, which is of ``of_paper`` episodes.
     """
     error = reported.half_width / Z_95
     if cell.estimate is not None and cell.n_episode and cell.episode_sd is not None:
         spread, source = cell.episode_sd, MEASURED
     else:
-        spread, source = error * math.sqrt(paper.N_TEST_EPISODE), PAPERS
+        spread, source = error * math.sqrt(of_paper), PAPERS
     noise = power.Noise(spread, fixed=error)
     return CellPower(
         dataset=dataset,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from repro.analysis.compare.power_answers import ASSUMED, MEASURED, CellPower, PairPower
 from repro.analysis.statistics.intervals import Interval
 from repro.analysis.text import class_text, margin_text, percent, percent_interval, points, share
 from repro.papers import paper
+from repro.papers.pack import Table
 
 AGAIN = (
     "More than 600 episodes use the same test images again: ± shrinks although no new image is "
@@ -22,10 +24,11 @@ def _again(numbers: Sequence[int | None]) -> list[str]:
     return [AGAIN] if any(n and n > paper.N_TEST_EPISODE for n in numbers) else []
 
 
-def against_paper(cells: Sequence[CellPower]) -> list[str]:
-    """A line for each cell, and what holds for all."""
+def against_paper(cells: Sequence[CellPower], of: Table | None = None) -> list[str]:
+    """A line for each cell of a paper's table, and what holds for all."""
+    table = of or paper.PACK.table()
     return [
-        *map(_cell, cells),
+        *(_cell(cell, table) for cell in cells),
         "These errors are of episodes only, with one trained model on each side: the best case. "
         "Training seeds add to them. The paper's number is from one seed, and more seeds of ours "
         "do not reduce its part.",
@@ -33,16 +36,19 @@ def against_paper(cells: Sequence[CellPower]) -> list[str]:
     ]
 
 
-def _cell(cell: CellPower) -> str:
+def _cell(cell: CellPower, of: Table) -> str:
+    row = of.row(cell.method)
+    assert row is not None
     source = "measured" if cell.episode_sd_from == MEASURED else "the paper's"
     told = (
-        f"{paper.ROW_TITLES[cell.method]} {cell.k_shot}-shot (spread of episodes "
+        f"{row.title} {cell.k_shot}-shot (spread of episodes "
         f"{percent(cell.episode_sd, digits=1)} points, {source}): with {cell.n_episode:,} "
         f"episodes a true tie with the paper is called equivalent within "
         f"{_margin(cell.margin)} with probability {_probability(cell.chance_of_equivalence)}"
     )
     if cell.episodes_for_margin is None:
-        half_width = paper.TABLE_1[cell.method, cell.k_shot].half_width
+        reported = of.reported(row, cell.k_shot)
+        half_width = reported.half_width if reported else math.nan
         told += (
             f"; no number of episodes brings that to {share(cell.power)}: the paper's own "
             f"± {percent(half_width)} alone needs a margin of {points(cell.margin_of_paper)} points"

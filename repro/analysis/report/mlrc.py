@@ -16,6 +16,7 @@ from repro.analysis.table import table1
 from repro.analysis.table.check import sentence
 from repro.analysis.text import fixed
 from repro.papers import paper
+from repro.papers.pack import Paper
 from repro.system.errors import RecordError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def render_mlrc(
     dataset: str,
     left_out: Sequence[LeftOut] = (),
     apart: Sequence[Record] = (),
+    of: Paper = paper.PACK,
 ) -> str:
     """The facts of :func:`repro.analysis.report.page.render`, from the same selected records.
 
@@ -36,7 +38,8 @@ def render_mlrc(
     """
     if not records:
         raise RecordError(f"no record of {dataset} to report; run `repro reproduce` first")
-    table = table1.build(records, dataset, left_out=left_out, apart=apart)
+    shown = of.table(dataset)
+    table = table1.build(records, dataset, left_out=left_out, apart=apart, of=shown)
     sections = {
         "Scope of reproducibility": _scope(table),
         "Methodology": _methodology(records, dataset),
@@ -45,9 +48,9 @@ def render_mlrc(
         "What was difficult": _difficult(table, left_out),
     }
     lines = [
-        "# [Re] Optimization as a Model for Few-Shot Learning",
+        f"# [Re] {of.title}",
         "",
-        f"Ravi & Larochelle, ICLR 2017, run again with `repro` on {dataset}. Every number is "
+        f"{of.published}, run again with `repro` on {dataset}. Every number is "
         "computed from the records of the runs.",
     ]
     for title, content in sections.items():
@@ -69,8 +72,9 @@ def _scope(table: table1.Table) -> list[str]:
     missing = [_name(cell) for cell in known if cell.measured is None]
     others = [cell.title for cell in table.cells if not cell.in_paper and cell.k_shot == 1]
     told = [
-        f"The claim that is tested is the paper's Table 1: accuracies of {len(paper.METHODS)} "
-        f"methods at {len(paper.SHOTS)} shots. {len(run)} of its {len(known)} cells were run."
+        f"The claim that is tested is the paper's {table.of.name}: accuracies of "
+        f"{len(table.of.rows)} methods at {len(table.of.shots)} shots. "
+        f"{len(run)} of its {len(known)} cells were run."
     ]
     if missing:
         told.append(f"Not run: {', '.join(missing)}.")

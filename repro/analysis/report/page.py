@@ -17,6 +17,7 @@ from repro.analysis.table import table1
 from repro.analysis.text import class_text, points
 from repro.data.pack import ImageSplit
 from repro.papers import paper
+from repro.papers.pack import Paper
 from repro.system.errors import RecordError
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def _summary(table: table1.Table) -> list[str]:
     others = [
         title
         for title, method in zip(table.row_titles, table.methods, strict=True)
-        if method not in paper.METHODS
+        if method not in table.of.keys
     ]
     counts: dict[str, int] = {}
     for cell in run:
@@ -76,7 +77,7 @@ def _summary(table: table1.Table) -> list[str]:
         counts[name] = counts.get(name, 0) + 1
     told = ", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items()))
     return [
-        f"{len(run)} of the {len(known)} cells of the paper's Table 1 were run.",
+        f"{len(run)} of the {len(known)} cells of the paper's {table.of.name} were run.",
         *([f"Against the paper: {told}."] if told else []),
         *([f"Not in the paper: {', '.join(others)}."] if others else []),
     ]
@@ -89,6 +90,7 @@ def render(
     ablations: Sequence[Ablation] = (),
     left_out: Sequence[LeftOut] = (),
     apart: Sequence[Record] = (),
+    of: Paper = paper.PACK,
 ) -> str:
     """The page, from records already selected (all seeds of a cell); the same records, the same
     bytes. What shows single models shows the lowest seed of each cell.
@@ -99,6 +101,7 @@ def render(
         ablations: shown in a section of their own, when there are any.
         left_out: records of these cells that are not shown; they are named.
         apart: milestones and transductive tests, in lines of their own.
+        of: the paper that they are held against.
     Raises:
         RecordError: nothing was run, a curve or file of gates is damaged, the images are others
             than the records', or the page would be larger than :data:`MAX_BYTES`.
@@ -112,12 +115,14 @@ def render(
                 f"{str(record.digests.get('data'))[:8]}, those at hand have {split.digest[:8]}; "
                 "report with --no-images or bring the same images"
             )
-    table = table1.build(records, dataset, left_out=left_out, apart=apart)
+    shown = of.table(dataset)
+    table = table1.build(records, dataset, left_out=left_out, apart=apart, of=shown)
     models = one_each(records)
     shots = sorted({record.k_shot for record in records})
     confusions, absent = sections.confusions(models)
     page = _environment().get_template("report.html.j2").render(
         table=table,
+        publication=of.bibliography,
         dataset=dataset,
         shots=table.shots,
         summary=_summary(table),

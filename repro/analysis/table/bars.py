@@ -15,7 +15,6 @@ from repro.analysis.statistics.intervals import HasInterval
 from repro.analysis.table.cell import NOT_IN_PAPER, Cell
 from repro.analysis.table.table1 import Table
 from repro.analysis.text import percent_interval
-from repro.papers import paper
 from repro.system.errors import RecordError
 
 _OFFSET = 0.17  # of the two points of a row, in rows
@@ -51,7 +50,7 @@ def _point(
 
 
 def _draw(table: Table) -> Figure:
-    extra = len(table.methods) - len(paper.METHODS)
+    extra = len(table.methods) - 5  # rows that the figure has room for
     fig = style.new_figure(max(9.6, 3.9 * len(table.shots) + 1.8), 4.3 + 0.7 * extra)
     colors = style.colors(table.methods)
     panels = fig.subplots(1, len(table.shots), sharey=True, squeeze=False)[0]
@@ -91,7 +90,7 @@ def _draw(table: Table) -> Figure:
 
 def _labels(table: Table) -> list[str]:
     """Names of the rows; below those that the paper does not have, that it does not."""
-    known = len(paper.METHODS)
+    known = len(table.of.rows)
     return [
         title if i < known else f"{textwrap.fill(title, 26)}\n({NOT_IN_PAPER})"
         for i, title in enumerate(table.row_titles)

@@ -10,7 +10,7 @@ from repro.analysis.statistics.intervals import Interval
 from repro.analysis.statistics.seeds import Estimate
 from repro.analysis.statistics.strays import strays
 from repro.analysis.table.verdicts import Verdict
-from repro.papers import paper
+from repro.papers.pack import Reported, Table
 
 SCHEMA = 2  # of the JSON and CSV
 NOT_RUN = "not run"
@@ -21,7 +21,7 @@ NOT_IN_PAPER = "not in the paper"
 class Rerun:
     """A public re-run of a cell, and what was measured held against it."""
 
-    published: paper.Reported
+    published: Reported
     judged: Verdict
 
 
@@ -31,7 +31,7 @@ class Cell:
 
     method: str
     k_shot: int
-    reported: paper.Reported | None  # of the row's own authors where the paper has no such row
+    reported: Reported | None  # of the row's own authors where the paper has no such row
     n_episode: int | None = None
     n_step: int | None = None  # training steps
     budget: str | None = None
@@ -42,21 +42,13 @@ class Cell:
     episode_sd: float | None = None  # between episodes of one seed, as the paper's interval has it
     class_half_width: float | None = None  # of the 95% interval over the choice of test classes
     seed_means: tuple[float, ...] = ()  # mean accuracy of each of the seeds
-    label: str = ""  # the row's name where the paper has none
+    title: str = ""  # the row's name, in the paper where that has it
+    in_paper: bool = False
     apart: str = ""  # transductive, milestone: why it is not the row's own number
     steps: str = ""  # n_step for people, of a milestone with those of the whole training
     further: tuple[Cell, ...] = ()  # tests of the cell's training that are apart from it
     same_images: bool = True  # as what is reported; else there is no difference to speak of
     progress: str = ""  # steps made of those planned, where the training has not ended
-
-    @property
-    def title(self) -> str:
-        """The row's name, in the paper where that has it."""
-        return paper.ROW_TITLES.get(self.method, self.label)
-
-    @property
-    def in_paper(self) -> bool:
-        return self.method in paper.ROW_TITLES
 
     @property
     def measured(self) -> Interval | None:
@@ -143,11 +135,16 @@ def _finite(found: Interval | Verdict | None, field: str) -> float | None:
 
 @dataclass(frozen=True)
 class TableContent:
-    """What a table shows: the paper's five rows at two shots in its order, then other rows."""
+    """What a table shows: the rows of the paper's table in its order, then other rows.
+
+    Attributes:
+        of: the table of the paper.
+    """
 
     title: str
     cells: tuple[Cell, ...]
     notes: tuple[str, ...]
+    of: Table
 
     @property
     def lines(self) -> tuple[Cell, ...]:

@@ -18,6 +18,7 @@ from repro.records import other_revision
 
 if TYPE_CHECKING:
     from repro.analysis.table.cell import Cell
+    from repro.papers.pack import Table
     from repro.records import Record
 
 # Largest |difference of mean accuracies| (fraction) of a re-run and its published record on other
@@ -38,15 +39,16 @@ def reported(
     budget: str | None = None,
     seed: int | None = None,
     margin: float = MARGIN,
+    of: Table = table1.OF,
 ) -> tuple[list[str], list[str]]:
-    """Per cell of Table 1 its verdict against the paper, and below it those against re-runs.
+    """Per cell of a paper's table its verdict, and below it those against re-runs.
 
     Returns:
         The lines, and why the paper was not reproduced: its cells that were not run, are not
         comparable, or are higher or lower from three seeds on.
     """
     chosen = select(records, recipe, budget, seed)
-    table = table1.build(chosen.records, dataset, margin, chosen.left_out, chosen.apart)
+    table = table1.build(chosen.records, dataset, margin, chosen.left_out, chosen.apart, of)
     lines = [table.title]
     for cell in table.cells:
         head = f"{cell.title:25} {cell.k_shot}-shot"

@@ -13,7 +13,6 @@ from repro.analysis.statistics.intervals import HasInterval
 from repro.analysis.statistics.seeds import BOTH, EPISODES
 from repro.analysis.table.cell import NOT_IN_PAPER, NOT_RUN, Cell, TableContent
 from repro.analysis.text import class_text, percent, percent_interval, points
-from repro.papers import paper
 
 WIDTH = 110  # columns of the text format
 
@@ -197,7 +196,7 @@ def _as_latex(table: TableContent) -> str:
         mean, half_width = percent_interval(interval).split(" ± ")
         return rf"${mean} \pm {half_width}\%$"
 
-    shots = table.shots
+    shots, n_way = table.shots, table.of.n_way
     of = {(cell.method, cell.k_shot): cell for cell in table.cells}
     heads = " & ".join(rf"\multicolumn{{2}}{{c}}{{\textbf{{{k}-shot}}}}" for k in shots)
     lines = [
@@ -208,14 +207,14 @@ def _as_latex(table: TableContent) -> str:
         rf"\caption{{{latex_escape(table.title)}. {latex_escape(' '.join(table.notes))}}}",
         rf"\begin{{tabular}}{{l{'cc' * len(shots)}}}",
         r"\hline",
-        rf"\textbf{{Model}} & \multicolumn{{{2 * len(shots)}}}{{c}}{{\textbf{{5-class}}}} \\",
+        rf"\textbf{{Model}} & \multicolumn{{{2 * len(shots)}}}{{c}}{{\textbf{{{n_way}-class}}}} \\",
         rf" & {heads} \\",
         rf" & {' & '.join(['reported & measured'] * len(shots))} \\",
         r"\hline",
     ]
     first = len(lines)
     for method, title in zip(table.methods, table.row_titles, strict=True):
-        if len(lines) == first + len(paper.METHODS):
+        if len(lines) == first + len(table.of.rows):
             lines += [r"\hline", rf"\multicolumn{{{1 + 2 * len(shots)}}}{{l}}{{{NOT_IN_PAPER}}} \\"]
         values = [latex_escape(title)]
         for k_shot in shots:

@@ -11,21 +11,22 @@ from repro.analysis.statistics.strays import stray_note
 from repro.analysis.table.cell import NOT_IN_PAPER, NOT_RUN, Cell
 from repro.analysis.table.verdicts import NOT_COMPARABLE
 from repro.analysis.text import margin_text, p_text, percent
-from repro.papers import references
+from repro.papers import shelf
 from repro.papers.catalogue import order
 
 if TYPE_CHECKING:
     from repro.analysis.selection import LeftOut
+    from repro.papers.pack import Table
     from repro.records import Record
 
 
-def title(cells: Sequence[Cell], records: Sequence[Record], dataset: str) -> str:
+def title(cells: Sequence[Cell], records: Sequence[Record], dataset: str, of: Table) -> str:
     """What the table is of, and whether any of it can be held against the paper."""
 
     def named(word: str, values: set[str]) -> str:
         return f"{word}{'s' if len(values) > 1 else ''} {', '.join(sorted(values))}"
 
-    parts = [f"Table 1 on {dataset}"]
+    parts = [f"{of.heading} on {dataset}"]
     if not records:
         return f"{parts[0]}: {NOT_RUN}"
     parts.append(named("recipe", {record.recipe_name for record in records}))
@@ -83,7 +84,7 @@ def covering(cells: Sequence[Cell]) -> list[str]:
     return told
 
 
-def _others(records: Sequence[Record]) -> list[str]:
+def _others(records: Sequence[Record], of: Table) -> list[str]:
     """Where rows that the paper does not have are from, and which of them are transductive."""
     published: list[str] = []
     unknown: list[str] = []
@@ -92,18 +93,18 @@ def _others(records: Sequence[Record]) -> list[str]:
     for record in sorted(records, key=lambda record: order(record.method)):
         row = dict(record.config.get("row") or {})
         source = dict(row.get("source") or {})
-        if record.in_paper or record.method in seen:
+        if record.method in of.keys or record.method in seen:
             continue
         where = "built in"
         if source:
             package = source.get("package") or "a file"
             where = f"{source.get('target')} of {package}, source {str(source.get('digest'))[:8]}"
         seen.add(record.method)
-        reported = references.PUBLISHED.get((record.method, record.k_shot))
-        if reported is None:
+        found = shelf.elsewhere(of, record.method, record.k_shot)
+        if found is None:
             unknown.append(f"{record.title} ({where})")
         else:
-            published.append(f"{record.title} ({reported.source})")
+            published.append(f"{record.title} ({found[0].source})")
         if row.get("transductive"):
             transductive.append(record.title)
     told = []
@@ -123,6 +124,23 @@ def _others(records: Sequence[Record]) -> list[str]:
             f"{', '.join(transductive)}."
         )
     return told
+
+
+def _of_the_paper(of: Table) -> list[str]:
+    """Which rows the paper copied, and which cannot be run here."""
+
+    def listed(what: str, rows: Sequence[tuple[str, str]]) -> list[str]:
+        return [f"{what}: {'; '.join(f'{name} ({why})' for name, why in rows)}."] if rows else []
+
+    copied = [
+        (row.title, f"{row.copied_from}{'; ' if row.note else ''}{row.note}")
+        for row in of.rows
+        if row.copied_from
+    ]
+    return [
+        *listed("Copied by the paper from others", copied),
+        *listed("Cannot be run here", [(row.title, row.why) for row in of.rows if row.why]),
+    ]
 
 
 def seed_notes(cells: Sequence[Cell]) -> list[str]:
@@ -185,7 +203,8 @@ def notes(
     cells: Sequence[Cell],
     records: Sequence[Record],
     margin: float,
-    left_out: Sequence[LeftOut] = (),
+    left_out: Sequence[LeftOut],
+    of: Table,
 ) -> tuple[str, ...]:
     """What ± covers, how verdicts are made, and why cells are not comparable."""
     seeded = any(len(cell.seeds) > 1 for cell in cells)
@@ -233,7 +252,8 @@ def notes(
         for c in apart
     ]
     told += [sentence for cell in cells if (sentence := known(cell, records))]
-    told += _others(records)
+    told += _others(records, of)
+    told += _of_the_paper(of)
     recipes = {json.dumps(r.config.get("recipe"), sort_keys=True) for r in records}
     if len(recipes) > len({record.recipe_name for record in records}):
         told.append("The records differ in switches of the recipe although its name is the same.")

@@ -1,14 +1,14 @@
-"""Table 1 of the paper beside what was measured, with a verdict per cell.
+"""A table of a paper beside what was measured, with a verdict per cell.
 
-Numbers and row order are those of ``papers.paper``. A verdict is given only where the protocol
+Numbers and row order are those of the paper's pack. A verdict is given only where the protocol
 is the paper's; everything else is printed and called not comparable, with the reason. A cell that
 was run with several seeds shows all of them. Rows that the paper does not have come after its own:
-held against their own authors' numbers where ``papers.references`` has them, else without a
-verdict.
+held against their own authors' numbers where another pack has them, else without a verdict.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -31,14 +31,17 @@ from repro.analysis.table.verdicts import (
     rerun_reason,
 )
 from repro.analysis.text import percent_interval
-from repro.papers import paper, references
+from repro.papers import paper, references, shelf
 from repro.papers.catalogue import order
+from repro.papers.pack import Plain, Reported
+from repro.papers.pack import Table as PaperTable
 from repro.system.errors import RecordError, unknown
 
 if TYPE_CHECKING:
     from repro.records import Record
 
 
+OF = paper.PACK.table()
 __all__ = [
     "EQUIVALENT",
     "FORMATS",
@@ -73,11 +76,22 @@ class Table(TableContent):
         return FORMATS[name](self)
 
 
-def not_comparable(record: Record, dataset: str) -> str:
+def _published(of: PaperTable, key: str, k_shot: int) -> tuple[Reported | None, dict[str, Plain]]:
+    """What is reported of a cell, and the protocol behind it where it is not the table's.
+
+    Of a row that the paper does not have, that is what another pack has of it.
+    """
+    row = of.row(key)
+    if row is not None:
+        return of.reported(row, k_shot), row.facts(k_shot)
+    return shelf.elsewhere(of, key, k_shot) or (None, {})
+
+
+def not_comparable(record: Record, dataset: str, of: PaperTable = OF) -> str:
     """Why a record cannot be held against what was published of its row; empty when it can."""
     reasons = []
-    if dataset.partition("@")[0] != "mini-imagenet":
-        reasons.append(f"{dataset} is not mini-imagenet")
+    if dataset.partition("@")[0] != of.dataset:
+        reasons.append(f"{dataset} is not {of.dataset}")
     if record.budget_name != "paper":
         reasons.append(f"budget {record.budget_name} is not the paper's")
     if record.unfinished:
@@ -85,16 +99,19 @@ def not_comparable(record: Record, dataset: str) -> str:
     if record.at_step is not None:
         reasons.append(f"a milestone of a training, at {record.steps.partition(' (')[0]} steps")
     n_way, n_query = record.config.get("n_way"), record.config.get("n_query")
-    if not record.in_paper:
-        if n_way != paper.N_WAY:
-            reasons.append(f"episodes of {n_way} classes, not {paper.N_WAY}")
+    reported, protocol = _published(of, record.method, record.k_shot)
+    if reported is not None and not math.isfinite(reported.half_width):
+        reasons.append("published without an interval")
+    if of.other_protocol:
+        reasons.append(of.other_protocol)
+    if protocol or of.n_query is None or of.row(record.method) is None:
+        if n_way != of.n_way:
+            reasons.append(f"episodes of {n_way} classes, not {of.n_way}")
         ours = {**dict(record.config.get("settings") or {}), "n_query": n_query}
-        published = references.protocol(record.method, record.k_shot)
-        return "; ".join([*reasons, *references.other_protocol(published, ours)])
-    if n_way != paper.N_WAY or n_query != paper.N_QUERY:
+        return "; ".join([*reasons, *references.other_protocol(protocol, ours)])
+    if n_way != of.n_way or n_query != of.n_query:
         reasons.append(
-            f"episodes of {n_way} classes and {n_query} queries, not {paper.N_WAY} and "
-            f"{paper.N_QUERY}"
+            f"episodes of {n_way} classes and {n_query} queries, not {of.n_way} and {of.n_query}"
         )
     batch_norm = dict(record.config.get("recipe") or {}).get("query_batch_norm")
     if batch_norm != "running":
@@ -104,19 +121,20 @@ def not_comparable(record: Record, dataset: str) -> str:
 
 
 def _cell(
-    method: str, label: str, k_shot: int, records: Sequence[Record], dataset: str, margin: float
+    method: str, title: str, k_shot: int, records: Sequence[Record], dataset: str, margin: float,
+    of: PaperTable,
 ) -> Cell:  # fmt: skip
-    key = (method, k_shot)
-    reported = paper.TABLE_1.get(key) or references.PUBLISHED.get(key)
+    in_paper = method in of.keys
+    reported, _ = _published(of, method, k_shot)
     if not records:
-        return Cell(method, k_shot, reported, label=label)
+        return Cell(method, k_shot, reported, title=title, in_paper=in_paper)
     first = records[0]
     accuracy = stacked(records)
     measured = estimate(accuracy)  # single episodes, as the paper has them, however many seeds
-    reason = not_comparable(first, dataset)
+    reason = not_comparable(first, dataset, of)
     reruns = tuple(
         Rerun(published, judge(measured, published, why, margin))
-        for published in paper.RERUNS.get(key, ())
+        for published in of.reruns(method, k_shot)
         for why in [rerun_reason(published, first.recipe_name, reason)]
     )
     return Cell(
@@ -133,10 +151,11 @@ def _cell(
         float(accuracy.std(axis=1, ddof=1).mean()) if first.n_episode > 1 else None,
         class_half_width(accuracy, episode_classes(first)),
         tuple(accuracy.mean(1).tolist()),
-        label,
+        title,
+        in_paper,
         first.apart,
         first.steps,
-        same_images=dataset.partition("@")[0] == "mini-imagenet",
+        same_images=dataset.partition("@")[0] == of.dataset,
         progress=f"{first.n_step:,} of {int(first.training['n_step']):,} steps"
         if first.unfinished
         else "",
@@ -153,7 +172,9 @@ def result(record: Record) -> str:
     )
 
 
-def _further(cell: Cell, apart: Sequence[Record], dataset: str, margin: float) -> tuple[Cell, ...]:
+def _further(
+    cell: Cell, apart: Sequence[Record], dataset: str, margin: float, of: PaperTable
+) -> tuple[Cell, ...]:
     """The tests that are apart from a cell, all seeds of one config together."""
     groups: dict[str, list[Record]] = {}
     for record in apart:
@@ -162,7 +183,7 @@ def _further(cell: Cell, apart: Sequence[Record], dataset: str, margin: float) -
             if record.seed not in [other.seed for other in group]:
                 group.append(record)
     return tuple(
-        replace(_cell(cell.method, cell.label, cell.k_shot, group, dataset, margin), reruns=())
+        replace(_cell(cell.method, cell.title, cell.k_shot, group, dataset, margin, of), reruns=())
         for group in groups.values()
     )
 
@@ -173,10 +194,12 @@ def build(
     margin: float = MARGIN,
     left_out: Sequence[LeftOut] = (),
     apart: Sequence[Record] = (),
+    of: PaperTable = OF,
 ) -> Table:
     """The table of records already selected (:func:`repro.analysis.selection.select`).
 
     Args:
+        of: the table of the paper that they are held against.
         left_out: records of its cells that are not shown; they are named below it.
         apart: what stands beside the cells, in lines of its own.
     Raises:
@@ -194,27 +217,21 @@ def build(
                 "choose one by recipe, budget or seed"
             )
         group.append(record)
-    others = {record.method: record.title for record in records if not record.in_paper}
+    others = {record.method: record.title for record in records if record.method not in of.keys}
     cells = [
-        _cell(
-            method,
-            others.get(method, ""),
-            k_shot,
-            chosen.get((method, k_shot), ()),
-            dataset,
-            margin,
-        )
-        for method in (*paper.METHODS, *sorted(others, key=order))
-        for k_shot in sorted({*paper.SHOTS, *(record.k_shot for record in records)})
-        if k_shot in paper.SHOTS or (method, k_shot) in chosen
+        _cell(method, title, k_shot, chosen.get((method, k_shot), ()), dataset, margin, of)
+        for method, title in (of.titles | {m: others[m] for m in sorted(others, key=order)}).items()
+        for k_shot in sorted({*of.shots, *(record.k_shot for record in records)})
+        if k_shot in of.shots or (method, k_shot) in chosen
     ]
     with_holm = iter(adjusted([cell.judged for cell in cells if cell.judged]))
     shown = tuple(
         replace(
             c,
             judged=next(with_holm) if c.judged else None,
-            further=_further(c, apart, dataset, margin),
+            further=_further(c, apart, dataset, margin, of),
         )
         for c in cells
     )
-    return Table(title(shown, records, dataset), shown, notes(shown, records, margin, left_out))
+    told = notes(shown, records, margin, left_out, of)
+    return Table(title(shown, records, dataset, of), shown, told, of)

@@ -14,7 +14,8 @@ from repro.analysis.statistics.intervals import HasInterval, Interval
 from repro.analysis.statistics.paired import holm, p_student, quantile
 from repro.analysis.statistics.seeds import Estimate, Term, satterthwaite
 from repro.analysis.text import percent
-from repro.papers.paper import Z_95, Reported
+from repro.papers.pack import Reported
+from repro.papers.paper import Z_95
 
 NOT_COMPARABLE = "not comparable"
 HIGHER, LOWER = "higher", "lower"
@@ -79,6 +80,10 @@ def judge(
     if not margin > 0:
         raise ValueError(f"a margin is above 0, not {margin}")
     mean = measured.interval.mean - published.mean
+    if not math.isfinite(published.half_width):
+        why = reason or "published without an interval"
+        unknown = Interval(mean, math.inf)
+        return Verdict(NOT_COMPARABLE, why, unknown, math.inf, math.inf, margin, math.inf, 1.0)
     theirs = Term(1.0, (published.half_width / Z_95) ** 2, math.inf)
     if measured.layout is None:
         variance, df = measured.standard_error**2 + theirs.mean_square, math.inf
