@@ -69,7 +69,7 @@ SHORT = ("Model", "Shot", "reported", "measured", "difference", "verdict")
 
 
 def shortened(table: str) -> str:
-    """The paper's rows of a Markdown table with the columns of :data:`SHORT`, verdicts in a word."""
+    """The paper's rows of a Markdown table: columns :data:`SHORT`, verdicts in a word."""
     lines = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in table.split("\n")]
     columns = [lines[0].index(name) for name in SHORT]
     kept = [
