@@ -240,7 +240,7 @@ def ignoring_seed(record: Record) -> str:
 
 def block_size(record: Record) -> int:
     """Episodes of a block, which uses each test class once; 1 when drawn independently."""
-    if dict(record.config.get("recipe") or {}).get("episode_classes") == "independent":
+    if record.episode_classes == "independent":
         return 1
     return max(1, n_class(record) // int(record.config.get("n_way") or paper.N_WAY))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,19 +14,18 @@ from repro import records
 from repro.analysis.ablation.formats import FORMATS
 from repro.cli.results import FIGURES, RESULTS
 from repro.cli.work import (
-    RunOptions,
     at_step_option,
     k_shot_option,
     rows_named,
     run_cells,
     run_options,
 )
-from repro.papers import paper
-from repro.records import ablation as ablation_records
+from repro.engines.planning import RunOptions
 from repro.records import publishing
 from repro.system.errors import RecordError, UsageError
 
 if TYPE_CHECKING:
+    from repro.analysis.ablation.effects import Ablation
     from repro.engines.local import Failure
     from repro.papers.catalogue import MethodSpec
     from repro.papers.config import RunConfig
@@ -43,8 +44,8 @@ if TYPE_CHECKING:
               help="Switches to change: all, no-training (those that need no new "
                    "training) or a list such as gates,theta_0=random.")  # fmt: skip
 @functools.partial(run_options, recipe="--base", files=False)
-@click.option("--episodes", type=click.IntRange(min=2), default=paper.N_TEST_EPISODE,
-              show_default=True, help="Meta-validation episodes.")  # fmt: skip
+@click.option("--episodes", type=click.IntRange(min=2),
+              help="Meta-validation episodes; by default the budget's test episodes.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(min=1),
               help="Threads of each job.")  # fmt: skip
 @click.option(
@@ -59,8 +60,8 @@ if TYPE_CHECKING:
 @click.option("--publish", is_flag=True, help="Copy the ablation to results/.")
 @click.option("--format", "style", default="text", show_default=True, type=click.Choice(FORMATS))
 def ablate(
-    method: str, k_shot: int, switches: str, episodes: int, unfinished: bool, final: str | None,
-    show: bool, source: str, publish: bool, style: str, **options: Any,
+    method: str, k_shot: int, switches: str, episodes: int | None, unfinished: bool,
+    final: str | None, show: bool, source: str, publish: bool, style: str, **options: Any,
 ) -> None:  # fmt: skip
     """Change one switch of a recipe at a time, and compare each change with the unchanged recipe.
 
@@ -79,16 +80,20 @@ def ablate(
         if final:
             raise UsageError("--show runs nothing and --final tests on meta-test; give one of them")
         root = runs if source == "runs" else RESULTS
-        place = ablation_records.ablations_folder(root, options["dataset"], row.name, k_shot)
-        pattern = f"{recipe.name}-{budget.name}-????????"
-        folders = sorted(p for p in place.glob(pattern) if any(p.glob("*/seed-*/*.json")))
-        if not folders:
+
+        def named(record: records.Record) -> bool:
+            same = (record.method, record.k_shot, record.budget_name)
+            mine = same == (row.name, k_shot, budget.name)
+            return mine and records.config_of(record).recipe == recipe
+
+        found = _found(root, options["dataset"], named)
+        if not found:
             raise RecordError(
                 f"no ablation of {row.name} {k_shot}-shot with base {recipe.name} and budget "
-                f"{budget.name} under {place}; run `repro ablate` without --show first"
+                f"{budget.name} under {root}; run `repro ablate` without --show first"
             )
-        for folder in folders:
-            _tell(folder, source, runs, options["dataset"], style, publish)
+        for ablation in found:
+            _tell(ablation, source, runs, style, publish)
         return
     wanted = switching.parse(switches, base, row, k_shot, budget)
     only_shared = switches == switching.NO_TRAINING
@@ -100,18 +105,29 @@ def ablate(
         if more:
             raise UsageError(f"--final is one choice, not {1 + len(more)}: {final!r}")
         wanted += [chosen] if chosen not in wanted else []
-    folder, cells = _run(wanted, chosen, row, k_shot, episodes, unfinished, only_shared, options)
-    _tell(folder, "runs", runs, options["dataset"], style, publish)
-    if cells and chosen:
-        _tell_final(cells, chosen.text, runs, style)
+    bases, tested = _run(wanted, chosen, row, k_shot, episodes, unfinished, only_shared, options)
+    digests = {base.digest for base in bases}
+    for ablation in _found(
+        runs, options["dataset"], lambda record: record.digests.get("config") in digests
+    ):
+        _tell(ablation, "runs", runs, style, publish)
+    if tested and chosen:
+        _tell_final(tested, chosen.text, runs, style)
+
+
+def _found(root: Path, dataset: str, of: Callable[[records.Record], bool]) -> list[Ablation]:
+    from repro.analysis.ablation.effects import ablations
+    from repro.records.variants import read_validation
+
+    return ablations(read_validation(root, dataset.partition("@")[0]), of)
 
 
 def _run(
-    wanted: list[Switch], chosen: Switch | None, row: MethodSpec, k_shot: int, n_episode: int,
-    unfinished: bool, only_shared: bool, options: dict[str, Any],
-) -> tuple[Path, list[tuple[RunConfig, RunConfig]]]:  # fmt: skip
-    """Run what is missing; the ablation's folder, and base and final choice where tested."""
-    folders: list[Path] = []
+    wanted: list[Switch], chosen: Switch | None, row: MethodSpec, k_shot: int,
+    n_episode: int | None, unfinished: bool, only_shared: bool, options: dict[str, Any],
+) -> tuple[list[RunConfig], list[tuple[RunConfig, RunConfig]]]:  # fmt: skip
+    """Run what is missing; the base's cells, and base and final choice where tested."""
+    bases: list[RunConfig] = []
     tested: list[tuple[RunConfig, RunConfig]] = []
 
     def work(
@@ -119,42 +135,45 @@ def _run(
         stop: StopRequest, command: str,
     ) -> list[Failure]:  # fmt: skip
         from repro.engines import ablation
+        from repro.engines.local import needed
 
-        base = options["recipe"]
-        planned = ablation.planned(cells, base, wanted, n_episode, only_shared)
+        base, budget = options["recipe"], cells[0].budget
+        n = n_episode or budget.n_test_episode
+        bases.extend(replace(c, budget=replace(budget, n_test_episode=n)) for c in cells)
+        pairs = ablation.planned(bases, base, wanted, only_shared)
+        if options["session"] is not None:
+            every = [cell for _, cell in pairs]
+            options["session"].need(needed(every, context.runs, context.force))
         if unfinished:
-            planned = ablation.testable(planned, context, reporter)
-        folders.append(planned[0].ablation_folder(context.runs))
-        failures = ablation.run(planned, context, jobs, reporter, stop, command)
+            pairs = ablation.testable(pairs, context, reporter, stop)
+        failures = ablation.run(pairs, context, jobs, reporter, stop, command)
         if chosen and not failures:
             finals, failures = ablation.run_final(
-                chosen, cells, base, context, jobs, reporter, stop, command
-            )
-            tested.extend(zip(cells, finals, strict=True))
+                chosen, [ablation.on_test(cell, budget) for cell in bases], base, context, jobs,
+                reporter, stop, command,
+            )  # fmt: skip
+            tested.extend(finals)
         return failures
 
     n_task = options["seeds"] * (1 + len(wanted))
-    run_cells([row], [k_shot], RunOptions(**options, unfinished=unfinished), work, n_task)
-    return folders[0], tested
+    asked = RunOptions(**options, unfinished=unfinished, split="val")
+    run_cells([row], [k_shot], asked, work, n_task)
+    return bases, tested
 
 
-def _tell(folder: Path, source: str, runs: Path, dataset: str, style: str, publish: bool) -> None:
-    """Summary, table and forest plot of one ablation; paths go to the error stream."""
-    from repro.analysis.ablation import effects as ablation
+def _tell(found: Ablation, source: str, runs: Path, style: str, publish: bool) -> None:
+    """Table and forest plot of one ablation; paths go to the error stream."""
     from repro.analysis.ablation import forest
     from repro.analysis.ablation import formats as ablation_formats
 
-    if source == "runs":
-        found = ablation.write_summary(folder)
-    else:
-        found = ablation.summarise(ablation_records.read_all(folder))
     click.echo(ablation_formats.format_ablation(found, style), nl=False)
-    figures = runs / dataset / "figures" if source == "runs" else FIGURES / dataset
-    written = [folder / ablation_records.SUMMARY]
-    if found.effects:
-        written += forest.plot_forest(found, figures)
+    figures = runs / found.dataset / "figures" if source == "runs" else FIGURES / found.dataset
+    written = forest.plot_forest(found, figures) if found.effects else []
     if publish and source == "runs":
-        written.append(publishing.publish_ablation(folder, runs, RESULTS))
+        paths = {record.path for record in found.records}
+        written += publishing.publish(
+            runs, RESULTS, found.dataset, wanted=lambda r: r.path in paths, split="val"
+        )
     for path in written:
         click.echo(str(path), err=True)
 

@@ -43,12 +43,13 @@ def report(
 
     Example: repro report --dataset mini-imagenet --from results --output report.html
     """
-    from repro.analysis.ablation.effects import summaries
+    from repro.analysis.ablation.effects import of_presets
     from repro.analysis.report.episode_picture import could_be_committed, refuse_committed
     from repro.analysis.report.mlrc import render_mlrc
     from repro.analysis.report.page import render
     from repro.data.pack import cache_folder
     from repro.data.registry import load_split
+    from repro.records.variants import read_validation
 
     chosen, name = chosen_records(dataset, source, runs, recipe, budget, seed)
     file = "report.html" if style == "html" else "report.md"
@@ -67,7 +68,7 @@ def report(
         prepared = any(cache_folder().glob("packs/glyphs-*/pack.json"))
         split = load_split(dataset, root, "test") if prepared else None
     first = chosen.records[0]
-    there = summaries(runs if name == "runs" else RESULTS, first.dataset)
+    there = of_presets(read_validation(runs if name == "runs" else RESULTS, first.dataset))
     data = first.digests.get("data")
     tested = [found for found in there if found.digests["data"] == data]
     page = render(chosen.records, dataset, split, tested, chosen.left_out, chosen.apart, of)

@@ -16,17 +16,16 @@ from repro.cli.config_file import ConfigCommand
 from repro.cli.figures import DRAWS
 from repro.cli.options import FolderOrUrl, engine_options
 from repro.cli.work import (
-    RunOptions,
     at_step_option,
     k_shot_option,
     kernels_option,
     method_option,
-    numbers,
     rows_named,
     run_cells,
     run_options,
     threads_option,
 )
+from repro.engines.planning import RunOptions, numbers
 from repro.system.allocator import keep_large_buffers
 from repro.system.errors import RecordError
 

@@ -6,24 +6,21 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from repro.cli.options import runs_option, selection_options, with_options
+from repro.engines.planning import RunOptions, plan_cells
 from repro.learner.kernels import library
 from repro.system.allocator import keep_large_buffers
 from repro.system.errors import from_os_error
 
 if TYPE_CHECKING:
-    from repro.data.dataset import Selection
     from repro.engines.local import Failure
-    from repro.engines.ray.cluster import RayOptions
     from repro.papers.catalogue import MethodSpec
     from repro.papers.config import RunConfig
-    from repro.records.remote.session import Session
     from repro.run.context import RunContext
     from repro.system.interrupts import StopRequest
     from repro.system.progress import Reporter
@@ -137,19 +134,6 @@ def run_options(function: F, recipe: str = "--recipe", files: bool = True, one: 
     return decorated
 
 
-def numbers(text: str, name: str) -> list[int]:
-    """Whole numbers from ``1,5``, as the value of an option ``name``."""
-    try:
-        found = [int(part) for part in text.split(",")]
-    except ValueError:
-        raise click.UsageError(
-            f"{name} is a list of whole numbers such as 1,5, not {text!r}"
-        ) from None
-    if min(found) < (1 if name == "--shots" else 0):
-        raise click.UsageError(f"{name} cannot be {text}")
-    return found
-
-
 def rows_named(words: list[str], files: tuple[str, ...], only: bool = False) -> list[MethodSpec]:
     """The rows asked for; with ``only``, files are loaded but no rows unless asked for."""
     keep_large_buffers()
@@ -163,69 +147,6 @@ def rows_named(words: list[str], files: tuple[str, ...], only: bool = False) -> 
     return resolve(words, files)
 
 
-def _check_milestones(cells: list[RunConfig], marks: tuple[int, ...], at_step: int | None) -> None:
-    """Refuse what no training of the cells can have, before anything runs."""
-    from repro.records.milestones import check
-
-    for cell in cells:
-        training = cell.training()
-        asked = (*marks, *(() if at_step is None else (at_step,)))
-        if training is not None:
-            check(asked, training.n_step, training.training)
-        elif asked:
-            raise click.UsageError(f"{cell.method} has no training, so no milestones")
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """The options of a command that trains or tests, as :func:`run_options` hands them on.
-
-    Attributes:
-        session: where ``runs`` mirrors a URL that this command drives.
-    """
-
-    dataset: str
-    root: Path | None
-    budget: str
-    recipe: str
-    seed: int
-    seeds: int
-    precision: str
-    device: str
-    jobs: str
-    runs: Path
-    session: Session | None
-    milestones: str | None
-    force: bool
-    selection: Selection
-    train_k_shot: int | None = None
-    at_step: int | None = None
-    threads: int | None = None
-    only_training: bool = False
-    unfinished: bool = False
-    ray: RayOptions | None = None
-
-
-def _device(asked: RunOptions) -> str:
-    """``cpu`` or ``cuda``: of the nodes where cells run on a cluster, else of this machine."""
-    import torch
-
-    if asked.ray is not None:
-        if asked.milestones:
-            raise click.UsageError("--milestones works with --engine local only")
-        if asked.device == "auto":
-            return "cuda" if asked.ray.gpus_per_cell else "cpu"
-        return asked.device
-    device = asked.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    elif device == "cuda" and not torch.cuda.is_available():
-        raise click.UsageError("--device cuda: torch finds no GPU here; use --device cpu or auto")
-    if device == "cpu":
-        library.settle()
-    return device
-
-
 def run_cells(
     rows: list[MethodSpec], shots: list[int], asked: RunOptions, work: Work | None = None,
     n_task: int | None = None,
@@ -236,44 +157,17 @@ def run_cells(
         work: what to do with the cells; by default they are trained and tested.
         n_task: how many tasks that is, where not one per cell.
     """
-    from repro.papers import config
-
-    recipe, budget = config.recipe(asked.recipe), config.budget(asked.budget, rows)
     keep_large_buffers()
 
-    from repro.data.registry import prepare
-    from repro.engines.local import default_jobs, needed, run, run_trainings
-    from repro.run.cell import plan
-    from repro.run.context import RunContext
+    from repro.engines.local import run, run_trainings
     from repro.run.provenance import command_line
     from repro.system.interrupts import stop_requests
     from repro.system.progress import ConsoleReporter
 
-    device, name, ray = _device(asked), asked.dataset, asked.ray
+    ray = asked.ray
     with ConsoleReporter() as reporter, stop_requests() as stop:
-        pack = prepare(
-            name, asked.root,
-            lambda done, total: reporter.report(f"prepare {name}", done, total), asked.selection,
-        )  # fmt: skip
-        cells = plan(
-            name.partition("@")[0], pack, rows, shots, range(asked.seed, asked.seed + asked.seeds),
-            recipe, budget, asked.precision, device, asked.train_k_shot, asked.at_step,
-        )  # fmt: skip
-        marks = tuple(numbers(asked.milestones, "--milestones")) if asked.milestones else ()
-        _check_milestones(cells, marks, asked.at_step)
-        if asked.session is not None:
-            asked.session.stops(stop)
-            asked.session.need(needed(cells, asked.runs, asked.force or asked.only_training))
-        n_job = default_jobs(n_task or len(cells))
-        if asked.jobs != "auto":
-            (n_job, *_) = numbers(asked.jobs, "--jobs")
-        n_job = 1 if device != "cpu" else max(1, n_job)
-        n_thread = asked.threads or max(1, (os.cpu_count() or 1) // n_job)
-        if ray is not None:
-            n_thread = ray.threads
-        context = RunContext(
-            asked.runs, pack, n_thread, device, asked.force, asked.unfinished, marks
-        )
+        planned = plan_cells(rows, shots, asked, reporter, stop, n_task)
+        cells, context = planned.cells, planned.context
         if asked.only_training:
             failures = run_trainings(cells, context, reporter, stop, command_line())
         elif ray is not None:
@@ -281,9 +175,9 @@ def run_cells(
 
             failures = ray_engine.run(cells, context, ray, reporter, stop, command_line())
         else:
-            failures = (work or run)(cells, context, n_job, reporter, stop, command_line())
+            failures = (work or run)(cells, context, planned.jobs, reporter, stop, command_line())
     for failure in failures:
         click.echo(f"error: {failure.message}", err=True)
     if failures:
         sys.exit(failures[0].exit_code or 1)
-    return pack, cells
+    return planned.pack, cells

@@ -1,225 +1,178 @@
-"""An ablation: a base and its switches, one at a time, on the same meta-validation episodes.
+"""An ablation: cells of a base and of its switches, one at a time, on the same episodes.
 
-Under one seed all variants share initial words and training episodes as far as a switch does not
-change just these; meta-test is never opened here.
+They are ordinary cells with ``split="val"``: under one seed they share initial values and training
+episodes as far as a switch does not change just these. Meta-test is opened by :func:`run_final`
+alone.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import functools
-import time
+import json
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
 
-import torch
-
-from repro.data.pack import ImageSplit
-from repro.engines.local import Failure, run_works
+from repro.engines.local import Failure, unfinished
 from repro.engines.local import run as run_cells
-from repro.episodes import Episode, EpisodeSampler, episodes_digest
 from repro.papers import config
-from repro.papers.config import RunConfig
-from repro.papers.switches import Switch
-from repro.records import ablation as variants
-from repro.records import checkpoints, training_folder
-from repro.records.ablation import EPISODE_SEED, Variant, VariantRecord
-from repro.run.cell import run_training, training_summary
+from repro.papers.config import TESTED_SEED, RunConfig
+from repro.papers.switches import Switch, changes, trained_as
+from repro.records import checkpoints, milestones, training_folder
+from repro.run.cell import run_training
 from repro.run.context import RunContext
-from repro.run.evaluation import Partial, accuracies, evaluate
-from repro.run.grid_search import choose
-from repro.run.provenance import provenance
-from repro.run.setup import cell_run, grid_episodes
-from repro.run.training import METRICS, Trained, at_milestone, so_far
-from repro.system import storage
-from repro.system.errors import RecordError, TrainingError, UsageError
+from repro.run.training import METRICS, ended
+from repro.system import names, storage
+from repro.system.errors import Interrupted, RecordError, ReproError, TrainingError, UsageError
 from repro.system.interrupts import StopRequest
 from repro.system.locks import locked
-from repro.system.progress import Named, Reporter
+from repro.system.progress import Reporter
+
+# A base and itself, or the base with one switch changed, under one training seed.
+Pair = tuple[RunConfig, RunConfig]
 
 
 def planned(
-    bases: Sequence[RunConfig],
-    base: str,
-    switches: Sequence[Switch],
-    n_episode: int,
-    only_shared: bool = False,
-) -> list[Variant]:
-    """The base and its changes for every seed; within a seed first what needs no training.
+    bases: Sequence[RunConfig], base: str, switches: Sequence[Switch], only_shared: bool = False
+) -> list[Pair]:
+    """Each base with itself and with each of its changes.
 
     Args:
         bases: the base's cell under each seed. base: its recipe as text.
         only_shared: leave out what needs a training of its own.
     """
-    changed = [(switch.text, config.recipe(f"{base},{switch.text}")) for switch in switches]
+    recipes = [config.recipe(f"{base},{switch.text}") for switch in switches]
     found = []
     for cell in bases:
-        here = [Variant(cell, cell, variants.BASE, n_episode)]
-        for text, recipe in changed:
-            here.append(Variant(cell, dataclasses.replace(cell, recipe=recipe), text, n_episode))
-        if only_shared:
-            here = [variant for variant in here if not variant.retrained]
-        found += sorted(here, key=lambda variant: variant.retrained)
+        found.append((cell, cell))
+        changed = [dataclasses.replace(cell, recipe=recipe) for recipe in recipes]
+        found += [(cell, c) for c in changed if not (only_shared and _retrained(cell, c))]
     return found
 
 
+def _retrained(base: RunConfig, cell: RunConfig) -> bool:
+    """Whether a cell needs a training that the base does not have."""
+    return trained_as(base, cell) is not base and cell.training() is not None
+
+
 def run(
-    planned: Sequence[Variant],
+    pairs: Sequence[Pair],
     context: RunContext,
     jobs: int,
     reporter: Reporter,
     stop: StopRequest,
     command: str,
 ) -> list[Failure]:
-    """Train and test the variants that have no record; a failed one does not stop the others.
+    """Run the cells that are not finished; a failed one does not stop the others.
+
+    What has the base's training comes as soon as that has ended: one after the other before the
+    other trainings, side by side after them.
 
     Raises:
         Interrupted: a stop was asked for; everything that ran has saved its state.
     """
-    todo = [variant for variant in planned if _done(variant, context) is None]
-    if not todo:
-        reporter.say("all variants are finished; --force tests them again")
-    works = [
-        (
-            variant.title,
-            variant.config,
-            None if context.unfinished else variant.owner,
-            functools.partial(run_variant, variant),
-        )
-        for variant in todo
-    ]
-    return run_works(works, context, jobs, reporter, stop, command)
+    todo = unfinished([cell for _, cell in pairs], context, reporter)
+    own = [(b, c) for b, c in pairs if c in todo and c != b and trained_as(b, c) is not b]
+    shared = [(b, c) for b, c in pairs if c in todo and c != b and trained_as(b, c) is b]
+    bases = [(b, c) for b, c in pairs if c in todo and c == b]
+    failures: list[Failure] = []
+    for group in [bases, shared, own] if jobs == 1 else [[*bases, *own], shared]:
+        cells = []
+        for base, cell in group:
+            try:
+                share(base, cell, context, reporter, stop)
+                cells.append(cell)
+            except Interrupted:
+                raise
+            except ReproError as error:
+                what = title(base, cell)
+                failures.append(Failure(what, f"{what}: {error}", error.exit_code))
+        failures += run_cells(cells, context, jobs, reporter, stop, command) if cells else []
+    return failures
 
 
-def testable(planned: Sequence[Variant], context: RunContext, reporter: Reporter) -> list[Variant]:
-    """With ``--unfinished``: the variants whose training has got anywhere; others are named.
+def testable(
+    pairs: Sequence[Pair], context: RunContext, reporter: Reporter, stop: StopRequest
+) -> list[Pair]:
+    """With ``--unfinished``: the cells whose training has got anywhere; others are named.
 
     Raises:
-        TrainingError: the base is not among them.
+        TrainingError: a base is not among them.
     """
     found = []
-    for variant in planned:
+    for base, cell in pairs:
         try:
-            _parameters(variant, context)
+            share(base, cell, context, reporter, stop)
+            run_training(cell, context, reporter, stop)  # only reads what is there
         except TrainingError as error:
-            if variant.label == variants.BASE:
+            if cell == base:
                 raise
-            reporter.say(f"{variant.title} is left out: {error}")
+            reporter.say(f"{title(base, cell)} is left out: {error}")
         else:
-            found.append(variant)
+            found.append((base, cell))
     return found
 
 
-def episodes_of(variant: Variant, split: ImageSplit) -> list[Episode]:
-    """The meta-validation episodes, the same for all variants and seeds of an ablation."""
-    classes = variant.base.recipe.episode_classes
-    sampler = EpisodeSampler(split.class_rows, "val", variant.config.spec, EPISODE_SEED, classes)
-    return sampler.first(variant.n_episode)
+def share(
+    base: RunConfig, cell: RunConfig, context: RunContext, reporter: Reporter, stop: StopRequest
+) -> None:
+    """Copy the base's training to a cell whose training is the same to the last step.
 
+    Every training keeps its last and its best parameters. With other validation images the best
+    ones and the validations are not the base's, so these stay behind.
 
-def _done(variant: Variant, context: RunContext) -> VariantRecord | None:
-    """The variant's record when it is whole and of this training as far as it is wanted."""
-    folder = variant.folder(context.runs)
-    if context.force or not (folder / variants.FILE).exists():
-        return None
-    record = variants.read(folder)
-    if record.digests.get("variant") != variant.digest:
-        return None  # only switches of the same ablation lie here: it is of another revision
-    if context.unfinished:
-        trained = _parameters(variant, context)
-        here = trained.digest if trained else ""
-        same = record.digests.get("checkpoint") == here
-        return record if same and record.reached_step == (trained.reached if trained else 0) else (
-            None
-        )  # fmt: skip
-    ended = variant.config.at_step is not None or record.reached_step >= record.n_step
-    return record if ended else None
-
-
-def _parameters(variant: Variant, context: RunContext) -> Trained | None:
-    """The parameters that a variant tests, from its training's folder."""
-    training = variant.owner.training()
-    if training is None:
-        return None
-    if variant.config.at_step is not None:
-        folder = training_folder(context.runs, training)
-        return at_milestone(training, folder, variant.config.at_step)
-    wanted = variant.config.recipe.parameters_tested
-    return so_far(training, training_folder(context.runs, training), wanted)
-
-
-def run_variant(
-    variant: Variant, context: RunContext, reporter: Reporter, stop: StopRequest, command: str
-) -> VariantRecord:
-    """Train what is missing, test on meta-validation, write the record; done ones are kept."""
-    folder = variant.folder(context.runs)
-    folder.mkdir(parents=True, exist_ok=True)
-    reporter = Named(reporter, variant.title)
-    with locked(folder, variant.title, reporter, stop):
-        done = _done(variant, context)
-        if done is not None:
-            return done
-        if not context.unfinished:
-            run_training(variant.owner, context, reporter, stop)
-        trained = _parameters(variant, context)
-        torch.set_num_threads(context.threads)
-        started, began = datetime.datetime.now(datetime.UTC), time.monotonic()
-        run = cell_run(variant.config, context)
-        method = run.method(trained.state if trained else None, folder)
-        images = run.images("val")
-        split, episodes = images.split, episodes_of(variant, images.split)
-        tested = {"config": variant.digest, "checkpoint": trained.digest if trained else ""}
-        selection = None
-        if variant.config.grid:
-            selection = choose(
-                method, variant.config.grid,
-                grid_episodes(variant.config, split), images, folder, tested, reporter, "grid",
-                stop, context.pace, context.force,
+    Raises:
+        TrainingError: the base's training has not ended, though it was to.
+    """
+    twin, own = base.training(), cell.training()
+    if twin is None or own is None or trained_as(base, cell) is not base:
+        return
+    source, target = (training_folder(context.runs, training) for training in (twin, own))
+    if source == target:
+        return
+    if not context.unfinished and cell.at_step is None and not ended(twin, source):
+        raise TrainingError("not run, its training failed")
+    same_images = cell.recipe.eval_resize == base.recipe.eval_resize
+    target.mkdir(parents=True, exist_ok=True)
+    with locked(target, title(base, cell), reporter, stop):
+        if cell.at_step is not None:
+            stems = [milestones.STEM]
+        else:
+            stems = ["best", "checkpoint"] if same_images else ["checkpoint"]
+        found = []
+        for stem in stems:
+            kept = _kept(source, twin.digest, stem, cell.at_step)
+            there = checkpoints.newest(target, stem)
+            if kept and (there is None or there.name < f"{stem}-{kept.step:07d}.json"):
+                found.append((stem, kept))
+        if found:
+            decided = {k.step: int(k.extra["decided_at"]) for s, k in found if s == milestones.STEM}
+            milestones.note(target, own.content(), milestones.kept(target) | decided)
+            _copy_curve(source / METRICS, target / METRICS, same_images)
+        for stem, kept in found:  # a training is there from its checkpoint on, which comes last
+            checkpoints.write(
+                target, kept.step, kept.tensors, kept.extra, own.digest, stem,
+                keep_all=stem == milestones.STEM,
             )  # fmt: skip
-        partial = Partial(folder / "test.partial", storage.digest(tested), context.pace)
-        if context.force:
-            partial.discard()
-        predictions = evaluate(method, episodes, images, reporter, "meta-validation", stop, partial)
-        variants.write(
-            folder,
-            {
-                "label": variant.label,
-                "config": _described(variant, len(split.class_ids)),
-                "digests": {
-                    "variant": variant.digest,
-                    "data": variant.config.data_digest,
-                    "episodes": episodes_digest(episodes),
-                    "checkpoint": trained.digest if trained else "",
-                },
-                "accuracy": accuracies(predictions, episodes).tolist(),
-                "training": {
-                    **training_summary(variant.owner.training(), trained),
-                    "retrained": variant.retrained,
-                },
-                "selection": selection,
-                "numerics_revision": variant.config.row.revision,
-                **provenance(context.device, context.threads, command, context.commit),
-                "started_at": started.isoformat(timespec="seconds"),
-                "wall_s": round(time.monotonic() - began, 3),
-            },
-        )
-        partial.discard()
-        return variants.read(folder)
 
 
-def _described(variant: Variant, n_class: int) -> dict[str, Any]:
-    independent = variant.base.recipe.episode_classes == "independent"
-    return {
-        **variant.content(),
-        "base_recipe": variant.base.recipe.describe(),
-        "base_name": variant.base.recipe.name,
-        "budget": dataclasses.asdict(variant.base.budget),
-        "budget_name": variant.base.budget.name,
-        "n_class": n_class,
-        # Episodes that share out one permutation of the classes: the unit of every error.
-        "block": 1 if independent else max(1, n_class // variant.config.spec.n_way),
-    }
+def title(base: RunConfig, cell: RunConfig) -> str:
+    """For people: the switch and the seed."""
+    return f"{changes(base.recipe, cell.recipe)} seed {cell.seed}"
+
+
+def _kept(
+    folder: Path, digest: str, stem: str, at_step: int | None
+) -> checkpoints.Checkpoint | None:
+    if stem != milestones.STEM:
+        return checkpoints.latest(folder, digest, stem)[0]
+    there = at_step is not None and (folder / f"{stem}-{at_step:07d}.json").exists()
+    return milestones.read(folder, digest, int(at_step or 0)) if there else None
+
+
+def _copy_curve(source: Path, target: Path, validations: bool) -> None:
+    lines = checkpoints.parse_json_lines(source)
+    kept = [json.dumps(line) + "\n" for line in lines if validations or line["kind"] == "train"]
+    storage.write_text(target, "".join(kept))
 
 
 def run_final(
@@ -231,65 +184,51 @@ def run_final(
     reporter: Reporter,
     stop: StopRequest,
     command: str,
-) -> tuple[list[RunConfig], list[Failure]]:
-    """Test the base and the one final choice on meta-test, as ordinary cells.
+) -> tuple[list[Pair], list[Failure]]:
+    """Test the base and the one final choice on meta-test.
 
+    Args:
+        bases: cells on meta-test.
     Returns:
-        The cells of the choice, one per base, and what failed.
+        Each base with the cell of the choice, and what failed.
     Raises:
         UsageError: another choice of the same base was tested before.
         Interrupted: as :func:`run`.
     """
-    recipe = config.recipe(f"{base},{final.text}")
-    chosen = [dataclasses.replace(cell, recipe=recipe) for cell in bases]
-    for cell, other in zip(bases, chosen, strict=True):
-        variant = Variant(cell, other, final.text)
-        with locked(variant.final_path(context.runs).parent, variant.title, reporter, stop):
-            _claim(variant, context)
-        if not context.unfinished and cell.at_step is None:
-            _share_training(variant, context, reporter, stop)
-    return chosen, run_cells([*bases, *chosen], context, jobs, reporter, stop, command)
+    pairs = planned(bases, base, [final])
+    for cell in bases:
+        path = final_path(context.runs, cell)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(path.parent, f"{final.text} seed {cell.seed}", reporter, stop):
+            _claim(path, final.text)
+    failures = run(pairs, context, jobs, reporter, stop, command)
+    return [(cell, other) for cell, other in pairs if other != cell], failures
 
 
-def _claim(variant: Variant, context: RunContext) -> None:
+def on_test(cell: RunConfig, budget: config.Budget) -> RunConfig:
+    """A cell of an ablation, tested on meta-test."""
+    return dataclasses.replace(cell, split="test", episode_seed=TESTED_SEED["test"], budget=budget)
+
+
+def final_path(root: Path, base: RunConfig) -> Path:
+    """Where it is written down which one choice was tested on meta-test."""
+    digest = storage.digest(dataclasses.replace(base, seed=0).content())
+    name = f"final-{base.recipe.name}-{base.budget.name}-{digest[:8]}.json"
+    method = f"{names.part(base.method)}-{base.spec.k_shot}-shot"
+    return root / names.part(base.dataset) / "ablation" / method / name
+
+
+def _claim(path: Path, label: str) -> None:
     """Write down which choice meta-test was opened for: there is one, made before."""
-    path = variant.final_path(context.runs)
     if path.exists():
         told = storage.read_json(path)
         if not isinstance(told, dict) or not isinstance(told.get("switch"), str):
             raise RecordError(f"{path} does not say which switch was tested; restore the file")
         before = told["switch"]
-        if before != variant.label:
+        if before != label:
             raise UsageError(
                 f"meta-test was already used for {before} of this base ({path}); only one change, "
                 "chosen on meta-validation, is tested there; --show lists the others"
             )
     else:
-        storage.write_json(path, {"switch": variant.label})
-
-
-def _share_training(
-    variant: Variant, context: RunContext, reporter: Reporter, stop: StopRequest
-) -> None:
-    """Give the choice's cell the base's training where that is the same to the last step.
-
-    Its curve stays the base's, and the best parameters those that the base's recipe chose.
-    """
-    own, twin = variant.config.training(), variant.owner.training()
-    resized = variant.config.recipe.eval_resize != variant.base.recipe.eval_resize
-    if own is None or twin is None or variant.retrained or resized:
-        return  # with other validation images the curve is not the base's
-    source, target = (training_folder(context.runs, training) for training in (twin, own))
-    if source == target:
-        return
-    run_training(variant.owner, context, reporter, stop)
-    target.mkdir(parents=True, exist_ok=True)
-    with locked(target, variant.title, reporter, stop):
-        if checkpoints.latest(target, own.digest)[0] is not None:
-            return
-        storage.write_json(target / "training.json", own.content())
-        storage.write_bytes(target / METRICS, storage.read_bytes(source / METRICS))
-        for stem in ("best", "checkpoint"):  # a training is there from its checkpoint on
-            found, _ = checkpoints.latest(source, twin.digest, stem)
-            if found is not None:
-                checkpoints.write(target, found.step, found.tensors, found.extra, own.digest, stem)
+        storage.write_json(path, {"switch": label})

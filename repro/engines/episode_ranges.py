@@ -53,7 +53,7 @@ def run_part(
     trained = trained_for(run, reporter, stop)
     torch.set_num_threads(context.threads)
     method = run.method(trained.state if trained else None, run.folder)
-    images = run.images("val" if part.kind == "grid" else "test")
+    images = run.images("val" if part.kind == "grid" else config.split)
     if part.kind == "grid":
         method.choose(config.grid[part.first], final=False)
         episodes, title = grid_episodes(config, images.split), f"grid point {part.first + 1}"

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from repro.papers.catalogue import PRETRAIN, SESSION
 from repro.papers.config import RunConfig
-from repro.run.context import RunContext
-from repro.system.interrupts import StopRequest
-from repro.system.progress import Phase, Reporter
-
-# (context, reporter, stop, command) -> None; for a process of its own it has to be picklable
-Work = Callable[[RunContext, Reporter, StopRequest, str], object]
-
+from repro.papers.switches import changes_of_preset
+from repro.system.progress import Phase
 
 # Seconds for a step of pre-training, in which MethodSpec.cost counts, as `repro bench` measured
 # them: a weight for the order of tasks and for the time left, as MethodSpec.episode_s is.
@@ -22,13 +17,17 @@ STEP_S = 0.08
 
 @dataclass(frozen=True)
 class Unit:
-    """A training (shared by cells) or a cell; ``needs`` is the training it waits for."""
+    """A training (shared by cells) or a cell; ``needs`` is the training it waits for.
+
+    Attributes:
+        label: the switches that its recipe changes; empty of a preset.
+    """
 
     name: str
     kind: str
     config: RunConfig
     needs: str | None
-    work: Work | None = None  # of another kind: what to do
+    label: str = ""
 
     @property
     def title(self) -> str:
@@ -37,7 +36,8 @@ class Unit:
         if self.kind == "cell" or training is None:
             return self.name
         shot = f" {training.k_shot}-shot" if training.k_shot else ""
-        return f"train {training.training}{shot} seed {training.seed}"
+        label = f" {self.label}" if self.label else ""
+        return f"train {training.training}{shot} seed {training.seed}{label}"
 
     @property
     def is_own(self) -> bool:
@@ -86,9 +86,11 @@ def units(cells: Sequence[RunConfig]) -> list[Unit]:
     tasks = []
     for config in cells:
         training = config.training()
+        label = changes_of_preset(config.recipe)
         digest = training.digest if training else None
         if training is not None and digest is not None and digest not in trainings:
-            trainings[digest] = Unit(digest, "training", config, None)
+            trainings[digest] = Unit(digest, "training", config, None, label)
         title = f"{config.method} {config.spec.k_shot}-shot seed {config.seed}"
-        tasks.append(Unit(title, "cell", config, digest))
+        title += f" {label}" if label else ""
+        tasks.append(Unit(title, "cell", config, digest, label))
     return sorted(trainings.values(), key=lambda unit: unit.weight, reverse=True) + tasks

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from repro import records
-from repro.engines.jobs import Unit, Work, units
+from repro.engines.jobs import Unit, units
 from repro.engines.overview import Board
 from repro.papers.config import RunConfig
 from repro.run.context import RunContext
@@ -16,7 +16,7 @@ from repro.system.allocator import keep_large_buffers
 from repro.system.errors import Interrupted, ReproError, from_os_error
 from repro.system.interrupts import StopRequest, stop_requests
 from repro.system.processes import Line, Worker, wait
-from repro.system.progress import Phase, Queued, Reporter
+from repro.system.progress import Named, Phase, Queued, Reporter
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,9 @@ def _do(
 ) -> None:
     from repro.run.cell import run_cell, run_training
 
-    if task.work is not None:
-        task.work(context, reporter, stop, command)
-    elif task.kind == "training":
+    if task.label:
+        reporter = Named(reporter, f"{task.label} seed {task.config.seed}")
+    if task.kind == "training":
         run_training(task.config, context, reporter, stop)
     else:
         run_cell(task.config, context, reporter, stop, command)
@@ -200,36 +200,8 @@ class Counted:
         self, task: str, done: int, total: int, note: str = "", phase: Phase = "test"
     ) -> None:
         self._reporter.report(task, done, total, note)
-        if total and self._unit.kind != "work":
+        if total:
             self._board.progress(self._unit.name, self._unit.share(phase, done, total))
-
-
-def run_works(
-    works: Sequence[tuple[str, RunConfig, RunConfig | None, Work]],
-    context: RunContext,
-    jobs: int,
-    reporter: Reporter,
-    stop: StopRequest,
-    command: str,
-) -> list[Failure]:
-    """Do other work than testing cells; what fails does not stop the others.
-
-    Args:
-        works: name, config, the config whose training it waits for (None: it waits for none),
-            and what to do; it trains what it needs when nobody else has.
-
-    Raises:
-        Interrupted: as :func:`run`.
-    """
-    tasks = []
-    for name, config, owner, work in works:
-        training = owner.training() if owner else None
-        tasks.append(Unit(name, "work", config, training.digest if training else None, work))
-    if _here(tasks, jobs):
-        return _run_here(tasks, context, reporter, stop, command)
-    owners = [owner for _, _, owner, _ in works if owner is not None]
-    trainings = [task for task in units(owners) if task.kind == "training"]
-    return _Pool(context, jobs, reporter, stop, command).run(trainings + tasks)
 
 
 class _Pool:

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from repro import records
 from repro.analysis.results import Results
 from repro.data.dataset import Selection
-from repro.data.registry import prepare
-from repro.engines.local import default_jobs, run
-from repro.learner.kernels import library
-from repro.papers import paper, presets
+from repro.engines.local import run
+from repro.engines.planning import RunOptions, plan_cells
+from repro.papers import paper
 from repro.papers.catalogue import SESSION, MethodSpec
 from repro.system.errors import TrainingError, UsageError
 from repro.system.interrupts import stop_requests
 from repro.system.progress import ConsoleReporter, Reporter, Silent
-
-if TYPE_CHECKING:
-    from repro.papers.config import RunConfig
 
 
 def reproduce(
@@ -69,36 +63,26 @@ def reproduce(
     (1, 4)
     """
     rows = _rows([methods] if isinstance(methods, str | type) else methods)
-    wanted_recipe, wanted_budget = presets.recipe(recipe), presets.budget(budget, rows)
     _check(rows, shots, seed, seeds, jobs)
+    asked = RunOptions(
+        dataset=dataset, root=None if data is None else Path(data), budget=budget, recipe=recipe,
+        seed=seed, seeds=seeds, precision=precision, device=device, jobs=str(jobs),
+        runs=Path(runs), force=force, selection=selection,
+    )  # fmt: skip
     import torch
 
-    from repro.run.cell import plan
-    from repro.run.context import RunContext
-
-    device = _device(device)
     threads = torch.get_num_threads()
     with contextlib.ExitStack() as stack:
         reporter: Reporter = stack.enter_context(ConsoleReporter()) if progress else Silent()
         stop = stack.enter_context(stop_requests())
         stack.callback(torch.set_num_threads, threads)
-        pack = prepare(
-            dataset,
-            None if data is None else Path(data),
-            lambda done, total: reporter.report(f"prepare {dataset}", done, total),
-            selection,
-        )
-        cells = plan(
-            dataset, pack, rows, shots, range(seed, seed + seeds), wanted_recipe, wanted_budget,
-            precision, device,
-        )  # fmt: skip
-        n_job = min(jobs, default_jobs(len(cells))) if device == "cpu" else 1
-        n_thread = max(1, (os.cpu_count() or 1) // n_job)
-        context = RunContext(Path(runs), pack, n_thread, device, force)
-        failures = run(cells, context, n_job, reporter, stop, _command(dataset, budget, rows))
+        planned = plan_cells(rows, shots, asked, reporter, stop)
+        command = _command(dataset, budget, rows)
+        failures = run(planned.cells, planned.context, planned.jobs, reporter, stop, command)
     if failures:
         raise TrainingError("; ".join(dict.fromkeys(failure.message for failure in failures)))
-    return Results(_record(Path(runs), cell) for cell in cells)
+    folders = (records.cell_folder(Path(runs), cell) for cell in planned.cells)
+    return Results(records.read_record(folder) for folder in folders)
 
 
 def _rows(methods: Iterable[str | type]) -> list[MethodSpec]:
@@ -131,23 +115,6 @@ def _check(
         )
 
 
-def _device(asked: str) -> str:
-    import torch
-
-    if asked not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"device is auto, cpu or cuda, not {asked!r}")
-    if asked == "cuda" and not torch.cuda.is_available():
-        raise UsageError("device cuda: torch finds no GPU here; use cpu or auto")
-    device = asked if asked != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cpu":
-        library.settle()
-    return device
-
-
 def _command(dataset: str, budget: str, rows: Sequence[MethodSpec]) -> str:
     named = ", ".join(row.name for row in rows)
     return f"repro.reproduce({dataset!r}, {budget!r}, [{named}])"
-
-
-def _record(runs: Path, cell: RunConfig) -> records.Record:
-    return records.read_record(records.cell_folder(runs, cell))

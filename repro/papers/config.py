@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from repro.papers import paper, references
 from repro.papers.catalogue import PRETRAIN, PRETRAIN_REVISION, TRAIN_SHOTS, MethodSpec, built_in
@@ -23,9 +23,14 @@ from repro.system import storage
 from repro.system.errors import UsageError
 
 __all__ = [
-    "BUDGETS", "RECIPES", "Budget", "EpisodeSpec", "Recipe", "RunConfig", "TrainingConfig",
-    "budget", "recipe",
+    "BUDGETS", "RECIPES", "TESTED_SEED", "Budget", "EpisodeSpec", "Recipe", "RunConfig", "Split",
+    "TrainingConfig", "budget", "recipe",
 ]  # fmt: skip
+
+Split = Literal["test", "val"]
+# The episode seed of the tests on a split. Seed 0 of meta-validation chooses the best parameters
+# and fine-tune's rates, so its tests have other episodes.
+TESTED_SEED: dict[Split, int] = {"test": 0, "val": 1}
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,12 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One cell of the table: a method tested on fixed episodes after its training."""
+    """One cell of the table: a method tested on fixed episodes after its training.
+
+    Attributes:
+        split: whose episodes it is tested on. Cells on ``val`` are compared with each other (an
+            ablation) and are no part of the table.
+    """
 
     dataset: str
     data_digest: str
@@ -118,6 +128,16 @@ class RunConfig:
     episode_seed: int = 0
     at_step: int | None = None  # of a milestone of its training, which is tested; None: the end
     own: MethodSpec | None = None  # the row of a method that does not come with this package
+    split: Split = "test"
+
+    @property
+    def episode_classes(self) -> str:
+        """How the classes of the tested episodes are drawn.
+
+        On meta-validation in permutations whatever the recipe says: recipes that differ are
+        compared there on the same episodes.
+        """
+        return "permutation" if self.split == "val" else self.recipe.episode_classes
 
     @property
     def row(self) -> MethodSpec:
@@ -184,6 +204,7 @@ class RunConfig:
             **source,
             **({"settings": settings} if settings else {}),
             **({"at_step": self.at_step} if self.at_step is not None else {}),
+            **({"split": self.split} if self.split != "test" else {}),
             "dataset": self.dataset,
             "data_digest": self.data_digest,
             "method": self.method,

@@ -19,6 +19,7 @@ OTHER_SWITCHES = {
 # Numbers that no preset has, but a public re-run: Furrer et al. 2020.
 MORE_VALUES = {"hidden_size": (1,)}
 ALL, NO_TRAINING = "all", "no-training"
+BASE = "base"  # the label of a recipe that changes no switch
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,19 @@ class Switch:
         return f"{self.name}={self.value:g}" if isinstance(self.value, float) else (
             f"{self.name}={self.value}"
         )  # fmt: skip
+
+
+def changes(base: Recipe, other: Recipe) -> str:
+    """The switches by which a recipe differs from the base, as text; ``base`` where by none."""
+    names = [field.name for field in dataclasses.fields(Recipe) if field.name != "name"]
+    found = [Switch(n, getattr(other, n)) for n in names if getattr(other, n) != getattr(base, n)]
+    return ",".join(switch.text for switch in found) or BASE
+
+
+def changes_of_preset(recipe: Recipe) -> str:
+    """The switches that a recipe changes of the preset in its name; empty of a preset."""
+    preset = RECIPES.get(recipe.name.removesuffix("-custom"), recipe)
+    return "" if preset == recipe else changes(preset, recipe)
 
 
 def concerning(row: MethodSpec, k_shot: int) -> tuple[str, ...]:

@@ -16,8 +16,7 @@ from filelock import FileLock, Timeout
 
 from repro import records
 from repro.papers.catalogue import numerics_revision
-from repro.papers.config import TrainingConfig
-from repro.records import ablation as ablation_records
+from repro.papers.config import TESTED_SEED, Split, TrainingConfig
 from repro.records import checkpoints, milestones
 from repro.records.files import (
     ASIDE,
@@ -45,6 +44,7 @@ def publish(
     allow_dirty: bool = False,
     unsealed: bool = False,
     wanted: Callable[[records.Record], bool] = lambda record: True,
+    split: Split = "test",
 ) -> list[Path]:
     """Copy tested cells from runs to results, with parameters under 5 MB.
 
@@ -54,12 +54,12 @@ def publish(
     Args:
         unsealed: also records of before a digest covered commit, time and curves; what they say
             is sealed as it is.
-        wanted: which cells.
+        wanted: which cells. split: that they were tested on.
     Raises:
         RecordError: nothing to publish, or a record is dirty, unsealed, of another numerics
             revision, or not what its digests say.
     """
-    found = [record for record in records.read_records(root, dataset) if wanted(record)]
+    found = [record for record in records.read_records(root, dataset, split) if wanted(record)]
     if not found:
         raise RecordError(
             f"no finished runs of {dataset} under {root}; run `repro reproduce` first"
@@ -270,32 +270,6 @@ def _copy_training(source: Path, target: Path, headers: list[str]) -> None:
         storage.write_bytes(target / name, storage.read_bytes(source / name, follow=False))
 
 
-def publish_ablation(folder: Path, root: Path, results: Path) -> Path:
-    """Copy an ablation's records and summary from runs to results.
-
-    Raises:
-        RecordError: there is no summary, or a record is dirty, unsealed or of another numerics
-            revision.
-    """
-    found = ablation_records.read_all(folder)
-    if not found or not (folder / ablation_records.SUMMARY).exists():
-        raise RecordError(f"no finished ablation in {folder}; run `repro ablate` first")
-    for record in found:
-        records.check_revision(record)
-        if record.dirty or not record.sealed:
-            raise RecordError(
-                f"{record.path} was run from a working tree with uncommitted changes, or before a "
-                "digest covered that; commit and run `repro ablate --force` before publishing"
-            )
-    target = names.unlinked(results, results / names.unlinked(root, folder).relative_to(root))
-    paths = [record.path / ablation_records.FILE for record in found]
-    for path in (*paths, folder / ablation_records.SUMMARY):
-        copied = target / path.relative_to(folder)
-        storage.sweep(copied.parent)
-        storage.write_bytes(copied, storage.read_bytes(path, follow=False))
-    return target
-
-
 def restore(results: Path, root: Path, dataset: str) -> list[Path]:
     """Copy published trainings to runs where none is further.
 
@@ -310,7 +284,8 @@ def restore(results: Path, root: Path, dataset: str) -> list[Path]:
     found = sorted(home.glob("*/seed-*/*/checkpoint-*.json"))
     ended = [
         record
-        for record in records.read_records(results, dataset)
+        for split in TESTED_SEED
+        for record in records.read_records(results, dataset, split)
         if (record.path / MODEL).exists() and not record.unfinished
     ]
     if not found and not ended:

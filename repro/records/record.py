@@ -1,10 +1,10 @@
 """Records: the only reader and writer of cells under runs/ and results/.
 
 A cell is a folder ``<root>/<dataset>/<method>/<k>-shot/seed-<n>/<recipe>-<budget>-<digest8>/``
-with ``record.json`` (config, digests, one accuracy per episode, provenance), ``predictions.npy``
-(the predicted label of every query, uint8 ``[n_episode, n_way * n_query]``), ``metrics.jsonl``
-(training curve) and, for the meta-LSTM, ``gates.json``. The types are in
-:mod:`repro.records.schema`.
+(of a test on meta-validation below ``<root>/<dataset>/val/``) with ``record.json`` (config,
+digests, one accuracy per episode, provenance), ``predictions.npy`` (the predicted label of every
+query, uint8 ``[n_episode, n_way * n_query]``), ``metrics.jsonl`` (training curve) and, for the
+meta-LSTM, ``gates.json``. The types are in :mod:`repro.records.schema`.
 
 Three digests say that a cell is whole: ``digests.record`` of what a run of one config gives,
 ``files`` of the curve and the gates, and ``seal`` of everything in the record, provenance too.
@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from repro.papers import paper
 from repro.papers.catalogue import BUILT_IN, check_name, from_record
-from repro.papers.config import Budget, EpisodeSpec, Recipe, RunConfig, TrainingConfig
+from repro.papers.config import Budget, EpisodeSpec, Recipe, RunConfig, Split
 from repro.records.files import (
     ASIDE,
     CURVE,
@@ -40,10 +40,13 @@ from repro.records.files import (
     write_files,
 )
 from repro.records.files import MODEL as MODEL
+from repro.records.folders import below, folder_of
+from repro.records.folders import cell_folder as cell_folder
+from repro.records.folders import training_folder as training_folder
 from repro.records.revisions import check_revision as check_revision
 from repro.records.revisions import other_revision as other_revision
 from repro.records.schema import RecordFile
-from repro.system import names, storage
+from repro.system import storage
 from repro.system.errors import RecordError, UsageError
 
 SCHEMA = 3
@@ -117,6 +120,19 @@ class Record:
         return None if step is None else int(step)
 
     @property
+    def split(self) -> Split:
+        """Whose episodes it was tested on."""
+        found: Split = self.config.get("split", "test")
+        return found
+
+    @property
+    def episode_classes(self) -> str:
+        """How the classes of its episodes were drawn; see :attr:`RunConfig.episode_classes`."""
+        recipe = dict(self.config.get("recipe") or {})
+        drawn = str(recipe.get("episode_classes", "permutation"))
+        return "permutation" if self.split == "val" else drawn
+
+    @property
     def transductive(self) -> bool:
         """Whether a row that is inductive otherwise normalised queries by their own batch."""
         recipe = dict(self.config.get("recipe") or {})
@@ -179,43 +195,10 @@ class Record:
     def folder(self, root: Path) -> Path:
         """Where it belongs, by its content."""
         digest = self.digests.get("config", "")
-        return _folder(
-            root, self.dataset, self.method, self.k_shot, self.seed, self.recipe_name,
+        return folder_of(
+            root, self.dataset, self.split, self.method, self.k_shot, self.seed, self.recipe_name,
             self.budget_name, digest,
         )  # fmt: skip
-
-
-def cell_folder(root: Path, config: RunConfig) -> Path:
-    """Where a cell's record is.
-
-    Raises:
-        RecordError: a name in the config cannot be a folder's.
-    """
-    return _folder(
-        root, config.dataset, config.method, config.spec.k_shot, config.seed,
-        config.recipe.name, config.budget.name, config.digest,
-    )  # fmt: skip
-
-
-def _folder(
-    root: Path, dataset: str, method: str, k_shot: int, seed: int, recipe: str, budget: str,
-    digest: str,
-) -> Path:  # fmt: skip
-    last = f"{recipe}-{budget}-{digest[:8]}"
-    parts = (dataset, method, f"{k_shot}-shot", f"seed-{seed}", last)
-    return root.joinpath(*map(names.part, parts))
-
-
-def training_folder(root: Path, config: TrainingConfig) -> Path:
-    """Where a training's checkpoints are; cells that share a training share the folder.
-
-    Raises:
-        RecordError: as :func:`cell_folder`.
-    """
-    name = config.training if not config.k_shot else f"{config.training}-{config.k_shot}-shot"
-    last = f"{config.recipe_name}-{config.budget_name}-{config.digest[:8]}"
-    parts = (config.dataset, "trainings", name, f"seed-{config.seed}", last)
-    return root.joinpath(*map(names.part, parts))
 
 
 def config_of(record: Record) -> RunConfig:
@@ -245,6 +228,7 @@ def config_of(record: Record) -> RunConfig:
             at_step=record.at_step,
             episode_seed=int(kept["episode_seed"]),
             own=row,
+            split=record.split,
         )
     except (KeyError, TypeError, ValueError, UsageError) as error:
         raise RecordError(f"{record.path / FILE}: damaged config ({error})") from error
@@ -371,20 +355,20 @@ def earlier_tests(folder: Path) -> list[dict[str, Any]]:
     return [*record.earlier_tests, told]
 
 
-def read_records(root: Path, dataset: str) -> list[Record]:
-    """All records of a dataset, in a stable order.
+def read_records(root: Path, dataset: str, split: Split = "test") -> list[Record]:
+    """All records of a dataset that were tested on a split, in a stable order.
 
     Raises:
         RecordError: one is damaged, or of another cell than its folder's name says.
     """
-    found = []
-    for path in sorted((root / dataset).glob(f"*/*-shot/seed-*/*/{FILE}")):
+    found, home = [], root.joinpath(dataset, *below(split))
+    for path in sorted(home.glob(f"*/*-shot/seed-*/*/{FILE}")):
         folder = path.parent
-        if any(part.startswith(".") for part in folder.relative_to(root / dataset).parts):
+        if any(part.startswith(".") for part in folder.relative_to(home).parts):
             continue  # an editor's copies
         record = read_record(folder)
         own = record.folder(root)
-        if folder != own or record.dataset != dataset:
+        if folder != own or (record.dataset, record.split) != (dataset, split):
             raise RecordError(
                 f"{path} is the record of {own.relative_to(root)}; move its folder back there or "
                 "delete it"

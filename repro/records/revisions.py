@@ -10,7 +10,7 @@ from repro.system.errors import RecordError
 
 
 class Revised(Protocol):
-    """A record of a cell or of an ablation."""
+    """What has a numerics revision."""
 
     @property
     def path(self) -> Path: ...

@@ -57,6 +57,7 @@ class Cell(Struct):
     precision: Text = ""
     train_k_shot: Size | None = None
     at_step: Count | None = None
+    split: Literal["test", "val"] = "test"
     episode_seed: Seed = 0
     n_test_class: Size | None = None
     row: Told | None = None
@@ -151,7 +152,13 @@ class VariantConfig(Struct):
     block: Size
     base_name: Text
     base_recipe: Switches
+    recipe: Switches
+    budget: dict[str, Any]
     budget_name: Text
+    data_digest: Digest
+    episode_seed: Seed
+    split: Literal["val"]
+    n_class: Size
     precision: Text
     numerics_revision: Count
 
@@ -161,7 +168,7 @@ class VariantConfig(Struct):
 
 
 class VariantFile(Struct):
-    """``variant.json``. Schema 2 has the seal."""
+    """``variant.json`` of :mod:`repro.records.variants`. Schema 2 has the seal."""
 
     schema: Literal[1, 2]
     label: Text
@@ -170,11 +177,19 @@ class VariantFile(Struct):
     accuracy: Accuracies
     training: Training
     numerics_revision: Count
+    versions: dict[str, Text]
+    device: Text
+    threads: Size
     commit: Text
     dirty: bool
+    command: Text
+    started_at: Text
+    wall_s: Seconds
     seal: Digest = ""
 
     def __post_init__(self) -> None:
+        if datetime.datetime.fromisoformat(self.started_at).utcoffset() is None:
+            raise ValueError("started_at has no time zone")
         names.part(self.label)
         if self.numerics_revision != self.config.numerics_revision:
             raise ValueError("numerics_revision is not the config's")

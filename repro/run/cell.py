@@ -19,7 +19,15 @@ from repro.methods.base import OPTIMIZERS, Diagnosing, Searching
 from repro.methods.registry import build_training
 from repro.papers import paper
 from repro.papers.catalogue import MethodSpec, built_in
-from repro.papers.config import Budget, EpisodeSpec, Recipe, RunConfig, TrainingConfig
+from repro.papers.config import (
+    TESTED_SEED,
+    Budget,
+    EpisodeSpec,
+    Recipe,
+    RunConfig,
+    Split,
+    TrainingConfig,
+)
 from repro.records.checkpoints import parse_json_lines, write_tensors
 from repro.run.context import RunContext
 from repro.run.evaluation import Partial, accuracies, evaluate
@@ -65,17 +73,19 @@ def plan(
     device: str,
     train_k_shot: int | None = None,
     at_step: int | None = None,
+    on: Split = "test",
 ) -> list[RunConfig]:
     """The cells of a table, in its order.
 
     Args:
         methods: rows, or names of those that come with this package.
         at_step: of a milestone that is tested in place of the training's end.
+        on: the split that is tested.
     Raises:
         UsageError: a method is unknown or the recipe does not concern it.
     """
     opened = functools.cache(functools.partial(open_pack, pack))
-    split = opened("test")
+    split = opened(on)
     rows = [built_in(row) if isinstance(row, str) else row for row in methods]
     for row in rows:
         preset = recipe.name.removesuffix("-custom")
@@ -95,8 +105,10 @@ def plan(
             seed=seed,
             precision=resolve_precision(precision, split.image_size, device),
             train_k_shot=None if train_k_shot == k_shot else train_k_shot,
+            episode_seed=TESTED_SEED[on],
             at_step=at_step,
             own=row if row.source else None,
+            split=on,
         )
         for seed in seeds
         for row in rows
@@ -114,7 +126,7 @@ def _check_shots(config: RunConfig, opened: Callable[[str], ImageSplit]) -> None
         UsageError: the split, the class and what can be asked for are named.
     """
     training, n_query = config.training(), config.spec.n_query
-    taken = [("test", config.spec.k_shot)]
+    taken: list[tuple[str, int]] = [(config.split, config.spec.k_shot)]
     if training is not None:
         taken += [("val", k) for k in training.validation_shots]
         taken += [("train", training.k_shot)] if training.k_shot else []
@@ -224,7 +236,7 @@ def run_cell(
         partial = Partial(folder / TEST_PARTIAL, digest, context.pace)
         if context.force:
             partial.discard()
-        images = run.images("test")
+        images = run.images(config.split)
         predictions = evaluate(
             method, run.episodes, images, reporter, f"{run.title}: test", stop, partial
         )

@@ -52,12 +52,17 @@ class CellRun:
 
     @functools.cached_property
     def episodes(self) -> list[Episode]:
-        """The meta-test episodes."""
-        return test_episodes(self.config, self.split("test"))
+        """The episodes that the cell is tested on."""
+        config, split = self.config, self.split(self.config.split)
+        sampler = EpisodeSampler(
+            split.class_rows, config.split, config.spec, config.episode_seed,
+            config.episode_classes,
+        )  # fmt: skip
+        return sampler.first(config.budget.n_test_episode)
 
     def validation_episodes(self, k_shot: int, n_episode: int) -> list[Episode]:
         """The first meta-validation episodes at a shot."""
-        return _sampler(self.split("val"), "val", k_shot, self.config).first(n_episode)
+        return validation_episodes(self.config, self.split("val"), k_shot, n_episode)
 
     def method(self, state: dict[str, Tensor] | None, where: Path) -> Any:
         """The method with the state of its training (None: without).
@@ -97,23 +102,19 @@ def cell_run(config: RunConfig, context: RunContext) -> CellRun:
     return CellRun(config, context, training, folder, source, setting)
 
 
-def _sampler(split: ImageSplit, name: str, k_shot: int, config: RunConfig) -> EpisodeSampler:
+def validation_episodes(
+    config: RunConfig, validation: ImageSplit, k_shot: int, n_episode: int
+) -> list[Episode]:
+    """The first meta-validation episodes that choose parameters and rates."""
     spec = EpisodeSpec(config.spec.n_way, k_shot, config.spec.n_query)
-    return EpisodeSampler(
-        split.class_rows, name, spec, config.episode_seed, config.recipe.episode_classes
-    )
-
-
-def test_episodes(config: RunConfig, test: ImageSplit) -> list[Episode]:
-    """The meta-test episodes of a cell."""
-    sampler = _sampler(test, "test", config.spec.k_shot, config)
-    return sampler.first(config.budget.n_test_episode)
+    classes = config.recipe.episode_classes
+    return EpisodeSampler(validation.class_rows, "val", spec, 0, classes).first(n_episode)
 
 
 def grid_episodes(config: RunConfig, validation: ImageSplit) -> list[Episode]:
     """The meta-validation episodes on which a grid point is chosen."""
-    sampler = _sampler(validation, "val", config.spec.k_shot, config)
-    return sampler.first(config.budget.n_grid_episode)
+    n_episode = config.budget.n_grid_episode
+    return validation_episodes(config, validation, config.spec.k_shot, n_episode)
 
 
 def tested(config: RunConfig, checkpoint: str) -> dict[str, str]:

@@ -90,11 +90,11 @@ def verify(
         raise RecordError(f"{path}: the config does not have the digest that the record names")
     if config.own is not None:
         config = replace(config, own=with_code(config.own, files))
-    test = open_pack(pack, "test")
-    if test.digest != config.data_digest:
+    split = open_pack(pack, config.split)
+    if split.digest != config.data_digest:
         raise RecordError(
             f"{path} was made on other images (pack {config.data_digest[:8]}, here "
-            f"{test.digest[:8]}); prepare the same copy of the data"
+            f"{split.digest[:8]}); prepare the same copy of the data"
         )
     run = cell_run(config, RunContext(path, pack, record.threads, "cpu"))
     torch.set_num_threads(record.threads)
@@ -120,7 +120,7 @@ def verify(
     if n_episode is not None:
         places = np.sort(rng(0, Stream.VERIFY).permutation(len(episodes))[:n_episode])
     sample = [episodes[i] for i in places]
-    found = evaluate(method, sample, run.images("test"), reporter, f"verify {path}", stop)
+    found = evaluate(method, sample, run.images(config.split), reporter, f"verify {path}", stop)
     difference = accuracies(found, sample) - record.accuracy[places]
     here = provenance("cpu", record.threads, "")
     same = record.place == (here["versions"], here["device"], here["threads"])

@@ -16,8 +16,7 @@ from repro.episodes import EpisodeSampler, episodes_digest
 from repro.papers import paper
 from repro.papers.catalogue import numerics_revision
 from repro.papers.config import BUDGETS, RECIPES, EpisodeSpec
-from repro.records import Record
-from repro.records import ablation as ablation_records
+from repro.records import Record, variants
 from repro.records import record as record_module
 from repro.records.files import outcome_digest, sealed
 
@@ -98,7 +97,7 @@ def digests_of(folder: Path) -> dict[str, str]:
 def reseal(folder: Path, name: str = "record.json", **changes: Any) -> None:
     """Change a record as someone would who also repairs its digests."""
     content = {**json.loads((folder / name).read_text()), **changes}
-    fields = ablation_records._OUTCOME if name == "variant.json" else record_module._OUTCOME
+    fields = variants.OUTCOME if name == "variant.json" else record_module._OUTCOME
     content["digests"]["record"] = outcome_digest(content, fields)
     (folder / name).write_text(json.dumps(sealed(content)))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,21 +10,21 @@ import pytest
 import torch
 
 from repro import records
-from repro.analysis.ablation.effects import summarise, write_summary
+from repro.analysis.ablation.effects import Ablation, ablations
 from repro.data.pack import open_pack
 from repro.engines import ablation
+from repro.engines.ablation import Pair
 from repro.episodes import EpisodeSampler, episodes_digest
 from repro.methods.base import Setting, SplitImages
 from repro.methods.meta_lstm import MetaLSTM
 from repro.papers import config
 from repro.papers.catalogue import built_in
 from repro.papers.config import RunConfig
-from repro.papers.switches import parse
-from repro.records import ablation as ablation_records
-from repro.records import checkpoints, publishing
-from repro.records.ablation import BASE, Variant, VariantRecord
+from repro.papers.switches import changes, parse
+from repro.records import Record, checkpoints, publishing
 from repro.run.cell import RunContext, plan, run_cell, run_training
 from repro.run.evaluation import accuracies
+from repro.run.verify import verify
 from repro.system.errors import Interrupted, RecordError, TrainingError, UsageError
 from repro.system.interrupts import StopRequest
 from repro.system.progress import Silent
@@ -33,62 +32,79 @@ from tests.conftest import TINY
 from tests.methods.random_images import decided
 from tests.run.test_cells import StopAfter
 
-N = 4  # meta-validation episodes
+N = TINY.n_test_episode
 CHEAP = "nearest_neighbor"
 
 
 def bases(pack: Path, method: str = CHEAP, seeds: tuple[int, ...] = (0,),
-          base: str = "authors-code") -> list[RunConfig]:  # fmt: skip
+          base: str = "authors-code", on: config.Split = "val") -> list[RunConfig]:  # fmt: skip
     recipe = config.recipe(base)
-    return plan("tiny", pack, [method], [5], seeds, recipe, TINY, "fp32", "cpu")
+    return plan("tiny", pack, [method], [5], seeds, recipe, TINY, "fp32", "cpu", on=on)
 
 
-def variants(pack: Path, switches: str, method: str = CHEAP, seeds: tuple[int, ...] = (0,),
-             base: str = "authors-code") -> list[Variant]:  # fmt: skip
+def pairs(pack: Path, switches: str, method: str = CHEAP, seeds: tuple[int, ...] = (0,),
+          base: str = "authors-code") -> list[Pair]:  # fmt: skip
     wanted = parse(switches, base, built_in(method), 5)
-    return ablation.planned(bases(pack, method, seeds, base), base, wanted, N)
+    return ablation.planned(bases(pack, method, seeds, base), base, wanted)
 
 
-def context(runs: Path, pack: Path, **changes: bool) -> RunContext:
-    return RunContext(runs, pack, 1, "cpu", **changes)
+def context(runs: Path, pack: Path, **changed: bool) -> RunContext:
+    return RunContext(runs, pack, 1, "cpu", **changed)
 
 
-def finish(planned: list[Variant], runs: Path, pack: Path, jobs: int = 1,
-           **changes: bool) -> list[VariantRecord]:  # fmt: skip
-    here = context(runs, pack, **changes)
+def finish(planned: list[Pair], runs: Path, pack: Path, jobs: int = 1,
+           **changed: bool) -> dict[str, Record]:  # fmt: skip
+    """The records by switch and seed, without the seed where it is 0."""
+    here = context(runs, pack, **changed)
     assert ablation.run(planned, here, jobs, Silent(), StopRequest(), "repro test") == []
-    return ablation_records.read_all(planned[0].ablation_folder(runs))
+    return {
+        changes(base.recipe, cell.recipe) + (f" {cell.seed}" if cell.seed else ""): (
+            records.read_record(records.cell_folder(runs, cell))
+        )
+        for base, cell in planned
+    }
+
+
+def of_base(runs: Path, base: RunConfig) -> Ablation:
+    """The one ablation of a base's cell under ``runs``."""
+    found = records.read_records(runs, "tiny", "val")
+    (result,) = ablations(found, lambda record: record.digests["config"] == base.digest)
+    return result
 
 
 def trainings(runs: Path) -> int:
     return len(list((runs / "tiny" / "trainings").glob("*/seed-*/*")))
 
 
-def test_variants_share_episodes_and_what_needs_no_training_shares_the_bases(
+def test_cells_share_episodes_and_what_needs_no_training_has_the_bases(
     tmp_path: Path, tiny_pack: Path
 ) -> None:
-    switches = "gates,query_batch_norm=query,parameters_tested"
-    planned = variants(tiny_pack, switches, "meta_lstm", seeds=(3,))
-    assert [variant.retrained for variant in planned] == [False] * 3 + [True]
-    found = {record.label: record for record in finish(planned, tmp_path, tiny_pack)}
-    assert trainings(tmp_path) == 2
-    base = found[BASE]
+    switches = "gates,query_batch_norm=query,parameters_tested,episode_classes"
+    planned = pairs(tiny_pack, switches, "meta_lstm")
+    found = finish(planned, tmp_path, tiny_pack)
+    base = found["base"]
     assert len({record.digests["episodes"] for record in found.values()}) == 1
     assert found["query_batch_norm=query"].digests["checkpoint"] == base.digests["checkpoint"]
     assert found["gates=constant"].digests["checkpoint"] != base.digests["checkpoint"]
-    folder = records.training_folder(tmp_path, planned[0].config.training())  # type: ignore[arg-type]
+    result = of_base(tmp_path, planned[0][0])
+    retrained = {effect.label: effect.retrained for effect in result.effects}
+    assert retrained == {
+        "query_batch_norm=query": False, "parameters_tested=best": False,
+        "gates=constant": True, "episode_classes=independent": True,
+    }  # fmt: skip
+    folder = records.training_folder(tmp_path, planned[0][0].training())  # type: ignore[arg-type]
     best, _ = checkpoints.latest(folder, base.training["digest"], stem="best")
     assert best is not None
     assert found["parameters_tested=best"].digests["checkpoint"] == best.digest
     assert found["parameters_tested=best"].training["tested_step"] == best.step
     val = open_pack(tiny_pack, "val")
-    episodes = EpisodeSampler(val.class_rows, "val", planned[0].config.spec, 1).first(N)
-    usual = EpisodeSampler(val.class_rows, "val", planned[0].config.spec, 0).first(N)
+    episodes = EpisodeSampler(val.class_rows, "val", planned[0][0].spec, 1).first(N)
+    usual = EpisodeSampler(val.class_rows, "val", planned[0][0].spec, 0).first(N)
     assert base.digests["episodes"] == episodes_digest(episodes) != episodes_digest(usual)
-    assert base.config["block"] == len(val.class_ids) // 5
+    assert result.block == len(val.class_ids) // 5
     last, _ = checkpoints.latest(folder, base.training["digest"])
     assert last is not None
-    setting = Setting(16, 8, 5, 5, planned[0].config.recipe, 3)
+    setting = Setting(16, 8, 5, 5, planned[0][0].recipe, 0)
     method = MetaLSTM(setting)
     method.load_state(last.tensors)
     images = SplitImages(val, setting)
@@ -97,20 +113,27 @@ def test_variants_share_episodes_and_what_needs_no_training_shares_the_bases(
     # It was computed in another process, so near ties may have fallen otherwise.
     near = 1 - decided(scores.flatten(0, 1), 1e-4).view(scores.shape[:2]).double().mean(1)
     assert (np.abs(base.accuracy - expected) <= near.numpy() + 1e-9).all()
-    assert not list(tmp_path.rglob("record.json")), "meta-test was opened"
+    assert records.read_records(tmp_path, "tiny") == [], "meta-test was opened"
+    verdict = verify(base.path, tiny_pack, Silent(), StopRequest())
+    assert verdict.ok and verdict.n_episode == N
 
 
-def test_a_training_with_other_validation_images_ends_with_the_same_parameters(
-    tmp_path: Path, tiny_pack: Path
+@pytest.mark.parametrize("switch", ["parameters_tested=best", "eval_resize=96-crop-84"])
+def test_a_shared_training_is_the_one_that_the_cell_would_have_made(
+    switch: str, tmp_path: Path, tiny_pack: Path
 ) -> None:
-    ends = []
-    for text in ("authors-code", "authors-code,eval_resize=96-crop-84"):
-        (cell,) = bases(tiny_pack, base=text)
-        trained = run_training(cell, context(tmp_path, tiny_pack), Silent(), StopRequest())
-        assert trained is not None
-        ends.append(trained.digest)
-    assert ends[0] == ends[1]
-    assert trainings(tmp_path) == 2
+    planned = pairs(tiny_pack, switch)
+    shared = finish(planned, tmp_path / "shared", tiny_pack)[switch]
+    own = context(tmp_path / "own", tiny_pack)
+    alone = run_cell(planned[1][1], own, Silent(), StopRequest(), "repro test")
+    assert shared.digests == alone.digests
+    assert shared.training["digest"] == alone.training["digest"]
+    curves = [(record.path / "metrics.jsonl").read_text() for record in (shared, alone)]
+    if switch.startswith("eval_resize"):  # validations on the base's images are not this one's
+        train = [line for line in curves[1].splitlines() if '"train"' in line]
+        assert curves[0].splitlines() == train != curves[1].splitlines()
+    else:
+        assert curves[0] == curves[1]
 
 
 def test_under_one_seed_all_variants_start_and_train_on_the_same(tiny_pack: Path) -> None:
@@ -155,69 +178,94 @@ def test_every_method_is_ablated_by_its_own_switches(
         "nearest_neighbor": "neighbor_features,parameters_tested",
     }.get(method, "matching_double_step")
     seeds = (0,) if method == "finetune" else (0, 1)
-    found = finish(variants(tiny_pack, switches, method, seeds), tmp_path, tiny_pack)
-    result = summarise(found)
+    planned = pairs(tiny_pack, switches, method, seeds)
+    found = finish(planned, tmp_path, tiny_pack)
+    result = of_base(tmp_path, planned[0][0])
     assert result.seeds == seeds
     assert len(result.effects) == len(switches.split(","))
-    for record in found:
-        assert (record.content["selection"] is not None) == (method == "finetune")
+    for record in found.values():
+        assert (record.selection is not None) == (method == "finetune")
 
 
 @pytest.mark.parametrize("after", [3, 11])
 def test_an_interrupted_ablation_goes_on_and_finished_records_are_kept(
     after: int, tmp_path: Path, tiny_pack: Path
 ) -> None:
-    planned = variants(tiny_pack, "parameters_tested")
+    def times(found: dict[str, Record]) -> list[int]:
+        return [(record.path / "record.json").stat().st_mtime_ns for record in found.values()]
+
+    def digests(found: dict[str, Record]) -> list[dict[str, str]]:
+        return [record.digests for record in found.values()]
+
+    planned = pairs(tiny_pack, "parameters_tested")
     whole = finish(planned, tmp_path / "whole", tiny_pack)
     stop = StopRequest()
     here = context(tmp_path / "cut", tiny_pack)
     with pytest.raises(Interrupted):
         ablation.run(planned, here, 1, StopAfter(stop, after), stop, "repro test")
     cut = finish(planned, tmp_path / "cut", tiny_pack)
-    assert [record.digests for record in cut] == [record.digests for record in whole]
-    times = [(record.path / "variant.json").stat().st_mtime_ns for record in cut]
-    again = finish(planned, tmp_path / "cut", tiny_pack)
-    assert [(record.path / "variant.json").stat().st_mtime_ns for record in again] == times
+    assert digests(cut) == digests(whole)
+    assert times(finish(planned, tmp_path / "cut", tiny_pack)) == times(cut)
+    before = times(cut)
     forced = finish(planned, tmp_path / "cut", tiny_pack, force=True)
-    assert [record.digests for record in forced] == [record.digests for record in whole]
-    assert (forced[0].path / "variant.json").stat().st_mtime_ns > times[0]
+    assert digests(forced) == digests(whole)
+    assert min(times(forced)) > max(before)
     assert not list(tmp_path.rglob("*.partial"))
 
 
 def test_two_jobs_give_the_same_records_as_one(tmp_path: Path, tiny_pack: Path) -> None:
-    planned = variants(tiny_pack, "parameters_tested")
+    planned = pairs(tiny_pack, "parameters_tested,gamma_init")
     one = finish(planned, tmp_path / "1", tiny_pack)
     two = finish(planned, tmp_path / "2", tiny_pack, jobs=2)
-    assert [record.digests for record in one] == [record.digests for record in two]
+    assert len(one) == 3
+    assert {k: r.digests for k, r in one.items()} == {k: r.digests for k, r in two.items()}
+
+
+def test_what_shares_a_training_that_failed_is_named_and_not_run(
+    tmp_path: Path, tiny_pack: Path
+) -> None:
+    planned = pairs(tiny_pack, "parameters_tested")
+    training = planned[0][0].training()
+    assert training is not None
+    folder = records.training_folder(tmp_path, training)
+    folder.mkdir(parents=True)
+    (folder / "training.json").write_text("5")
+    here = context(tmp_path, tiny_pack)
+    failures = ablation.run(planned, here, 1, Silent(), StopRequest(), "repro test")
+    assert "training.json is damaged" in failures[0].message
+    assert failures[-1].message == "parameters_tested=best seed 0: not run, its training failed"
+    assert trainings(tmp_path) == 1
 
 
 def test_unfinished_trainings_are_tested_as_far_as_they_got_and_again_when_they_went_on(
     tmp_path: Path, tiny_pack: Path
 ) -> None:
-    planned = variants(tiny_pack, "parameters_tested,gamma_init")
+    planned = pairs(tiny_pack, "parameters_tested,gamma_init")
     early = context(tmp_path, tiny_pack, unfinished=True)
     with pytest.raises(TrainingError, match="no checkpoint"):
-        ablation.testable(planned, early, Silent())
+        ablation.testable(planned, early, Silent(), StopRequest())
     stop = StopRequest()
     with pytest.raises(Interrupted):
-        run_training(planned[0].config, context(tmp_path, tiny_pack), StopAfter(stop, 5), stop)
-    testable = ablation.testable(planned, early, Silent())
-    assert [variant.label for variant in testable] == [BASE, "parameters_tested=best"]
+        run_training(planned[0][1], context(tmp_path, tiny_pack), StopAfter(stop, 5), stop)
+    testable = ablation.testable(planned, early, Silent(), StopRequest())
+    assert [changes(*(c.recipe for c in pair)) for pair in testable] == [
+        "base", "parameters_tested=best",
+    ]  # fmt: skip
     found = finish(testable, tmp_path, tiny_pack, unfinished=True)
-    assert {(record.reached_step, record.n_step) for record in found} == {(5, TINY.pretrain)}
-    result = summarise(found)
+    assert {record.n_step for record in found.values()} == {5}
+    result = of_base(tmp_path, planned[0][0])
     assert result.unfinished
     assert result.effects[0].unfinished
     ended = finish(testable, tmp_path, tiny_pack)
-    assert {record.reached_step for record in ended} == {TINY.pretrain}
-    assert not summarise(ended).unfinished
+    assert {record.n_step for record in ended.values()} == {TINY.pretrain}
+    assert not of_base(tmp_path, planned[0][0]).unfinished
 
 
 def test_meta_test_is_opened_for_the_base_and_one_choice_which_shares_the_training(
     tmp_path: Path, tiny_pack: Path
 ) -> None:
     here, label = context(tmp_path / "runs", tiny_pack), "parameters_tested=best"
-    finish(variants(tiny_pack, label), here.runs, tiny_pack)
+    finish(pairs(tiny_pack, label), here.runs, tiny_pack)
     (switch,) = parse(label, "authors-code", built_in(CHEAP), 5)
     tasks: list[str] = []
 
@@ -225,75 +273,59 @@ def test_meta_test_is_opened_for_the_base_and_one_choice_which_shares_the_traini
         def report(self, task: str, done: int, total: int, note: str = "", *_: object) -> None:
             tasks.append(task)
 
-    given = (bases(tiny_pack), "authors-code", here, 1, Listening(), StopRequest(), "repro test")
+    given = (
+        [ablation.on_test(cell, TINY) for cell in bases(tiny_pack)], "authors-code", here, 1,
+        Listening(), StopRequest(), "repro test",
+    )  # fmt: skip
+    assert given[0] == bases(tiny_pack, on="test")
     chosen, failures = ablation.run_final(switch, *given)
     assert failures == []
     assert tasks
-    assert not [task for task in tasks if task.startswith("train")], "it trained anew"
-    tested = records.read_record(records.cell_folder(here.runs, chosen[0]))
+    assert not [task for task in tasks if "train" in task], "it trained anew"
+    tested = records.read_record(records.cell_folder(here.runs, chosen[0][1]))
     own = context(tmp_path / "own", tiny_pack)
-    alone = run_cell(chosen[0], own, Silent(), StopRequest(), "repro test")
+    alone = run_cell(chosen[0][1], own, Silent(), StopRequest(), "repro test")
     assert tested.digests == alone.digests
     curves = [(record.path / "metrics.jsonl").read_bytes() for record in (tested, alone)]
     assert curves[0] == curves[1]
     (other,) = parse("gamma_init", "authors-code", built_in(CHEAP), 5)
     with pytest.raises(UsageError, match=f"meta-test was already used for {label}"):
         ablation.run_final(other, *given)
-    assert len(list(here.runs.rglob("record.json"))) == 2
+    assert len(records.read_records(here.runs, "tiny")) == 2
     (claim,) = here.runs.rglob("final-*.json")
     claim.write_text("5")
     with pytest.raises(RecordError, match="does not say which switch was tested"):
         ablation.run_final(other, *given)
 
 
-def test_an_ablation_is_published_whole_and_only_from_committed_code(
+def test_an_ablation_is_published_as_cells_apart_from_those_on_meta_test(
     tmp_path: Path, tiny_pack: Path
 ) -> None:
     runs, results = tmp_path / "runs", tmp_path / "results"
-    planned = variants(tiny_pack, "parameters_tested")
-    found = finish(planned, runs, tiny_pack)
-    folder = planned[0].ablation_folder(runs)
-    with pytest.raises(RecordError, match="no finished ablation"):
-        publishing.publish_ablation(folder, runs, results)
-    write_summary(folder)
-
-    def rewrite(**changes: object) -> None:
-        for record in found:
-            ablation_records.write(record.path, {**record.content, **changes})
-
-    rewrite(dirty=True)
-    with pytest.raises(RecordError, match="uncommitted changes"):
-        publishing.publish_ablation(folder, runs, results)
-    rewrite(dirty=False, numerics_revision=0)
-    with pytest.raises(RecordError, match="numerics_revision is not the config's"):
-        publishing.publish_ablation(folder, runs, results)
-    assert not results.exists()
-    rewrite(dirty=False)
-    target = publishing.publish_ablation(folder, runs, results)
-    assert target == planned[0].ablation_folder(results)
-    assert len(ablation_records.read_all(target)) == 2
-    assert (target / "ablation.json").read_bytes() == (folder / "ablation.json").read_bytes()
+    found = finish(pairs(tiny_pack, "parameters_tested"), runs, tiny_pack)
+    with pytest.raises(RecordError, match="no finished runs"):
+        publishing.publish(runs, results, "tiny")
+    paths = publishing.publish(runs, results, "tiny", allow_dirty=True, split="val")
+    assert [path.relative_to(results) for path in paths] == sorted(
+        record.path.relative_to(runs) for record in found.values()
+    )
+    again = records.read_records(results, "tiny", "val")
+    assert sorted(r.digests["record"] for r in again) == sorted(
+        record.digests["record"] for record in found.values()
+    )
+    assert records.read_records(results, "tiny") == []
+    moved = results / "tiny" / CHEAP
+    (results / "tiny" / "val" / CHEAP).rename(moved)
+    with pytest.raises(RecordError, match="is the record of tiny/val/"):
+        records.read_records(results, "tiny")
 
 
-def test_a_changed_or_damaged_record_is_named(tmp_path: Path, tiny_pack: Path) -> None:
-    planned = variants(tiny_pack, "parameters_tested")
-    record = finish(planned, tmp_path, tiny_pack)[0]
-    path = record.path / "variant.json"
-    content = json.loads(path.read_text())
-    content["accuracy"][0] = 1.0 - content["accuracy"][0]
-    path.write_text(json.dumps(content))
-    with pytest.raises(RecordError, match=r"variant\.json.*the content was changed"):
-        finish(planned, tmp_path, tiny_pack)
-    path.write_text("{}")
-    with pytest.raises(RecordError, match="not a valid record"):
-        finish(planned, tmp_path, tiny_pack)
-
-
-def test_every_part_of_a_variant_moves_its_digest(tiny_pack: Path) -> None:
-    (base, changed) = variants(tiny_pack, "parameters_tested")
-    others = [changed, dataclasses.replace(base, n_episode=N + 1)]
-    others += variants(tiny_pack, "parameters_tested", seeds=(1,))
-    others += variants(tiny_pack, "parameters_tested", base="authors-code,pixels=imagenet")
-    assert len({variant.digest for variant in (base, *others)}) == 1 + len(others)
-    assert base.ablation_folder(Path()) == changed.ablation_folder(Path())
-    assert base.ablation_folder(Path()) != others[1].ablation_folder(Path())
+def test_the_split_moves_the_digest_of_a_cell_and_not_that_of_its_training(tiny_pack: Path) -> None:
+    (test,), (val,) = (bases(tiny_pack, on=on) for on in ("test", "val"))
+    assert test.digest != val.digest
+    assert test.training() == val.training()
+    assert "split" not in test.content() and val.content()["split"] == "val"
+    assert test.content() == {
+        **{k: v for k, v in val.content().items() if k != "split"}, "episode_seed": 0
+    }  # fmt: skip
+    assert dataclasses.replace(val, split="test", episode_seed=0) == test

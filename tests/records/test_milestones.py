@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from repro import records
+from repro.analysis.ablation.effects import ablations
 from repro.engines import ablation
 from repro.papers.catalogue import built_in
 from repro.papers.config import RunConfig, recipe
 from repro.papers.switches import parse
 from repro.records import Record, milestones, publishing
-from repro.records import ablation as ablation_records
 from repro.run.cell import RunContext, plan, run_cell, run_training
 from repro.run.verify import verify
 from repro.system import storage
@@ -179,12 +179,16 @@ def test_an_ablation_at_a_milestone_stands_beside_that_of_the_end(
 ) -> None:
     train(cell(tiny_pack), tmp_path, tiny_pack)
     switches = parse("query_batch_norm=query", "authors-code", built_in("meta_lstm"), 5)
-    folders, here = [], RunContext(tmp_path, tiny_pack, 1, "cpu")
+    switches += parse("eval_resize", "authors-code", built_in("meta_lstm"), 5)
+    here = RunContext(tmp_path, tiny_pack, 1, "cpu")
     for step in (None, AT):
-        planned = ablation.planned([cell(tiny_pack, at=step)], "authors-code", switches, 4)
+        base = dataclasses.replace(cell(tiny_pack, at=step), split="val", episode_seed=1)
+        planned = ablation.planned([base], "authors-code", switches)
         assert not ablation.run(planned, here, 1, Silent(), StopRequest(), "repro test")
-        folders.append(planned[0].ablation_folder(tmp_path))
-        found = ablation_records.read_all(folders[-1])
-        assert [record.reached_step for record in found] == [step or 5] * 2
-        assert [record.config.get("at_step") for record in found] == [step] * 2
-    assert folders[0] != folders[1]
+    found = records.read_records(tmp_path, "tiny", "val")
+    both = ablations(found, lambda record: record.recipe_name == "authors-code")
+    assert [a.reached_step for a in both] == [(5,), (AT,)]
+    for one in both:
+        assert {effect.label for effect in one.effects} == {switch.text for switch in switches}
+        assert not any(effect.retrained for effect in one.effects)
+    assert [{r.at_step for r in a.records} for a in both] == [{None}, {AT}]

@@ -22,7 +22,7 @@ from PIL import Image
 
 from repro import records
 from repro.analysis import curves
-from repro.analysis.ablation.effects import summarise
+from repro.analysis.ablation.effects import of_presets
 from repro.analysis.ablation.formats import format_ablation
 from repro.analysis.gates import figure as gates
 from repro.analysis.selection import select_records, siblings
@@ -38,7 +38,7 @@ from repro.episodes import EpisodeSampler, episodes_digest, manifest, verify_man
 from repro.papers import config
 from repro.papers.config import EpisodeSpec
 from repro.records import Record, checkpoints
-from repro.records import ablation as ablation_records
+from repro.records.variants import read_variants
 from repro.run.cell import RunContext, plan, run_cell
 from repro.run.evaluation import Partial
 from repro.run.grid_search import tried_before
@@ -46,7 +46,7 @@ from repro.system import storage
 from repro.system.errors import RecordError, ReproError, StorageError
 from repro.system.interrupts import StopRequest
 from repro.system.progress import Silent
-from tests.analysis.ablation.test_ablation_effects import write as write_variant
+from tests.analysis.ablation.test_ablation_effects import write_variant
 from tests.analysis.analysis_doubles import record, reseal, write_gates
 from tests.conftest import TINY, tiny_plans
 from tests.data.mini_imagenet.layout_copies import LAYOUTS, SMALL, contain, small_files
@@ -245,7 +245,10 @@ def test_variants_with_odd_values_and_right_digests(tmp_path: Path) -> None:
     with few_resources(0.5, 60):
         n, refused = odd(
             content, "variant.json", folder / "base/seed-0",
-            lambda _: format_ablation(summarise(ablation_records.read_all(folder)), "json"),
+            lambda _: [
+                format_ablation(found, "json")
+                for found in of_presets(read_variants(tmp_path, "made-up"))
+            ],
         )  # fmt: skip
     assert refused > 0.6 * n
 

@@ -1,33 +1,33 @@
 """The results of an ablation: each switch's effect, its interval, and the spread of the seeds.
 
-Everything is a fraction. An effect is a switch minus the base on the same meta-validation
-episodes, under the same training seeds.
+Everything is a fraction. An effect is a switch minus the base, compared in pairs on the same
+episodes under the same training seeds. An ablation is found among records: a base, and those that
+differ from it in one switch and in nothing else.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from repro.analysis.statistics.paired import compare_paired, holm, quantile
-from repro.analysis.statistics.seeds import BOTH, EPISODES, difference_of_seeds
-from repro.records import ablation as variants
-from repro.records import check_revision
-from repro.records.ablation import BASE
+from repro.analysis.compare.pairs import Side, compare
+from repro.analysis.selection import block_size
+from repro.analysis.statistics.paired import holm, quantile
+from repro.papers.config import RECIPES
+from repro.papers.switches import BASE, changes, trained_as
+from repro.records import config_of, other_revision
 from repro.system import storage
-from repro.system.errors import RecordError
 
 if TYPE_CHECKING:
-    from repro.records.ablation import VariantRecord
+    from repro.records import Record
 
 SCHEMA = 1
-Values = npt.NDArray[np.float64]
+# Of a record's config: what a switch or a seed changes.
+_MOVED = ("seed", "training", "recipe", "recipe_name")
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ class Ablation:
         base_seed_sd: their standard deviation; None of one seed.
         seed_sd: pooled over base and switches, ``seed_df`` degrees of freedom; None of one seed.
         reached_step, n_step: training steps made and asked for by the base, by seed.
+        records: of the base and of all switches.
     """
 
     dataset: str
@@ -95,6 +96,7 @@ class Ablation:
     numerics_revision: int
     commits: tuple[str, ...]
     dirty: bool
+    records: tuple[Record, ...]
 
     @property
     def unfinished(self) -> bool:
@@ -123,6 +125,7 @@ class Ablation:
         """As JSON."""
         plain: dict[str, Any] = {"schema": SCHEMA, **_plain(self)}
         plain["effects"] = [_plain(effect) for effect in self.effects]
+        del plain["records"]
         return plain
 
 
@@ -130,63 +133,101 @@ def _plain(value: Any) -> dict[str, Any]:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in vars(value).items()}
 
 
-def summarise(records: Sequence[VariantRecord]) -> Ablation:
-    """The effects of an ablation from its records; switches without common seeds are left out.
+def ablations(records: Iterable[Record], of: Callable[[Record], bool]) -> list[Ablation]:
+    """The ablations that have a base among the records; bases without a switch are among them.
 
-    Raises:
-        RecordError: no base, or records of other images, episodes or code.
+    Records of other images, episodes, budget or precision belong to another ablation; those of
+    another numerics revision to none.
+
+    Args:
+        records: on meta-validation. of: whether a record is of a base that is wanted.
     """
-    by_label: dict[str, dict[int, VariantRecord]] = {}
-    for record in records:
-        by_label.setdefault(record.label, {})[record.seed] = record
-    if BASE not in by_label:
-        raise RecordError("the ablation has no test of the base yet; run the same command again")
-    base = by_label.pop(BASE)
-    first = base[min(base)]
-    for record in records:
-        for what in ("data", "episodes"):
-            if record.digests.get(what) != first.digests.get(what):
-                raise RecordError(
-                    f"{record.path} was made on other {what} than {first.path} (digests); "
-                    f"delete it and "
-                    "run the ablation again"
-                )
-        check_revision(record)
-    block = int(first.config["block"])
-    made = [_effect(label, base, tested, block) for label, tested in by_label.items()]
-    effects = [effect for effect in made if effect is not None]
-    adjusted = holm([effect.p for effect in effects])
-    effects = [replace(e, p_holm=p) for e, p in zip(effects, adjusted, strict=True)]
+    groups: dict[str, list[Record]] = {}
+    for record in sorted(records, key=lambda r: r.when):
+        if not other_revision(record):
+            groups.setdefault(_all_but_switches(record), []).append(record)
+    found = []
+    for group in groups.values():
+        bases = {config_of(record).recipe: record for record in group if of(record)}
+        found += [_ablation(base, group) for base in bases.values()]
+    return found
+
+
+def of_presets(records: Iterable[Record]) -> list[Ablation]:
+    """The ablations of presets, where a switch was tested."""
+    found = ablations(records, lambda record: record.recipe_name in RECIPES)
+    return [ablation for ablation in found if ablation.effects]
+
+
+def _all_but_switches(record: Record) -> str:
+    kept = {k: v for k, v in record.config.items() if k not in _MOVED}
+    return storage.digest([kept, record.digests.get("data"), record.digests.get("episodes")])
+
+
+def _ablation(first: Record, group: Sequence[Record]) -> Ablation:
+    base = config_of(first)
+    by_label: dict[str, dict[int, Record]] = {}
+    for record in group:
+        label = changes(base.recipe, config_of(record).recipe)
+        if "," not in label:
+            by_label.setdefault(label, {})[record.seed] = record
+    own = by_label.pop(BASE)
+    retrained = {label: _retrained(own, tested) for label, tested in by_label.items()}
+    made = [
+        _effect(label, own, tested, retrained[label])
+        for label, tested in by_label.items()
+        if own.keys() & tested.keys()
+    ]
+    adjusted = holm([effect.p for effect in made])
+    effects = [replace(e, p_holm=p) for e, p in zip(made, adjusted, strict=True)]
     # What costs no training first, then by size.
     effects.sort(key=lambda e: (e.retrained, -e.effect, e.label))
-    pooled, df = _pooled([base, *by_label.values()])
-    config = first.config
+    # A test of the base's training says nothing new about the spread between trainings.
+    groups = [own, *(tested for label, tested in by_label.items() if retrained[label])]
+    pooled, df = _pooled(groups)
+    shown = [*own.values(), *(r for tested in by_label.values() for r in tested.values())]
     return Ablation(
-        dataset=str(config["dataset"]),
-        method=str(config["method"]),
-        k_shot=int(config["k_shot"]),
-        base=str(config["base_name"]),
-        base_recipe=dict(config["base_recipe"]),
-        budget=str(config["budget_name"]),
-        precision=str(config["precision"]),
-        n_episode=len(first.accuracy),
-        block=block,
-        seeds=tuple(sorted(base)),
-        base_by_seed=tuple(_means(base)),
-        base_seed_sd=_sd(_means(base)),
+        dataset=first.dataset,
+        method=first.method,
+        k_shot=first.k_shot,
+        base=first.recipe_name,
+        base_recipe=base.recipe.describe(),
+        budget=first.budget_name,
+        precision=base.precision,
+        n_episode=first.n_episode,
+        block=block_size(first),
+        seeds=tuple(sorted(own)),
+        base_by_seed=tuple(_means(own)),
+        base_seed_sd=_sd(_means(own)),
         seed_sd=pooled,
         seed_df=df,
-        reached_step=tuple(base[seed].reached_step for seed in sorted(base)),
-        n_step=tuple(base[seed].n_step for seed in sorted(base)),
+        reached_step=tuple(own[seed].n_step for seed in sorted(own)),
+        n_step=tuple(_asked(own[seed]) for seed in sorted(own)),
         effects=tuple(effects),
-        digests={name: first.digests[name] for name in ("data", "episodes")},
+        digests={name: first.digests.get(name, "") for name in ("data", "episodes")},
         numerics_revision=first.numerics_revision,
-        commits=tuple(sorted({record.commit for record in records})),
-        dirty=any(record.dirty for record in records),
+        commits=tuple(sorted({record.commit for record in shown})),
+        dirty=any(record.dirty for record in shown),
+        records=tuple(shown),
     )
 
 
-def _means(tested: dict[int, VariantRecord]) -> list[float]:
+def _retrained(base: dict[int, Record], tested: dict[int, Record]) -> bool:
+    """Whether a switch needed a training that the base does not have."""
+    record = next(iter(tested.values()))
+    if "retrained" in record.training:
+        return bool(record.training["retrained"])
+    ours, cell = config_of(next(iter(base.values()))), config_of(record)
+    ours = replace(ours, seed=cell.seed)
+    return trained_as(ours, cell) is not ours and cell.training() is not None
+
+
+def _asked(record: Record) -> int:
+    """Training steps asked for."""
+    return int(record.training.get("n_step", 0))
+
+
+def _means(tested: dict[int, Record]) -> list[float]:
     return [float(tested[seed].accuracy.mean()) for seed in sorted(tested)]
 
 
@@ -194,18 +235,14 @@ def _sd(values: Sequence[float]) -> float | None:
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
-def _pooled(groups: Sequence[dict[int, VariantRecord]]) -> tuple[float | None, int]:
-    """Standard deviation between seeds within variants, and its degrees of freedom.
+def _pooled(groups: Sequence[dict[int, Record]]) -> tuple[float | None, int]:
+    """Standard deviation between seeds within trainings, and its degrees of freedom.
 
-    Variants that test trainings of another one say nothing new, so the first of them counts, and
-    without a training there is no seed.
+    Without a training there is no seed.
     """
     squares, df = 0.0, 0
-    seen: set[str] = set()
     for tested in groups:
-        trained = [str(record.training.get("digest") or "") for record in tested.values()]
-        if len(tested) > 1 and all(trained) and seen.isdisjoint(trained):
-            seen.update(trained)
+        if len(tested) > 1 and all(record.training.get("digest") for record in tested.values()):
             means = np.array(_means(tested))
             squares += float(((means - means.mean()) ** 2).sum())
             df += len(means) - 1
@@ -213,48 +250,29 @@ def _pooled(groups: Sequence[dict[int, VariantRecord]]) -> tuple[float | None, i
 
 
 def _effect(
-    label: str, base: dict[int, VariantRecord], tested: dict[int, VariantRecord], block: int
-) -> Effect | None:
+    label: str, base: dict[int, Record], tested: dict[int, Record], retrained: bool
+) -> Effect:
     seeds = sorted(base.keys() & tested.keys())
-    if not seeds:
-        return None
-    ours = np.stack([tested[seed].accuracy for seed in seeds])
-    theirs = np.stack([base[seed].accuracy for seed in seeds])
-    if len(seeds) > 1:
-        crossed = difference_of_seeds(ours, theirs, block)
-        interval, p, covers = crossed.interval, crossed.p, BOTH
-    else:
-        paired = compare_paired(ours[0], theirs[0], block)
-        interval, p, covers = paired.interval, paired.p_t, EPISODES
-    half_width = interval.half_width if math.isfinite(interval.half_width) else None
+    ours, theirs = (
+        Side(name, tuple(side[seed] for seed in seeds))
+        for name, side in ((label, tested), (BASE, base))
+    )
+    pair = compare(ours, theirs)
+    means = [float(record.accuracy.mean()) for record in ours.records]
+    paired = zip(ours.records, theirs.records, strict=True)
+    interval = pair.interval
     return Effect(
         label=label,
-        retrained=any(bool(tested[seed].training.get("retrained")) for seed in seeds),
+        retrained=retrained,
         seeds=tuple(seeds),
-        accuracy=float(ours.mean()),
-        effect=float((ours - theirs).mean()),
-        half_width=half_width,
-        covers=covers,
-        p=p,
-        p_holm=p,
-        effect_by_seed=tuple((ours - theirs).mean(1).tolist()),
-        seed_sd=_sd(ours.mean(1).tolist()),
-        reached_step=tuple(tested[seed].reached_step for seed in seeds),
-        n_step=tuple(tested[seed].n_step for seed in seeds),
+        accuracy=float(np.mean(means)),
+        effect=interval.mean,
+        half_width=interval.half_width if math.isfinite(interval.half_width) else None,
+        covers=pair.covers,
+        p=pair.p,
+        p_holm=pair.p,
+        effect_by_seed=tuple(float((a.accuracy - b.accuracy).mean()) for a, b in paired),
+        seed_sd=_sd(means),
+        reached_step=tuple(record.n_step for record in ours.records),
+        n_step=tuple(_asked(record) for record in ours.records),
     )
-
-
-def summaries(root: Path, dataset: str) -> list[Ablation]:
-    """The finished ablations of a dataset under a folder, computed from their records.
-
-    Their ``ablation.json`` is for other programs; nothing is read from it.
-    """
-    paths = sorted((root / dataset / "ablation").glob(f"*/*/{variants.SUMMARY}"))
-    return [summarise(variants.read_all(path.parent)) for path in paths]
-
-
-def write_summary(folder: Path) -> Ablation:
-    """Summarise an ablation's records and write ``ablation.json`` beside them."""
-    found = summarise(variants.read_all(folder))
-    storage.write_json(folder / variants.SUMMARY, found.content())
-    return found

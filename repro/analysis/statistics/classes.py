@@ -36,17 +36,18 @@ def episode_classes(record: Record) -> Classes | None:
     """Classes of the record's episodes, ``[n_episode, n_way]``; None where a draw needs more
     classes than there are."""
     way = int(record.config.get("n_way") or paper.N_WAY)
-    recipe = dict(record.config.get("recipe") or {})
     if n_class(record) < way:
         return None
     seed = int(record.config.get("episode_seed", 0))
-    drawn = str(recipe.get("episode_classes", "permutation"))
-    return _drawn(n_class(record), way, seed, drawn, record.n_episode)
+    drawn = record.episode_classes
+    return _drawn(record.split, n_class(record), way, seed, drawn, record.n_episode)
 
 
 @functools.lru_cache(maxsize=8)  # the cells of a table all see the same episodes
-def _drawn(n_class: int, n_way: int, seed: int, classes: str, n_episode: int) -> Classes:
-    found = [draw_classes("test", n_class, n_way, seed, classes, i) for i in range(n_episode)]
+def _drawn(
+    split: str, n_class: int, n_way: int, seed: int, classes: str, n_episode: int
+) -> Classes:
+    found = [draw_classes(split, n_class, n_way, seed, classes, i) for i in range(n_episode)]
     return np.stack(found)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -12,18 +13,20 @@ import pytest
 import scipy.stats
 from click.testing import CliRunner
 
-from repro.analysis.ablation.effects import Ablation, summaries, summarise, write_summary
+from repro import records
+from repro.analysis.ablation.effects import Ablation, ablations, of_presets
 from repro.analysis.ablation.forest import plot_forest
 from repro.analysis.ablation.formats import format_ablation, notes
 from repro.analysis.report import page as report
 from repro.cli.main import cli
-from repro.papers.config import BUDGETS, Recipe
-from repro.records import ablation as ablation_records
-from repro.records.ablation import VariantRecord
+from repro.papers.catalogue import numerics_revision
+from repro.papers.config import BUDGETS, EpisodeSpec, Recipe, RunConfig, recipe
+from repro.records import Record
+from repro.records.variants import read_validation, read_variants
 from repro.system import storage
 from repro.system.errors import RecordError
 from repro.system.seeding import Stream, rng
-from tests.analysis.analysis_doubles import full_set
+from tests.analysis.analysis_doubles import full_set, reseal
 from tests.analysis.report.test_report import Reader
 
 N, BLOCK = 60, 3
@@ -38,48 +41,82 @@ def drawn(label: str, seed: int, shift: float = 0.0) -> Values:
     return np.round((0.55 + shift + of_seed + episode + own) * 75) / 75
 
 
-def write(folder: Path, label: str, seed: int, accuracy: Values, retrained: bool = True,
-          **changes: Any) -> VariantRecord:  # fmt: skip
-    target = folder / label / f"seed-{seed}"
-    digests = {
-        "data": "d" * 64,
-        "episodes": "e" * 64,
-        "checkpoint": storage.digest([label, seed]),  # the last and the best are two
-    }
+def write(root: Path, label: str, seed: int, accuracy: Values, **changes: Any) -> Record:
+    """A record of a cell on meta-validation whose recipe changes one switch."""
+    text = "authors-code" if label == "base" else f"authors-code,{label}"
+    budget = dataclasses.replace(BUDGETS["smoke"], n_test_episode=N)
+    config = RunConfig(
+        "made-up", "d" * 64, "meta_lstm", EpisodeSpec(k_shot=5), recipe(text), budget, seed,
+        "fp32", episode_seed=1, split="val",
+    )  # fmt: skip
+    training = config.training()
+    assert training is not None
     content: dict[str, Any] = {
-        "label": label,
-        "config": {
-            "dataset": "made-up", "method": "meta_lstm", "k_shot": 5, "seed": seed, "block": BLOCK,
-            "n_way": 5, "n_query": 15, "numerics_revision": changes.get("numerics_revision", 1),
-            "base_name": "authors-code", "base_recipe": vars(Recipe()), "precision": "fp32",
-            "budget": vars(BUDGETS["smoke"]), "budget_name": "smoke",
+        "config": {**config.describe(), "n_test_class": 5 * BLOCK + 1},
+        "digests": {
+            "config": config.digest, "data": "d" * 64, "episodes": "e" * 64, "model": "",
+            "checkpoint": storage.digest([label, seed]), **changes.pop("digests", {}),
         },
-        "digests": {**digests, **changes.pop("digests", {})},
         "accuracy": accuracy.tolist(),
-        "training": {"n_step": 250, "reached_step": 250, "retrained": retrained,
-                     "digest": storage.digest([label if retrained else "base", seed]),
+        "training": {"n_step": 250, "reached_step": 250, "digest": training.digest,
                      **changes.pop("training", {})},
-        "numerics_revision": 1, "commit": "c", "dirty": False, **changes,
+        "selection": None, "earlier_tests": [],
+        "numerics_revision": numerics_revision("meta_lstm"), "versions": {}, "device": "cpu",
+        "threads": 1, "commit": "c", "dirty": False, "command": "repro ablate",
+        "started_at": "2025-01-01T00:00:00+00:00", "wall_s": 1.0, **changes,
     }  # fmt: skip
-    ablation_records.write(target, content)
-    return ablation_records.read(target)
+    folder = records.cell_folder(root, config)
+    correct = np.round(accuracy * 75).astype(int)[:, None] > np.arange(75)
+    labels = np.repeat(np.arange(5, dtype=np.uint8), 15)
+    records.write_record(folder, content, np.where(correct, labels, (labels + 1) % 5))
+    return records.read_record(folder)
+
+
+def write_variant(folder: Path, label: str, seed: int, accuracy: Values) -> Path:
+    """The file of a variant as earlier versions wrote it."""
+    budget = BUDGETS["smoke"].describe() | {"n_test_episode": 600}
+    kept = {k: v for k, v in vars(Recipe()).items() if k != "name"}
+    name, equals, value = label.partition("=")
+    content: dict[str, Any] = {
+        "schema": 2, "label": label,
+        "config": {
+            "dataset": "made-up", "data_digest": "d" * 64, "method": "meta_lstm", "k_shot": 5,
+            "n_way": 5, "n_query": 15, "seed": seed, "precision": "fp32", "split": "val",
+            "recipe": {**kept, **({name: value} if equals else {})}, "training": "t" * 64,
+            "n_episode": len(accuracy), "episode_seed": 1, "episode_classes": "permutation",
+            "numerics_revision": numerics_revision("meta_lstm"), "base_recipe": vars(Recipe()),
+            "base_name": "authors-code", "budget": budget, "budget_name": "smoke",
+            "n_class": 16, "block": BLOCK,
+        },
+        "digests": {"data": "d" * 64, "episodes": "e" * 64, "checkpoint": "", "record": ""},
+        "accuracy": accuracy.tolist(),
+        "training": {"n_step": 250, "reached_step": 250, "retrained": label != "base"},
+        "numerics_revision": numerics_revision("meta_lstm"), "versions": {}, "device": "cpu",
+        "threads": 1, "commit": "c", "dirty": False, "command": "repro ablate",
+        "started_at": "2025-01-01T00:00:00+00:00", "wall_s": 1.0,
+    }  # fmt: skip
+    path = folder / label / f"seed-{seed}" / "variant.json"
+    storage.write_json(path, content)
+    reseal(path.parent, path.name)
+    return path
 
 
 def made_up(root: Path, seeds: tuple[int, ...] = (0, 1, 2)) -> Path:
-    folder = (
-        ablation_records.ablations_folder(root, "made-up", "meta_lstm", 5)
-        / "authors-code-smoke-0123abcd"
-    )
     for seed in seeds:
-        write(folder, "base", seed, drawn("base", seed), retrained=False)
-        write(folder, "query_batch_norm=query", seed, drawn("q", seed, 0.02), retrained=False)
-        write(folder, "gates=constant", seed, drawn("g", seed, -0.09))
-        write(folder, "theta_0=random", seed, drawn("t", seed))
-    return folder
+        write(root, "base", seed, drawn("base", seed))
+        write(root, "query_batch_norm=query", seed, drawn("q", seed, 0.02))
+        write(root, "gates=constant", seed, drawn("g", seed, -0.09))
+        write(root, "theta_0=random", seed, drawn("t", seed))
+    return root
+
+
+def shown(root: Path) -> Ablation:
+    (found,) = of_presets(read_validation(root, "made-up"))
+    return found
 
 
 def found(root: Path, seeds: tuple[int, ...] = (0, 1, 2)) -> Ablation:
-    return summarise(ablation_records.read_all(made_up(root, seeds)))
+    return shown(made_up(root, seeds))
 
 
 def test_with_seeds_an_effect_is_the_two_way_layout_of_the_differences(tmp_path: Path) -> None:
@@ -150,84 +187,108 @@ def test_seed_noise_is_pooled_over_trainings_and_each_counts_once(tmp_path: Path
 
 
 def test_without_a_training_there_is_no_spread_of_seeds(tmp_path: Path) -> None:
-    folder = made_up(tmp_path)
-    pooled = summarise(ablation_records.read_all(folder)).seed_sd
     none = {"n_step": 0, "reached_step": 0, "digest": ""}
     for seed in range(3):
-        write(folder, "neighbor_features=pixels", seed, drawn("n", 0), retrained=False,
-              training=none, digests={"checkpoint": ""})  # fmt: skip
-    result = summarise(ablation_records.read_all(folder))
-    assert result.seed_sd == pooled
-    (line,) = [x for x in format_ablation(result, "text").splitlines() if "pixels" in x]
+        for label in ("base", "query_batch_norm=query"):
+            write(tmp_path, label, seed, drawn(label, seed), training=none)
+    result = shown(tmp_path)
+    assert (result.seed_sd, result.seed_df) == (None, 0)
+    (line,) = [x for x in format_ablation(result, "text").splitlines() if "query_batch" in x]
     assert line.endswith("  none")
 
 
 def test_a_switch_is_compared_under_the_seeds_that_the_base_has_too(tmp_path: Path) -> None:
-    folder = made_up(tmp_path, (0, 1))
-    write(folder, "passes_5shot=5", 1, drawn("p", 1))
-    write(folder, "passes_5shot=5", 7, drawn("p", 7))
-    write(folder, "gate_recurrence=gate", 9, drawn("r", 9))
-    result = summarise(ablation_records.read_all(folder))
-    by_label = {effect.label: effect for effect in result.effects}
+    made_up(tmp_path, (0, 1))
+    write(tmp_path, "passes_5shot=5", 1, drawn("p", 1))
+    write(tmp_path, "passes_5shot=5", 7, drawn("p", 7))
+    write(tmp_path, "gate_recurrence=gate", 9, drawn("r", 9))
+    by_label = {effect.label: effect for effect in shown(tmp_path).effects}
     assert by_label["passes_5shot=5"].seeds == (1,)
     assert by_label["passes_5shot=5"].covers == "episodes"
     assert "gate_recurrence=gate" not in by_label
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    "changes",
     [
-        ({"digests": {"episodes": "0" * 64}}, "other episodes"),
-        ({"digests": {"data": "0" * 64}}, "other data"),
-        ({"numerics_revision": 0}, "numerics revision 0"),
+        {"digests": {"episodes": "0" * 64}},
+        {"digests": {"data": "0" * 64}},
+        {"numerics_revision": 0},
     ],
 )
-def test_records_that_cannot_be_compared_are_refused(
-    changes: dict[str, Any], said: str, tmp_path: Path
+def test_records_of_other_images_episodes_or_code_are_no_part_of_it(
+    changes: dict[str, Any], tmp_path: Path
 ) -> None:
-    folder = made_up(tmp_path, (0,))
-    write(folder, "passes_5shot=5", 0, drawn("p", 0), **changes)
-    with pytest.raises(RecordError, match=said):
-        summarise(ablation_records.read_all(folder))
-    with pytest.raises(RecordError, match="no test of the base"):
-        summarise([])
+    made_up(tmp_path, (0,))
+    write(tmp_path, "passes_5shot=5", 0, drawn("p", 0), **changes)
+    assert "passes_5shot=5" not in {effect.label for effect in shown(tmp_path).effects}
+    write(tmp_path, "passes_5shot=5", 0, drawn("p", 0))
+    assert "passes_5shot=5" in {effect.label for effect in shown(tmp_path).effects}
 
 
-def test_what_is_shown_is_computed_from_records_whatever_the_summary_says(tmp_path: Path) -> None:
-    folder = made_up(tmp_path)
-    result = write_summary(folder)
-    path = folder / "ablation.json"
-    content = storage.read_json(path)
-    assert json.loads(json.dumps(result.content())) == content
-    content["effects"][0] |= {"effect": 0.2, "half_width": 0.001}
-    path.write_text(json.dumps(content))
-    assert summaries(tmp_path, "made-up") == [result]
-    path.write_text("5")
-    assert summaries(tmp_path, "made-up") == [result]
+def test_a_recipe_that_changes_two_switches_is_no_effect_of_one(tmp_path: Path) -> None:
+    made_up(tmp_path, (0,))
+    write(tmp_path, "gates=constant,theta_0=random", 0, drawn("b", 0))
+    assert len(shown(tmp_path).effects) == 3
+    name = "authors-code-custom"
+    every = ablations(read_validation(tmp_path, "made-up"), lambda r: r.recipe_name == name)
+    by_base = {frozenset(effect.label for effect in a.effects) for a in every}
+    # Of the base that has one of the two changed, the other one is a switch.
+    assert frozenset({"gates=learned", "theta_0=random"}) in by_base
 
 
-def test_a_moved_variant_is_not_believed(tmp_path: Path) -> None:
-    folder = made_up(tmp_path)
+def test_ablations_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    folder = tmp_path / "made-up/ablation/meta_lstm-5-shot/authors-code-smoke-0123abcd"
+    for seed in (0, 1):
+        write_variant(folder, "base", seed, drawn("base", seed))
+        write_variant(folder, "gates=constant", seed, drawn("g", seed, -0.09))
+    old = shown(tmp_path)
+    new = found(tmp_path / "new", (0, 1))
+    (same,) = [effect for effect in new.effects if effect.label == "gates=constant"]
+    (effect,) = old.effects
+    assert dataclasses.replace(effect, p_holm=same.p_holm) == same
+    assert (old.block, old.base_by_seed) == (new.block, new.base_by_seed)
+
+
+def test_the_published_ablation_gives_the_published_effects() -> None:
+    results = Path(__file__).parents[3] / "results"
+    (path,) = results.glob("mini-imagenet/ablation/*/*/ablation.json")
+    published = storage.read_json(path)
+    (old,) = of_presets(read_variants(results, "mini-imagenet"))
+    again = json.loads(format_ablation(old, "json"))
+    effects = {effect["label"]: effect for effect in published.pop("effects")}
+    assert {effect["label"]: effect for effect in again.pop("effects")} == effects
+    assert again == published
+
+
+def test_a_moved_variant_of_an_earlier_version_is_not_believed(tmp_path: Path) -> None:
+    folder = tmp_path / "made-up/ablation/meta_lstm-5-shot/authors-code-smoke-0123abcd"
+    path = write_variant(folder, "gates=constant", 0, drawn("g", 0))
     (folder / "gates=constant").rename(folder / "theta_0=moved")
-    with pytest.raises(RecordError, match=r"is the record of gates=constant, seed 0"):
-        ablation_records.read_all(folder)
+    with pytest.raises(RecordError, match=r"is the record of made-up meta_lstm-5-shot gates"):
+        read_variants(tmp_path, "made-up")
     (folder / "theta_0=moved").rename(folder / "gates=constant")
+    content = storage.read_json(path)
+    content["accuracy"][0] = 1.0 - content["accuracy"][0]
+    storage.write_json(path, content)
+    with pytest.raises(RecordError, match=r"variant\.json.*the content was changed"):
+        read_variants(tmp_path, "made-up")
+    write_variant(folder, "gates=constant", 0, drawn("g", 0))
     (tmp_path / "made-up").rename(tmp_path / "mini-imagenet")
-    moved = tmp_path / "mini-imagenet" / folder.relative_to(tmp_path / "made-up")
-    with pytest.raises(RecordError, match="of an ablation of made-up"):
-        ablation_records.read_all(moved)
+    with pytest.raises(RecordError, match="is the record of made-up"):
+        read_variants(tmp_path, "mini-imagenet")
 
 
 def test_the_table_tells_effects_in_points_and_what_was_not_finished(tmp_path: Path) -> None:
-    folder = made_up(tmp_path)
+    made_up(tmp_path)
     for seed in range(3):
-        write(folder, "theta_0=random", seed, drawn("t", seed), training={"reached_step": 100})
-    result = summarise(ablation_records.read_all(folder))
+        write(tmp_path, "theta_0=random", seed, drawn("t", seed), training={"reached_step": 100})
+    result = shown(tmp_path)
     text, markdown = (format_ablation(result, style) for style in ("text", "markdown"))
     for effect in result.effects:
-        shown = f"{100 * effect.effect:+.2f} ± {100 * (effect.half_width or 0):.2f}"
-        assert shown in text
-        assert shown in markdown
+        told = f"{100 * effect.effect:+.2f} ± {100 * (effect.half_width or 0):.2f}"
+        assert told in text
+        assert told in markdown
     (line,) = [line for line in text.splitlines() if "theta_0=random" in line]
     assert line.endswith("its own, 100 of 250 steps")
     (line,) = [line for line in text.splitlines() if "query_batch_norm" in line]
@@ -251,16 +312,17 @@ def test_show_rebuilds_table_and_plot_without_running(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    folder = made_up(Path("runs"))
+    made_up(Path("runs"))
     words_ = ["ablate", "--show", "--dataset", "made-up", "--budget", "smoke"]
-    result = CliRunner().invoke(cli, [*words_, "--publish"])
+    result = CliRunner().invoke(cli, [*words_, "--format", "json", "--publish"])
     assert result.exit_code == 0, result.output
-    assert "query_batch_norm=query" in result.stdout
-    assert (folder / "ablation.json").exists()
+    assert {e["label"] for e in json.loads(result.stdout)["effects"]} == {
+        "query_batch_norm=query", "gates=constant", "theta_0=random",
+    }  # fmt: skip
     name = "ablation-meta_lstm-5-shot-authors-code-smoke"
     assert (Path("runs/made-up/figures") / f"{name}.svg").exists()
     published = CliRunner().invoke(cli, [*words_, "--from", "results", "--format", "json"])
-    assert json.loads(published.stdout) == storage.read_json(folder / "ablation.json")
+    assert published.stdout == result.stdout
     assert (Path("figures/made-up") / f"{name}.png").read_bytes() == (
         Path("runs/made-up/figures") / f"{name}.png"
     ).read_bytes()
@@ -277,7 +339,7 @@ def test_the_report_shows_the_same_effects_as_the_table(tmp_path: Path) -> None:
         shown = f"{100 * effect.effect:+.2f} ± {100 * (effect.half_width or 0):.2f}"
         assert f">{shown}</text>" in section
         assert f'<td class="number">{shown}</td>' in section
-    assert section.count("base, another seed") == 1
+    assert section.count(">base, another seed</text>") == 1
     assert 'href="#ablation"' not in report.render(tested, "glyphs")
 
 
