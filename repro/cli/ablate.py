@@ -12,6 +12,7 @@ import click
 
 from repro import records
 from repro.analysis.ablation.formats import FORMATS
+from repro.cli.options import paper_option
 from repro.cli.results import FIGURES, RESULTS
 from repro.cli.work import (
     at_step_option,
@@ -21,6 +22,7 @@ from repro.cli.work import (
     run_options,
 )
 from repro.engines.planning import RunOptions
+from repro.papers.pack import Paper
 from repro.records import publishing
 from repro.system.errors import RecordError, UsageError
 
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 @click.option("--switches", default="all", show_default=True, metavar="LIST",
               help="Switches to change: all, no-training (those that need no new "
                    "training) or a list such as gates,theta_0=random.")  # fmt: skip
+@paper_option
 @functools.partial(run_options, recipe="--base", files=False)
 @click.option("--episodes", type=click.IntRange(min=2),
               help="Meta-validation episodes; by default the budget's test episodes.")  # fmt: skip
@@ -61,12 +64,13 @@ if TYPE_CHECKING:
 @click.option("--format", "style", default="text", show_default=True, type=click.Choice(FORMATS))
 def ablate(
     method: str, k_shot: int, switches: str, episodes: int | None, unfinished: bool,
-    final: str | None, show: bool, source: str, publish: bool, style: str, **options: Any,
+    final: str | None, show: bool, source: str, publish: bool, style: str, of: Paper,
+    **options: Any,
 ) -> None:  # fmt: skip
     """Change one switch of a recipe at a time, and compare each change with the unchanged recipe.
 
     All runs share seeds, initial values and episodes, and are compared on meta-validation.
-    Meta-test is used only with --final, for one change.
+    Meta-test is used only with --final, for one change. --base may be a recipe of the --paper.
 
     Example: repro ablate --switches gates,theta_0 --seeds 3 --budget smoke
     """

@@ -14,6 +14,7 @@ from repro.analysis.table import table1
 from repro.analysis.table.notes import left_out_note
 from repro.cli.options import runs_option
 from repro.cli.results import chosen_records, figure_folder, read_source, source_options
+from repro.papers.pack import Table
 from repro.records import Record
 from repro.system.errors import UsageError
 
@@ -79,15 +80,22 @@ def plot_curves(chosen: Sequence[Record], _: str, folder: Path) -> list[Path]:
     return curves.plot_curves(chosen, folder)
 
 
+def draw_table(
+    chosen: Sequence[Record], dataset: str, folder: Path, of: Table = table1.OF
+) -> list[Path]:
+    """``plot-table`` against the table of a paper."""
+    from repro.analysis.table import bars
+
+    return bars.plot_table(table1.build(chosen, dataset, of=of), folder)
+
+
 @_command
 def plot_table(chosen: Sequence[Record], dataset: str, folder: Path) -> list[Path]:
     """Draw reported and measured accuracies with their intervals.
 
     Example: repro plot-table --dataset glyphs
     """
-    from repro.analysis.table import bars
-
-    return bars.plot_table(table1.build(chosen, dataset), folder)
+    return draw_table(chosen, dataset, folder)
 
 
 @functools.partial(_command, all_seeds=False)

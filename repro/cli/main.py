@@ -25,6 +25,7 @@ from repro.cli.figures import (
     plot_table,
 )
 from repro.cli.method import method
+from repro.cli.papers import papers
 from repro.cli.report import report
 from repro.cli.results import (
     check,
@@ -90,7 +91,7 @@ def _told(ctx: click.Context, error: click.ClickException) -> click.exceptions.E
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="repro")
 def cli() -> None:
-    """Train and test few-shot learning methods on fixed episodes, beside the paper's Table 1.
+    """Train and test few-shot learning methods on fixed episodes, beside a paper's table.
 
     Example: repro reproduce --dataset glyphs --budget quick
     """
@@ -103,6 +104,7 @@ for command in (
     evaluate,
     verify,
     method,
+    papers,
     data,
     episodes,
     doctor,

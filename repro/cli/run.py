@@ -13,8 +13,8 @@ from repro import records
 from repro.analysis.selection import select_apart
 from repro.analysis.table import table1
 from repro.cli.config_file import ConfigCommand
-from repro.cli.figures import DRAWS
-from repro.cli.options import FolderOrUrl, engine_options
+from repro.cli.figures import DRAWS, draw_table
+from repro.cli.options import FolderOrUrl, engine_options, paper_option
 from repro.cli.work import (
     at_step_option,
     k_shot_option,
@@ -26,8 +26,11 @@ from repro.cli.work import (
     threads_option,
 )
 from repro.engines.planning import RunOptions, numbers
+from repro.papers import shelf
+from repro.papers.catalogue import MethodSpec
+from repro.papers.pack import Paper, Table
 from repro.system.allocator import keep_large_buffers
-from repro.system.errors import RecordError
+from repro.system.errors import RecordError, UsageError
 
 
 @click.command(cls=ConfigCommand)
@@ -37,19 +40,24 @@ from repro.system.errors import RecordError
     show_default=True,
     help="paper, all, or a list.",
 )
-@click.option("--shots", default="1,5", show_default=True, help="Support images per class.")
+@click.option("--shots", help="Support images per class.  [default: those of the paper]")
+@paper_option
 @engine_options
 @run_options
-def reproduce(methods: str, shots: str, files: tuple[str, ...], **options: Any) -> None:
+def reproduce(
+    methods: str, shots: str | None, of: Paper, files: tuple[str, ...], **options: Any
+) -> None:  # fmt: skip
     """Train and test every cell, then show table, figures and verdicts.
 
     Finished cells are not run again; interrupted ones continue.
 
     Example: repro reproduce --dataset mini-imagenet --data PATH --budget smoke
     """
-    rows = rows_named([word.strip() for word in methods.split(",")], files)
-    pack, cells = run_cells(rows, numbers(shots, "--shots"), RunOptions(**options))
     dataset, runs = options["dataset"], options["runs"]
+    table_of = of.table(dataset)
+    rows = _rows(methods, of, table_of, files)
+    asked = list(table_of.shots) if shots is None else numbers(shots, "--shots")
+    pack, cells = run_cells(rows, asked, RunOptions(**options))
     name = dataset = dataset.partition("@")[0]
     if dataset != "glyphs":  # there may be records of other images under this name
         dataset = f"{dataset}@{pack.name.rpartition('-')[2]}"
@@ -62,7 +70,7 @@ def reproduce(methods: str, shots: str, files: tuple[str, ...], **options: Any) 
         for record in select_apart(records.read_records(runs, name), planned, None)
         if record.training.get("digest") in trainings
     ]
-    click.echo(table1.build(planned, dataset, apart=beside).format("text"))
+    click.echo(table1.build(planned, dataset, apart=beside, of=table_of).format("text"))
     figures = ["plot-table", "plot-distributions"]
     if any(cell.training() for cell in cells):
         figures.insert(0, "plot-curves")
@@ -71,9 +79,34 @@ def reproduce(methods: str, shots: str, files: tuple[str, ...], **options: Any) 
     if len(rows) > 1:
         figures.append("plot-differences")
     for figure in figures:
-        shown = planned if figure == "plot-table" else first
-        for path in DRAWS[figure](shown, dataset, runs / dataset / "figures"):
+        folder = runs / dataset / "figures"
+        if figure == "plot-table":
+            paths = draw_table(planned, dataset, folder, table_of)
+        else:
+            paths = DRAWS[figure](first, dataset, folder)
+        for path in paths:
             click.echo(str(path))
+
+
+def _rows(methods: str, of: Paper, table_of: Table, files: tuple[str, ...]) -> list[MethodSpec]:
+    """The rows asked for, ``paper`` being those of the paper's table that have a method."""
+    words = [word.strip() for word in methods.split(",")]
+    mine = list(table_of.methods)
+    if "paper" in words and not mine:
+        raise UsageError(
+            f"no row of {table_of.heading} has a method that can be run here; name some with "
+            "--methods"
+        )
+    asked = [name for word in words for name in (mine if word == "paper" else [word])]
+    try:
+        return rows_named(asked, files)
+    except UsageError as error:
+        if of.key in shelf.BUILT_IN or "unknown method" not in str(error):
+            raise
+        raise UsageError(
+            f"{error}; a method that the paper {of.key} names and that is not installed is given "
+            "with --method FILE.py:CLASS"
+        ) from error
 
 
 @click.command()

@@ -173,6 +173,11 @@ class Row(_Fields, frozen=True):
     def shots(self) -> tuple[int, ...]:
         return tuple(sorted(shots(self.cells)))
 
+    def cell(self, k_shot: int, source: str) -> Reported | None:
+        """What it has at a shot."""
+        numbers = _cells(self.cells).get(k_shot)
+        return Reported(*numbers, source) if numbers else None
+
     def facts(self, k_shot: int) -> dict[str, Plain]:
         """The protocol behind the number at a shot."""
         found: dict[str, Plain] = {}
@@ -243,8 +248,7 @@ class Table(_Fields, frozen=True):
 
     def reported(self, row: Row, k_shot: int) -> Reported | None:
         """A cell; None where the table has none."""
-        numbers = _cells(row.cells).get(k_shot)
-        return Reported(*numbers, self.source) if numbers else None
+        return row.cell(k_shot, self.source)
 
     def reruns(self, key: str, k_shot: int) -> tuple[Reported, ...]:
         """Public re-runs of a cell."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_type_hints
 
-from repro.papers import paper
+from repro.papers import paper, shelf
 from repro.papers.catalogue import BUILT_IN, MethodSpec
 from repro.papers.pack import Paper
 from repro.system.errors import UsageError, unknown
@@ -128,8 +128,16 @@ def add(found: Paper) -> None:
     Raises:
         UsageError: a recipe is not well made, or another has its name.
     """
+    if (found.budgets or found.settings) and found.key not in shelf.BUILT_IN:
+        raise UsageError(
+            f"the paper {found.key} has budgets or settings, which are for the papers of repro "
+            "itself; leave them out, and give lengths with --budget or n_step of your class"
+        )
     for name, switches in found.recipes.items():
-        own = made(name, Recipe(), switches)
+        try:
+            own = made(name, Recipe(), switches)
+        except UsageError as error:
+            raise UsageError(f"the paper {found.key}: recipes.{name}: {error}") from error
         if RECIPES.setdefault(name, own) != own:
             raise UsageError(
                 f"the paper {found.key} has a recipe {name}, and so has another; give it another "

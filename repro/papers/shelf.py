@@ -29,7 +29,7 @@ def built_in(key: str) -> Paper:
     return pack.read(Path(__file__).parent / key / FILE)
 
 
-def keys() -> tuple[str, ...]:
+def known() -> tuple[str, ...]:
     """Of every paper that has a name: built in, then installed; no file is read."""
     import importlib.metadata  # takes as long as all else here
 
@@ -65,7 +65,7 @@ def _whole(word: str) -> Paper:
 
     entries = list(importlib.metadata.entry_points(group=PLUG_INS, name=word))
     if not entries:
-        near = unknown("paper", word, keys())
+        near = unknown("paper", word, known())
         raise UsageError(f"{near}; a paper of your own is named by its file, path/to/{FILE}")
     path = _folder(entries[0]) / FILE
     found = pack.read(path)
@@ -96,7 +96,7 @@ def every(more: Iterable[Paper] = ()) -> tuple[list[Paper], list[str]]:
     """All papers that have a name, then ``more``, each key once; and what could not be read."""
     found: dict[str, Paper] = {}
     errors = []
-    for key in keys():
+    for key in known():
         try:
             found[key] = _whole(key)
         except ReproError as error:

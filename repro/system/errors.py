@@ -78,6 +78,11 @@ def from_os_error(error: OSError) -> StorageError:
 def unknown(kind: str, value: str, known: Iterable[str]) -> UsageError:
     """The error for a name that is not in ``known``, with the near miss suggested."""
     names = sorted(known)
-    near = difflib.get_close_matches(value, names, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = near_miss(value, names)
     return UsageError(f"unknown {kind} {value!r}{hint} (known: {', '.join(names)})")
+
+
+def near_miss(value: str, known: Iterable[str]) -> str:
+    """``; did you mean 'meta_lstm'?``, empty where nothing known is like ``value``."""
+    near = difflib.get_close_matches(value, sorted(known), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -50,7 +50,7 @@ def _point(
 
 
 def _draw(table: Table) -> Figure:
-    extra = len(table.methods) - 5  # rows that the figure has room for
+    extra = max(-2, len(table.methods) - 5)  # rows beyond those that the figure has room for
     fig = style.new_figure(max(9.6, 3.9 * len(table.shots) + 1.8), 4.3 + 0.7 * extra)
     colors = style.colors(table.methods)
     panels = fig.subplots(1, len(table.shots), sharey=True, squeeze=False)[0]

@@ -86,7 +86,7 @@ class Cell:
             "in_paper": self.in_paper,
             "k_shot": self.k_shot,
             "reported_mean": self.reported.mean if self.reported else None,
-            "reported_half_width": self.reported.half_width if self.reported else None,
+            "reported_half_width": _finite(self.reported, "half_width"),
             "reported_source": self.reported.source if self.reported else None,
             "measured_mean": _finite(self.measured, "mean"),
             "measured_half_width": _finite(self.measured, "half_width"),
@@ -115,7 +115,7 @@ class Cell:
                 {
                     "source": rerun.published.source,
                     "mean": rerun.published.mean,
-                    "half_width": rerun.published.half_width,
+                    "half_width": _finite(rerun.published, "half_width"),
                     "difference_mean": rerun.judged.difference.mean,
                     "difference_half_width": _finite(rerun.judged.difference, "half_width"),
                     "smallest_margin": _finite(rerun.judged, "smallest_margin"),
@@ -128,7 +128,7 @@ class Cell:
         }
 
 
-def _finite(found: Interval | Verdict | None, field: str) -> float | None:
+def _finite(found: Interval | Reported | Verdict | None, field: str) -> float | None:
     value = math.inf if found is None else float(getattr(found, field))
     return value if math.isfinite(value) else None
 

@@ -126,8 +126,8 @@ def _others(records: Sequence[Record], of: Table) -> list[str]:
     return told
 
 
-def _of_the_paper(of: Table) -> list[str]:
-    """Which rows the paper copied, and which cannot be run here."""
+def _of_the_paper(of: Table, cells: Sequence[Cell]) -> list[str]:
+    """Which rows the paper copied, which cannot be run here, and what the missing ones cost."""
 
     def listed(what: str, rows: Sequence[tuple[str, str]]) -> list[str]:
         return [f"{what}: {'; '.join(f'{name} ({why})' for name, why in rows)}."] if rows else []
@@ -137,8 +137,11 @@ def _of_the_paper(of: Table) -> list[str]:
         for row in of.rows
         if row.copied_from
     ]
+    missing = {cell.method for cell in cells if cell.verdict == NOT_RUN}
+    costs = [(row.title, row.cost) for row in of.rows if row.cost and row.key in missing]
     return [
         *listed("Copied by the paper from others", copied),
+        *listed("Not run, at the paper's length", costs),
         *listed("Cannot be run here", [(row.title, row.why) for row in of.rows if row.why]),
     ]
 
@@ -253,7 +256,7 @@ def notes(
     ]
     told += [sentence for cell in cells if (sentence := known(cell, records))]
     told += _others(records, of)
-    told += _of_the_paper(of)
+    told += _of_the_paper(of, cells)
     recipes = {json.dumps(r.config.get("recipe"), sort_keys=True) for r in records}
     if len(recipes) > len({record.recipe_name for record in records}):
         told.append("The records differ in switches of the recipe although its name is the same.")
