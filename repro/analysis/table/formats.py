@@ -212,9 +212,10 @@ def _as_latex(table: TableContent) -> str:
         rf" & {' & '.join(['reported & measured'] * len(shots))} \\",
         r"\hline",
     ]
-    first = len(lines)
+    others = False
     for method, title in zip(table.methods, table.row_titles, strict=True):
-        if len(lines) == first + len(table.of.rows):
+        if method not in table.of.keys and not others:
+            others = True
             lines += [r"\hline", rf"\multicolumn{{{1 + 2 * len(shots)}}}{{l}}{{{NOT_IN_PAPER}}} \\"]
         values = [latex_escape(title)]
         for k_shot in shots:

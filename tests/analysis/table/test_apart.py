@@ -141,3 +141,10 @@ def test_what_is_known_of_the_5_shot_cell_is_told_by_check_and_report() -> None:
     unfinished = record(accuracy=spread(0.3), training={"n_step": 50_000, "reached_step": 9})
     (known,) = [s for s in table([unfinished]).notes if "Known results of" in s and "5-shot" in s]
     assert "inductive 57.76 to 58.14 (public re-runs)" in known  # ours is not at its end
+
+
+def test_in_latex_other_rows_are_named_as_such_after_a_test_that_is_apart() -> None:
+    chosen = [OWN, record("alpha", 5, accuracy=spread(0.5), config={"row": {"title": "Alpha"}})]
+    lines = table1.build(chosen, "mini-imagenet", apart=[TRANSDUCTIVE]).format("latex").splitlines()
+    (place,) = (i for i, line in enumerate(lines) if "{l}{not in the paper}" in line)
+    assert lines[place - 2].startswith(r"\quad transductive") and lines[place + 1][:5] == "Alpha"
