@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -157,7 +157,8 @@ def _panel(axes: Axes, shown: Drawn, color: str) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(_steps))
 
 
-def _draw(curves: dict[tuple[str, int], Drawn]) -> Figure:
+def draw(curves: Mapping[tuple[str, int], Drawn], legend: bool = True) -> Figure:
+    """A column per training, a row per shot; use within :func:`repro.analysis.style.applied`."""
     titles = {shown.key: shown.title for shown in curves.values()}
     methods = sorted(titles, key=lambda key: order("nearest_neighbor" if key == PRETRAIN else key))
     colors = style.colors(key for key in methods if key != PRETRAIN)
@@ -180,6 +181,8 @@ def _draw(curves: dict[tuple[str, int], Drawn]) -> Figure:
         panels[row, 0].set_ylim(0, 1)
         panels[row, 0].yaxis.set_major_formatter(style.percent_axis())
     fig.supxlabel("training step", fontsize=9)
+    if not legend:
+        return fig
     handles = [
         Line2D([], [], color=style.MUTED, lw=1.6),
         Line2D([], [], color=style.INK, marker="o", mfc="white", ms=4, lw=0.9),
@@ -209,4 +212,4 @@ def plot_curves(records: Iterable[Record], out_dir: Path) -> list[Path]:
     if not curves:
         raise RecordError(f"no record with a {FILE}; run `repro reproduce` first")
     with style.applied():
-        return style.save(_draw(curves), out_dir / "training_curves")
+        return style.save(draw(curves), out_dir / "training_curves")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,7 +12,9 @@ from typing import Any
 
 import matplotlib
 import seaborn
+from markupsafe import Markup
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import FuncFormatter
@@ -35,6 +38,7 @@ OTHERS = ("#603000", "#9000f0", "#183090", "#c0a860", "#784878", "#481860", "#90
 INK = "#222222"
 MUTED = "#767676"
 ACCENT = _PALETTE[3]  # reference lines
+SHADES = LinearSegmentedColormap.from_list("shades", ["white", _PALETTE[0]])
 DPI = 150
 HEADING_SIZE = 10  # points
 _RC: Any = {
@@ -123,6 +127,26 @@ def _width(fig: Figure, text: str) -> float:
 def percent_axis() -> FuncFormatter:
     """Labels of an axis of fractions, in percent."""
     return FuncFormatter(lambda value, _: f"{percent(value, digits=0)}%")
+
+
+def inline(fig: Figure, label: str) -> Markup:
+    """The figure as an SVG element for a page, announced to screen readers by ``label``.
+
+    Text stays text, the ground is the page's, and ids of different labels differ. The same figure
+    gives the same bytes.
+    """
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": label, "svg.fonttype": "none"}):
+        fig.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    found = buffer.getvalue()
+    view = re.search(r'viewBox="[^"]*"', found)
+    assert view is not None
+    body = found[found.index(">", found.index("<svg")) + 1 :]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, count=1, flags=re.S)
+    # Of groups; those of markers and clip paths are referred to, and hashed.
+    body = re.sub(r'<g id="[^"]*"', "<g", body)
+    head = Markup('<svg {} role="img" aria-label="{}">').format(Markup(view[0]), label)
+    return head + Markup(re.sub(r"\s*\n\s*", "\n", body).strip())
 
 
 def save(fig: Figure, path: Path) -> list[Path]:

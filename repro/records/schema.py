@@ -112,15 +112,9 @@ class EarlierTest(Struct):
     accuracy: Fraction
 
 
-class RecordFile(Struct):
-    """``record.json``. Schema 3 has ``files`` (digests of curve and gates) and ``seal``."""
+class Provenance(Struct, kw_only=True):
+    """How a file came about."""
 
-    schema: Literal[2, 3]
-    config: Cell
-    digests: dict[str, Digest]
-    accuracy: Accuracies
-    training: Training
-    selection: Chosen | None
     numerics_revision: Count
     versions: dict[str, Text]
     device: Text
@@ -130,14 +124,25 @@ class RecordFile(Struct):
     command: Text
     started_at: Text
     wall_s: Seconds
-    earlier_tests: list[EarlierTest] = []
-    files: dict[str, Digest] = {}
-    seal: Digest = ""
 
     def __post_init__(self) -> None:
         # What decides which of two records is the newer one.
         if datetime.datetime.fromisoformat(self.started_at).utcoffset() is None:
             raise ValueError("started_at has no time zone")
+
+
+class RecordFile(Provenance, kw_only=True):
+    """``record.json``. Schema 3 has ``files`` (digests of curve and gates) and ``seal``."""
+
+    schema: Literal[2, 3]
+    config: Cell
+    digests: dict[str, Digest]
+    accuracy: Accuracies
+    training: Training
+    selection: Chosen | None
+    earlier_tests: list[EarlierTest] = []
+    files: dict[str, Digest] = {}
+    seal: Digest = ""
 
 
 class VariantConfig(Struct):
@@ -167,7 +172,7 @@ class VariantConfig(Struct):
             names.part(part)
 
 
-class VariantFile(Struct):
+class VariantFile(Provenance, kw_only=True):
     """``variant.json`` of :mod:`repro.records.variants`. Schema 2 has the seal."""
 
     schema: Literal[1, 2]
@@ -176,20 +181,10 @@ class VariantFile(Struct):
     digests: dict[str, Digest]
     accuracy: Accuracies
     training: Training
-    numerics_revision: Count
-    versions: dict[str, Text]
-    device: Text
-    threads: Size
-    commit: Text
-    dirty: bool
-    command: Text
-    started_at: Text
-    wall_s: Seconds
     seal: Digest = ""
 
     def __post_init__(self) -> None:
-        if datetime.datetime.fromisoformat(self.started_at).utcoffset() is None:
-            raise ValueError("started_at has no time zone")
+        super().__post_init__()
         names.part(self.label)
         if self.numerics_revision != self.config.numerics_revision:
             raise ValueError("numerics_revision is not the config's")

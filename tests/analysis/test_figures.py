@@ -149,7 +149,7 @@ def test_distributions_have_a_row_per_method_and_say_what_is_not_there(tmp_path:
     records[0] = dataclasses.replace(
         records[0], training={"n_step": 50_000, "reached_step": 20_000}
     )
-    figure = distributions._draw(records)
+    figure = distributions.draw(records)
     panels = figure.axes
     assert len(panels) == 10
     assert texts(panels[-1]) == ["not run"]

@@ -40,7 +40,8 @@ def _row(axes: Axes, effect: Effect, y: int, color: str) -> None:
     )
 
 
-def _draw(found: Ablation) -> Figure:
+def draw(found: Ablation) -> Figure:
+    """A row per switch; use within :func:`repro.analysis.style.applied`."""
     effects, pairs = found.effects, found.seed_pairs
     labels = ([SEED_ROW] if pairs else []) + [effect.label for effect in effects]
     first = 1 if pairs else 0
@@ -114,4 +115,4 @@ def plot_forest(found: Ablation, out_dir: Path) -> list[Path]:
     if not found.effects:
         raise RecordError("only the base was tested; run the ablation with a switch or more")
     with style.applied():
-        return style.save(_draw(found), out_dir / found.name)
+        return style.save(draw(found), out_dir / found.name)

@@ -71,7 +71,8 @@ def _panel(axes: Axes, record: Record, color: str) -> None:
     axes.grid(axis="y", visible=False)
 
 
-def _draw(records: Sequence[Record]) -> Figure:
+def draw(records: Sequence[Record]) -> Figure:
+    """A row per method, a column per shot; use within :func:`repro.analysis.style.applied`."""
     titles = {record.method: record.title for record in records}
     methods = sorted(titles, key=order)
     colors = style.colors(methods)
@@ -120,4 +121,4 @@ def plot_distributions(records: Sequence[Record], out_dir: Path) -> list[Path]:
     if not records:
         raise RecordError("there is no record to draw; run `repro reproduce` first")
     with style.applied():
-        return style.save(_draw(records), out_dir / "distributions")
+        return style.save(draw(records), out_dir / "distributions")

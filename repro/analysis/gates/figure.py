@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +89,7 @@ def background(records: Iterable[Record]) -> Background:
     return Background(unfinished, others, "; ".join(reasons))
 
 
-def _free_height(found: Content, top: float) -> float:
+def _free_height(found: Mapping[str, Any], top: float) -> float:
     """The height of the panel, as a share of it, that is farthest from every curve and band."""
     band = [found["band"]["5"], found["band"]["95"]]
     curves = np.array([*found["trace"], found["untrained"]])
@@ -100,7 +100,7 @@ def _free_height(found: Content, top: float) -> float:
     return float(heights[distance.argmax()])
 
 
-def _panel(axes: Axes, found: Content) -> None:
+def draw_panel(axes: Axes, found: Mapping[str, Any]) -> None:
     """One layer's gate: all coordinates as a band, one coordinate as a curve per episode."""
     color = style.COLORS["meta_lstm"]
     steps = np.arange(1, len(found["untrained"]) + 1)
@@ -145,7 +145,7 @@ def _draw(found: dict[int, Content]) -> Figure:
         for row, gate in enumerate(GATES):
             for column, layer in enumerate(layers):
                 panel = axes[row, column]
-                _panel(panel, content["gates"][gate][layer])
+                draw_panel(panel, content["gates"][gate][layer])
                 if row == 0:
                     panel.set_title(layer)
             axes[row, 0].set_ylabel(_TITLES[gate], parse_math=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 
-from repro.analysis import style, text
+from repro.analysis import text
 from repro.analysis.report import ablation_section as report_ablation
 from repro.analysis.report import charts as report_charts
 from repro.analysis.report import differences_section as differences
@@ -126,7 +126,6 @@ def render(
         dataset=dataset,
         shots=table.shots,
         summary=_summary(table),
-        colors=style.colors(table.methods),
         titles=dict(zip(table.methods, table.row_titles, strict=True)),
         bars=[(shot, report_charts.bars(table, shot)) for shot in table.shots],
         distributions=[(shot, report_charts.distribution(differences.ordered(models, shot), shot))

@@ -60,17 +60,6 @@ def mean_interval(values: npt.NDArray[Any]) -> Interval:
     return Interval(float(values.mean()), half_width)
 
 
-def difference_interval(measured: HasInterval, reported: HasInterval) -> Interval:
-    """Unpaired 95% interval of measured - reported.
-
-    The two were measured on different episodes, so their errors are independent and the
-    half-widths add in quadrature.
-    """
-    return Interval(
-        measured.mean - reported.mean, math.hypot(measured.half_width, reported.half_width)
-    )
-
-
 def accuracy_histogram(
     accuracy: npt.NDArray[Any], n_query: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -49,16 +50,17 @@ def _point(
     )
 
 
-def _draw(table: Table) -> Figure:
+def draw(table: Table, shots: Sequence[int]) -> Figure:
+    """A row per method, a panel per shot; use within :func:`repro.analysis.style.applied`."""
     extra = max(-2, len(table.methods) - 5)  # rows beyond those that the figure has room for
-    fig = style.new_figure(max(9.6, 3.9 * len(table.shots) + 1.8), 4.3 + 0.7 * extra)
+    fig = style.new_figure(3.9 * len(shots) + 1.8, 4.3 + 0.7 * extra)
     colors = style.colors(table.methods)
-    panels = fig.subplots(1, len(table.shots), sharey=True, squeeze=False)[0]
+    panels = fig.subplots(1, len(shots), sharey=True, squeeze=False)[0]
     shown = [i.mean for c in table.cells for i in (c.reported, c.measured) if i is not None]
     shown += [mean for cell in table.cells for mean in cell.seed_means]
     low = math.floor(10 * min(0.2, *shown)) / 10
     high = min(1.0, max(shown)) + 0.12  # room for the numbers
-    for axes, k_shot in zip(panels, table.shots, strict=True):
+    for axes, k_shot in zip(panels, shots, strict=True):
         axes.set_xlim(low, high)
         for cell in table.cells:
             if cell.k_shot == k_shot:
@@ -84,7 +86,8 @@ def _draw(table: Table) -> Figure:
     if any(cell.progress for cell in table.cells):
         handles.append(Line2D([], [], color=style.INK, marker="o", mfc="white", mew=1.1, lw=1.6))
         labels.append("training has not ended")
-    fig.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    n_column = len(labels) if len(shots) > 1 else 1
+    fig.legend(handles, labels, loc="outside lower center", ncols=n_column)
     return fig
 
 
@@ -120,4 +123,4 @@ def plot_table(table: Table, out_dir: Path) -> list[Path]:
     if all(cell.measured is None for cell in table.cells):
         raise RecordError("no cell of the table was run; run `repro reproduce` first")
     with style.applied():
-        return style.save(_draw(table), out_dir / "table1")
+        return style.save(draw(table, table.shots), out_dir / "table1")

@@ -130,12 +130,6 @@ def _bilinear(shape: Ints, x: Ints, y: Ints) -> Ints:
     return value
 
 
-def render_class(class_index: int) -> Pixels:
-    """The images of one class, uint8 ``[600, 28, 28, 3]``."""
-    stored = _load_shapes()
-    return _render(_strokes(stored["shapes"][class_index]), stored["sine"], class_index)
-
-
 def prepare(progress: Callable[[int, int], None] = lambda done, total: None) -> Path:
     """The pack, built when it is not in the cache yet (141 MB, some seconds).
 
