@@ -14,6 +14,7 @@ import matplotlib
 import seaborn
 from markupsafe import Markup
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
@@ -136,8 +137,12 @@ def inline(fig: Figure, label: str) -> Markup:
     gives the same bytes.
     """
     buffer = io.StringIO()
+    for patch in (fig.patch, *(axes.patch for axes in fig.axes)):
+        patch.set_facecolor("none")
     with matplotlib.rc_context({"svg.hashsalt": label, "svg.fonttype": "none"}):
-        fig.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+        # In place of savefig, which would draw twice.
+        canvas: Any = FigureCanvasSVG(fig)
+        canvas.print_svg(buffer, metadata={"Date": None})
     found = buffer.getvalue()
     view = re.search(r'viewBox="[^"]*"', found)
     assert view is not None

@@ -26,7 +26,7 @@ from repro.records.variants import read_validation, read_variants
 from repro.system import storage
 from repro.system.errors import RecordError
 from repro.system.seeding import Stream, rng
-from tests.analysis.analysis_doubles import full_set, reseal
+from tests.analysis.analysis_doubles import reseal, with_predictions
 from tests.analysis.report.test_report import Reader
 
 N, BLOCK = 60, 3
@@ -330,7 +330,7 @@ def test_show_rebuilds_table_and_plot_without_running(
 
 def test_the_report_shows_the_same_effects_as_the_table(tmp_path: Path) -> None:
     several, one = (found(tmp_path / str(len(seeds)), seeds) for seeds in ((0, 1, 2), (0,)))
-    tested = full_set(tmp_path / "records")
+    tested = [with_predictions(tmp_path / "records")]
     page = report.render(tested, "glyphs", ablations=[several, one])
     Reader(page)  # balanced
     section = page[page.index('aria-labelledby="ablation"') :]
