@@ -24,7 +24,7 @@ import click
 from click.testing import CliRunner
 
 from repro.cli.main import cli
-from repro.papers.presets import BUDGETS, RECIPES, Budget, Recipe
+from repro.papers.presets import BUDGETS, PRESETS, RECIPES, Budget, Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 _TABLE = re.compile(r"(<!-- ([^\n]*?) -->\n)(?:(?!<!--).)*?(<!-- end -->)", re.DOTALL)
@@ -38,8 +38,8 @@ def switches() -> str:
     """Each switch with its possible values and its value in every preset."""
     hints = get_type_hints(Recipe)
     lines = [
-        f"| switch | values | {' | '.join(RECIPES)} |",
-        "|" + " --- |" * (2 + len(RECIPES)),
+        f"| switch | values | {' | '.join(PRESETS)} |",
+        "|" + " --- |" * (2 + len(PRESETS)),
     ]
     for field in dataclasses.fields(Recipe):
         if field.name == "name":
@@ -48,7 +48,7 @@ def switches() -> str:
         values = get_args(hint) or {bool: ("true", "false"), int: ("a whole number",)}.get(
             hint, ("a number",)
         )
-        cells = (shown(getattr(preset, field.name)) for preset in RECIPES.values())
+        cells = (shown(getattr(RECIPES[name], field.name)) for name in PRESETS)
         lines.append(f"| `{field.name}` | {', '.join(map(str, values))} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
