@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # for editors and type checkers; _HOMES says the same at run 
     from repro.papers.presets import Budget, Recipe
     from repro.records.record import Record
     from repro.run.function import evaluate
+    from repro.run.outside import import_predictions
     from repro.run.verify_results import verify
     from repro.system.errors import ReproError
     from repro.system.seeding import Stream, rng
@@ -45,6 +46,7 @@ _HOMES = {
     "Comparisons": "repro.analysis.compare.several",
     "Episodes": "repro.episodes.images",
     "evaluate": "repro.run.function",
+    "import_predictions": "repro.run.outside",
     "verify": "repro.run.verify_results",
     "reproduce": "repro.engines.reproduce",
     "Record": "repro.records.record",
@@ -73,8 +75,8 @@ __all__ = [
     "TABLE_1", "Adam", "Budget", "Check", "Comparisons", "Episode", "EpisodeSampler",
     "EpisodeSpec", "Episodes", "Method", "Recipe", "Record", "ReproError", "Results", "Selection",
     "Setting", "SplitImages", "SplitPlan", "StepResult", "Stream", "Trainable", "accuracy",
-    "build_pack", "check", "compare", "episodes", "evaluate", "reproduce", "results", "rng",
-    "table1", "verify",
+    "build_pack", "check", "compare", "episodes", "evaluate", "import_predictions", "reproduce",
+    "results", "rng", "table1", "verify",
 ]  # fmt: skip
 
 if not TYPE_CHECKING:  # a checker would take every name to be there

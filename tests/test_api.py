@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = (
     *("repro.analysis.results", "repro.analysis.results_table", "repro.analysis.compare.several"),
     *("repro.episodes.images", "repro.methods.live_code", "repro.run.function"),
+    "repro.run.outside",
     *("repro.run.verify_results", "repro.engines.reproduce"),
 )
 FLAGS = doctest.NORMALIZE_WHITESPACE

@@ -5,6 +5,7 @@ import importlib.util
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,11 +45,16 @@ def blocks(page: Path, language: str, tested: bool = False) -> Iterator[str]:
 
 def commands(text: str) -> Iterator[list[str]]:
     """The words of each command line that calls repro."""
+    yield from (words[1:] for words in lines(text) if words[0] == "repro")
+
+
+def lines(text: str) -> Iterator[list[str]]:
+    """The words of each command line."""
     for line in text.replace("\\\n", " ").splitlines():
         for part in re.split(r" && ", line):
             words = shlex.split(part, comments=True)
-            if words and words[0] == "repro":
-                yield words[1:]
+            if words:
+                yield words
 
 
 def shown_commands() -> Iterator[tuple[str, list[str]]]:
@@ -85,6 +91,8 @@ def test_every_command_and_option_shown_exists() -> None:
 
 def smaller(words: list[str]) -> list[str]:
     """A command that trains and tests less than its budget says, and records of that budget."""
+    if words[0] == "import" or words[:2] == ["episodes", "export"]:
+        return ["smoke,n_test_episode=4" if word == "smoke" else word for word in words]
     if words[0] != "reproduce":
         return [word for word in words if word not in ("--budget", "smoke")]
     tiny = TINY + (",class_means=2" if "class_means" in "".join(words) else "")
@@ -102,7 +110,11 @@ def test_the_commands_of_a_page_run(
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("os.cpu_count", lambda: 1)
-    for words in (w for code in blocks(page, "bash", tested=True) for w in commands(code)):
+    for program, *words in (w for code in blocks(page, "bash", tested=True) for w in lines(code)):
+        if program == "python":
+            subprocess.run([sys.executable, *words], check=True)
+            continue
+        assert program == "repro"
         done = CliRunner().invoke(cli, smaller(words))
         assert done.exit_code == 0, f"repro {shlex.join(words)}: {done.output}"
     sys.modules.pop("class_means", None)

@@ -116,6 +116,7 @@ class Results(Sequence[Record]):
         - ``half_width`` of the 95% interval over episodes, a fraction;
         - ``title``, the row's name in the table; ``split`` of the episodes;
         - ``n_episode``, ``n_way``, ``n_query`` (per class), ``n_step`` (training steps made);
+        - ``outside``: predictions made elsewhere, without recipe, budget and ``n_step``;
         - ``unfinished``: the training had not come to its end;
         - ``apart``: why it is not its row's own number (transductive, milestone), else empty;
         - ``current``: this version computes the row in the same way;
@@ -146,8 +147,9 @@ class Results(Sequence[Record]):
     def _lines(self) -> list[list[str]]:
         return [
             [
-                _where(r), r.method, str(r.k_shot), str(r.seed), r.recipe_name,
-                r.budget_name, f"{r.n_episode:,}", percent_interval(_interval(r)),
+                *map(str, {**_key(r), "dataset": _where(r)}.values()),
+                f"{r.n_episode:,}",
+                percent_interval(_interval(r)),
             ]
             for r in self._records[:_SHOWN]
         ]  # fmt: skip
@@ -201,8 +203,8 @@ _KEY = ("dataset", "method", "k_shot", "seed", "recipe", "budget")
 
 
 def _key(record: Record) -> dict[str, Any]:
-    values = (record.dataset, record.method, record.k_shot, record.seed, record.recipe_name,
-              record.budget_name)  # fmt: skip
+    told = ("", "") if record.outside else (record.recipe_name, record.budget_name)
+    values = (record.dataset, record.method, record.k_shot, record.seed, *told)
     return dict(zip(_KEY, values, strict=True))
 
 
@@ -231,7 +233,8 @@ def _row(record: Record) -> dict[str, Any]:
         "n_episode": record.n_episode,
         "n_way": record.config.get("n_way"),
         "n_query": record.config.get("n_query"),
-        "n_step": record.n_step,
+        "n_step": None if record.outside else record.n_step,
+        "outside": record.outside,
         "unfinished": record.unfinished,
         "apart": record.apart,
         "current": record.numerics_revision == numerics_revision(record.method),

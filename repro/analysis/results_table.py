@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from repro.analysis.results import Results, html_table, split_of
-from repro.analysis.selection import select
+from repro.analysis.selection import at_shots, select
 from repro.analysis.table import check as checks
 from repro.analysis.table import table1 as tables
 from repro.analysis.table.formats import MARKDOWN_LEFT, markdown_rows, unit
@@ -54,6 +54,7 @@ def table1(
     seed: int | None = None,
     margin: float = 100 * MARGIN,
     paper: str = shelf.DEFAULT,
+    shots: Collection[int] = (),
 ) -> ShownTable:
     """Table 1 of the paper beside what was measured, with a verdict per cell.
 
@@ -65,6 +66,7 @@ def table1(
         recipe: None: any. budget, seed: only these.
         margin: of equivalence with the paper, in points.
         paper: its key or file, as after ``--paper``.
+        shots: only these; by default all.
     Raises:
         RecordError: there is no such record. UsageError: several data sets, and none is named; or
         no such paper.
@@ -84,8 +86,11 @@ def table1(
             + (f" and budget {budget}" if budget else "")
             + "; the results' own repr shows what is there"
         )
-    of = shelf.find(paper).table(dataset)
-    built = tables.build(chosen.records, dataset, margin / 100, chosen.left_out, chosen.apart, of)
+    of, wanted = shelf.find(paper).table(dataset), sorted(shots)
+    chosen = at_shots(chosen, wanted)
+    built = tables.build(
+        chosen.records, dataset, margin / 100, chosen.left_out, chosen.apart, of, wanted
+    )
     return ShownTable(**vars(built))
 
 

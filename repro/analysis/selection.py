@@ -12,7 +12,7 @@ import numpy.typing as npt
 from repro.analysis.statistics.classes import n_class
 from repro.papers import paper
 from repro.papers.catalogue import numerics_revision, order
-from repro.papers.presets import RECIPES, Recipe
+from repro.papers.presets import BUDGETS, RECIPES, Recipe
 from repro.system import storage
 from repro.system.errors import RecordError, UsageError
 
@@ -75,20 +75,19 @@ def select(
 ) -> Selection:
     """All seeds of one configuration for each method and shot, in the table's order.
 
-    Of the records of the recipe (None: any), budget and seed asked for, those count that have the
-    numerics revision of their row in this code and the images of the newest of them (another folder
-    or split is not mixed in). A cell shows the largest budget (paper, quick, smoke, then others);
-    in it finished trainings come before unfinished ones, then more steps, then the lowest seed,
-    then the newest record; and with it all seeds of the same configuration, finished like it or
-    unfinished at the same step. Milestones and models tested at another shot than they were trained
-    for are no part of the table. Every other record of a cell's recipe and budget is named with the
-    reason.
+    Of the records of the recipe, budget (:func:`asked_for`) and seed asked for, those count that
+    have the numerics revision of their row in this code and the images of the newest of them
+    (another folder or split is not mixed in). A cell shows the largest budget (paper, quick, smoke,
+    then others); in it finished trainings come before unfinished ones, then more steps, then the
+    lowest seed, then the newest record; and with it all seeds of the same configuration, finished
+    like it or unfinished at the same step. Milestones and models tested at another shot than they
+    were trained for are no part of the table. Every other record of a cell's recipe and budget is
+    named with the reason.
     """
     found = [
         record
         for record in records
-        if (recipe is None or record.recipe_name == recipe)
-        and (budget is None or record.budget_name == budget)
+        if asked_for(record, recipe, budget)
         and (seed is None or record.seed == seed)
         and record.config.get("train_k_shot") is None
         and record.at_step is None
@@ -116,6 +115,46 @@ def select(
         ]
     apart = select_apart(records, shown, recipe, budget, seed)
     return Selection(tuple(shown), tuple(left_out), tuple(apart))
+
+
+def asked_for(record: Record, recipe: str | None, budget: str | None) -> bool:
+    """Whether a record has the recipe and the budget (None: any).
+
+    Imported predictions have neither: they go with every recipe, and with every budget that tests
+    as many episodes.
+    """
+    if record.outside:
+        asked = BUDGETS.get(budget or "")
+        same = budget in (None, record.budget_name)
+        return same or (asked is not None and asked.n_test_episode == record.n_episode)
+    return recipe in (None, record.recipe_name) and budget in (None, record.budget_name)
+
+
+def at_shots(chosen: Selection, shots: Sequence[int]) -> Selection:
+    """What was selected, at some shots only; none named: all.
+
+    Raises:
+        RecordError: there is nothing at these shots.
+    """
+    if not shots:
+        return chosen
+    kept = tuple(record for record in chosen.records if record.k_shot in shots)
+    if not kept:
+        there = sorted({record.k_shot for record in chosen.records})
+        raise RecordError(
+            f"no record at {', '.join(map(str, shots))}-shot; --shots can be "
+            f"{', '.join(map(str, there))}"
+        )
+    return Selection(
+        kept,
+        tuple(x for x in chosen.left_out if x.record.k_shot in shots),
+        tuple(record for record in chosen.apart if record.k_shot in shots),
+    )
+
+
+def measured_here(records: Sequence[Record]) -> Sequence[Record]:
+    """Those with a recipe, a budget and a training of their own; all, where none has."""
+    return [record for record in records if not record.outside] or records
 
 
 def _group(record: Record) -> tuple[str, str]:
@@ -153,8 +192,12 @@ def one_budget(records: Sequence[Record]) -> tuple[list[Record], str]:
     """
     if not records:
         return [], ""
-    top = max(records, key=_rank)
-    kept = [r for r in records if _budget(r) == _budget(top)]
+    top = max(measured_here(records), key=_rank)
+    kept = [
+        r
+        for r in records
+        if _budget(r) == _budget(top) or (r.outside and asked_for(r, None, top.budget_name))
+    ]
     left = sorted(
         {
             f"{r.title} {r.k_shot}-shot ({r.budget_name})"

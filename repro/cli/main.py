@@ -24,8 +24,10 @@ from repro.cli.figures import (
     plot_gates,
     plot_table,
 )
+from repro.cli.merge import merge
 from repro.cli.method import method
 from repro.cli.papers import papers
+from repro.cli.predictions import import_
 from repro.cli.report import report
 from repro.cli.results import (
     check,
@@ -103,6 +105,7 @@ for command in (
     train,
     evaluate,
     verify,
+    import_,
     method,
     papers,
     data,
@@ -116,6 +119,7 @@ for command in (
     check,
     publish,
     restore,
+    merge,
     plot_gates,
     plot_curves,
     plot_table,

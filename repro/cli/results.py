@@ -15,12 +15,13 @@ import click
 
 from repro import records
 from repro.analysis.compare import pairs as pairs
-from repro.analysis.selection import Selection, one_budget, select
+from repro.analysis.selection import Selection, at_shots, one_budget, select
 from repro.analysis.table import check as checks
 from repro.analysis.table import table1
 from repro.analysis.table.formats import as_text
 from repro.analysis.table.verdicts import MARGIN
 from repro.cli.options import RUNS, paper_option, runs_option, with_options
+from repro.engines.planning import numbers
 from repro.papers.pack import Paper
 from repro.records import publishing
 from repro.system.errors import RecordError, unknown
@@ -49,19 +50,26 @@ def source_options(function: F) -> F:
     return decorated
 
 
-def read_source(dataset: str, source: str | None, runs: Path) -> tuple[list[records.Record], str]:
+def read_source(
+    dataset: str, source: str | None, runs: Path, damaged: list[RecordError] | None = None
+) -> tuple[list[records.Record], str]:
     """The records asked for, and whether they are ``runs`` or ``results``.
 
     ``folder@1a2b3c4d`` are those on the images (pack digest) that begin so.
+
+    Args:
+        damaged: takes the errors of records that cannot be read, when others can.
     """
     dataset, _, images = dataset.partition("@")
     for name, root in (("runs", runs), ("results", RESULTS)):
         if source in (None, name):
             found = [
                 record
-                for record in records.read_records(root, dataset)
+                for record in records.read_records(root, dataset, damaged=damaged)
                 if record.digests.get("data", "").startswith(images)
             ]
+            if damaged and not found:
+                raise damaged[0]
             if found or source == name:
                 if not found:
                     raise no_records(dataset, str(root))
@@ -88,10 +96,14 @@ def no_records(dataset: str, where: str) -> RecordError:
 
 def chosen_records(
     dataset: str, source: str | None, runs: Path, recipe: str, budget: str | None,
-    seed: int | None = None,
+    seed: int | None = None, damaged: list[RecordError] | None = None,
 ) -> tuple[Selection, str]:  # fmt: skip
-    """The records shown of each cell, and whether they are ``runs`` or ``results``."""
-    found, name = read_source(dataset, source, runs)
+    """The records shown of each cell, and whether they are ``runs`` or ``results``.
+
+    Args:
+        damaged: as :func:`read_source`.
+    """
+    found, name = read_source(dataset, source, runs, damaged)
     chosen = select(found, recipe, budget, seed)
     if not chosen.records:
         raise RecordError(
@@ -120,6 +132,7 @@ def figure_folder(output: Path | None, runs: Path, dataset: str, source: str) ->
 @click.option(
     "--seed", type=int, help="Use only this training seed; by default all seeds of a cell."
 )
+@click.option("--shots", metavar="K[,K]", help="Only these shots; by default all.")
 @margin_option
 @paper_option
 @click.option(
@@ -131,24 +144,32 @@ def figure_folder(output: Path | None, runs: Path, dataset: str, source: str) ->
 )
 def table(
     dataset: str, source: str | None, runs: Path, recipe: str, budget: str | None,
-    seed: int | None, margin: float, of: Paper, style: str,
+    seed: int | None, shots: str | None, margin: float, of: Paper, style: str,
 ) -> None:  # fmt: skip
     """Show the paper's table: reported and measured accuracies, their differences and verdicts.
 
+    A damaged record is named and left out, and the exit code is 1.
+
     Example: repro table --dataset mini-imagenet --from results --format markdown
     """
-    chosen, _ = chosen_records(dataset, source, runs, recipe, budget, seed)
+    damaged: list[RecordError] = []
+    chosen, _ = chosen_records(dataset, source, runs, recipe, budget, seed, damaged)
+    wanted = numbers(shots, "--shots") if shots else []
+    chosen = at_shots(chosen, wanted)
     shown: Sequence[records.Record] = chosen.records
     if style == "latex" and budget is None:
         shown, told = one_budget(shown)
         if told:
             click.echo(told, err=True)
     left_out, table_of = chosen.left_out, of.table(dataset)
-    built = table1.build(shown, dataset, margin / 100, left_out, chosen.apart, table_of)
+    built = table1.build(shown, dataset, margin / 100, left_out, chosen.apart, table_of, wanted)
     if style == "text" and sys.stdout.isatty():
         click.echo(as_text(built, shutil.get_terminal_size().columns))
     else:
         click.echo(built.format(style))
+    for error in damaged:
+        click.echo(f"error: left out of the table: {error}", err=True)
+    sys.exit(1 if damaged else 0)
 
 
 @click.command()

@@ -14,6 +14,7 @@ import numpy as np
 from repro.data.dataset import Selection
 from repro.data.pack import SPLITS, ImageSplit, open_pack
 from repro.data.registry import prepare
+from repro.episodes import export
 from repro.episodes.sampler import Episode, EpisodeSampler, Rows, episodes_digest
 from repro.papers import paper, presets
 from repro.papers.config import EpisodeSpec
@@ -129,6 +130,21 @@ class Episodes(Sequence[EpisodeImages]):
     def digest(self) -> str:
         """SHA-256 of all of them, as in the records of runs on them."""
         return episodes_digest(self.rows)
+
+    @property
+    def short_digest(self) -> str:
+        """Of images and episodes together, as an export and an import name them."""
+        return export.short_digest(self.split.digest, self.digest)
+
+    def export(self, path: str | Path) -> str:
+        """Write them for others: the images, orders and labels of each, as ``.json`` or ``.csv``.
+
+        Returns:
+            The short digest of images and episodes, which predictions are imported with.
+        Raises:
+            UsageError: another ending. StorageError: the disk refuses.
+        """
+        return export.write(self.split, self.sampler, len(self), Path(path))
 
     def __len__(self) -> int:
         return self.budget.n_test_episode

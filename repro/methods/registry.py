@@ -27,6 +27,7 @@ from repro.methods.live_code import code_digest
 from repro.papers import paper
 from repro.papers.catalogue import (
     BUILT_IN,
+    OUTSIDE,
     PRETRAIN,
     PRETRAIN_TARGET,
     SESSION,
@@ -329,6 +330,11 @@ def load(row: MethodSpec) -> type:
     """
     source = row.source
     assert source is not None
+    if source.package == OUTSIDE:
+        raise MethodError(
+            f"{row.name} are predictions that were made elsewhere and imported; there is no method "
+            "to run again (every reader of the record counts its accuracies from them)"
+        )
     if source.package == SESSION:
         if source.digest not in _handed:
             raise MethodError(

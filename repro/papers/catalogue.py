@@ -21,6 +21,9 @@ PRETRAIN_REVISION = 1  # as MethodSpec.revision, of that training
 PRETRAIN_TARGET = "repro.methods.nearest_neighbor:NearestNeighbor"
 TRAIN_SHOTS = ("task", "five", "none")
 SESSION = "a Python session"  # as Source.package, of what was handed over there
+OUTSIDE = "elsewhere"  # as Source.package, of predictions that were made elsewhere and imported
+OUTSIDE_PREFIX = "outside_"  # of the names of their rows, and of no others
+OUTSIDE_MARK = " (outside)"  # after their titles
 MAX_TITLE = 40  # characters
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 # Folders and options that a row may not be confused with.
@@ -41,7 +44,8 @@ class Source:
     """Where a method that does not come with this package was read from.
 
     Attributes:
-        target: ``module:Class``, or ``file.py:Class`` without folders (records are for others too).
+        target: ``module:Class``, or ``file.py:Class`` without folders (records are for others too);
+            of imported predictions where they are from, in the importer's words.
         package: name and version of what was installed; empty for a file.
         digest: SHA-256 of the source.
         path: of the file on this machine; in no record.
@@ -108,6 +112,7 @@ class MethodSpec:
 
     def __post_init__(self) -> None:
         check_name(self.name, self.title)
+        check_outside(self.name, self.source.package if self.source else "")
         if self.training not in (None, PRETRAIN, self.name):
             raise UsageError(
                 f"the training of {self.name} is its own, {PRETRAIN!r} or None, not "
@@ -150,10 +155,41 @@ def check_name(name: str, title: str) -> None:
         raise UsageError(
             f"the title of {name} is 1 to {MAX_TITLE} printable characters, not {title!r}"
         )
+    refuse_title(title, name)
+
+
+def refuse_title(title: str, name: str = "") -> None:
+    """Refuse a title that can be taken for a built-in row's.
+
+    Args:
+        name: of the row; that of a built-in one may have its own title.
+    Raises:
+        UsageError: it looks like another row's.
+    """
     owner = next((owner for known, owner in _TITLES.items() if _look_alike(title, known)), name)
     if owner != name:
         raise UsageError(
-            f"the title of {name} is {title!r}, which looks like that of {owner}; give it another"
+            f"the title {title!r} looks like that of the built-in {owner}; give another"
+        )
+
+
+def is_outside(name: str) -> bool:
+    """Whether a row is of predictions that were made elsewhere and imported."""
+    return name.startswith(OUTSIDE_PREFIX)
+
+
+def check_outside(name: str, package: str) -> None:
+    """Imported predictions have names that no method has, which was run here.
+
+    Args:
+        package: of the row's source.
+    Raises:
+        UsageError: one has a name of the other kind.
+    """
+    if is_outside(name) != (package == OUTSIDE):
+        raise UsageError(
+            f"names that begin with {OUTSIDE_PREFIX} are of imported predictions, and only those; "
+            f"give {name} another name"
         )
 
 

@@ -1,5 +1,6 @@
 """Records of cells, their checkpoints, and how they are published."""
 
+from repro.records.listing import methods_in, read_records
 from repro.records.record import (
     MODEL,
     SCHEMA,
@@ -9,10 +10,8 @@ from repro.records.record import (
     config_of,
     earlier_tests,
     finished,
-    methods_in,
     other_revision,
     read_record,
-    read_records,
     training_folder,
     write_order,
     write_record,

@@ -91,8 +91,7 @@ def _alone(results: Path) -> Iterator[None]:
 
 def _refuse(record: records.Record, root: Path, allow_dirty: bool, unsealed: bool) -> None:
     path = record.path
-    names.unlinked(root, path)
-    records.check_revision(record)
+    refuse_damaged(record, root)
     if not record.sealed and not unsealed:
         raise RecordError(
             f"{path} is an old record, whose digest covers neither commit nor curve; test the cell "
@@ -103,6 +102,17 @@ def _refuse(record: records.Record, root: Path, allow_dirty: bool, unsealed: boo
             f"{path} was run from a working tree with uncommitted changes; commit and "
             "run the cell again before publishing"
         )
+
+
+def refuse_damaged(record: records.Record, root: Path) -> None:
+    """Refuse a record that is not what its digests say, its files beside it included.
+
+    Raises:
+        RecordError: so it is, or of another numerics revision, or linked from elsewhere.
+    """
+    path = record.path
+    names.unlinked(root, path)
+    records.check_revision(record)
     if records.config_of(record).digest != record.digests.get("config"):
         raise RecordError(f"{path}: the config does not have the digest that the record names")
     model = path / MODEL

@@ -24,7 +24,14 @@ import numpy as np
 import numpy.typing as npt
 
 from repro.papers import paper
-from repro.papers.catalogue import BUILT_IN, check_name, from_record
+from repro.papers.catalogue import (
+    BUILT_IN,
+    OUTSIDE_MARK,
+    check_name,
+    check_outside,
+    from_record,
+    is_outside,
+)
 from repro.papers.config import Budget, EpisodeSpec, Recipe, RunConfig, Split
 from repro.records.files import (
     ASIDE,
@@ -40,8 +47,8 @@ from repro.records.files import (
     write_files,
 )
 from repro.records.files import MODEL as MODEL
-from repro.records.folders import below, folder_of
 from repro.records.folders import cell_folder as cell_folder
+from repro.records.folders import folder_of
 from repro.records.folders import training_folder as training_folder
 from repro.records.revisions import check_revision as check_revision
 from repro.records.revisions import other_revision as other_revision
@@ -145,8 +152,15 @@ class Record:
         return ", ".join([*told, *(["milestone"] if self.at_step is not None else [])])
 
     @property
+    def outside(self) -> bool:
+        """Whether its predictions were made elsewhere and imported: nothing was measured here."""
+        return is_outside(self.method)
+
+    @property
     def steps(self) -> str:
         """Training steps made, for people; of a milestone those of the whole training, too."""
+        if self.outside:
+            return "unknown"
         if self.at_step is None:
             return f"{self.n_step:,}"
         return f"{self.n_step:,} of {int(self.training['n_step']):,} (milestone)"
@@ -161,11 +175,15 @@ class Record:
 
     @property
     def title(self) -> str:
-        """The row's name for people: the paper's, or what the record says."""
+        """The row's name for people: the paper's, or what the record says.
+
+        That of imported predictions is marked.
+        """
         known = BUILT_IN[self.method].title if self.method in BUILT_IN else self.method
         if self.in_paper:
             return known
-        return str(dict(self.config.get("row") or {}).get("title", known))
+        told = str(dict(self.config.get("row") or {}).get("title", known))
+        return told + OUTSIDE_MARK if self.outside else told
 
     @property
     def in_paper(self) -> bool:
@@ -293,6 +311,8 @@ def _read(folder: Path, name: str) -> Record:
             raise ValueError("seal: the content was changed")
         told = file.config.row
         check_name(file.config.method, told.title if told else "-")
+        package = (told.source or {}).get("package", "") if told else ""
+        check_outside(file.config.method, package)
         files = file.files
         if file.schema != SCHEMA:
             files = sealed_beside(folder, raw)
@@ -353,31 +373,3 @@ def earlier_tests(folder: Path) -> list[dict[str, Any]]:
         "accuracy": float(record.accuracy.mean()),
     }
     return [*record.earlier_tests, told]
-
-
-def read_records(root: Path, dataset: str, split: Split = "test") -> list[Record]:
-    """All records of a dataset that were tested on a split, in a stable order.
-
-    Raises:
-        RecordError: one is damaged, or of another cell than its folder's name says.
-    """
-    found, home = [], root.joinpath(dataset, *below(split))
-    for path in sorted(home.glob(f"*/*-shot/seed-*/*/{FILE}")):
-        folder = path.parent
-        if any(part.startswith(".") for part in folder.relative_to(home).parts):
-            continue  # an editor's copies
-        record = read_record(folder)
-        own = record.folder(root)
-        if folder != own or (record.dataset, record.split) != (dataset, split):
-            raise RecordError(
-                f"{path} is the record of {own.relative_to(root)}; move its folder back there or "
-                "delete it"
-            )
-        found.append(record)
-    return found
-
-
-def methods_in(*roots: Path) -> set[str]:
-    """Methods that have records of any data set."""
-    found = {path.parents[1].name for root in roots for path in root.glob("*/*/*-shot/seed-*")}
-    return found - {"trainings"}

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from repro.records.files import outcome_digest, sealed
-from repro.records.record import Record, read_records
+from repro.records.listing import read_records
+from repro.records.record import Record
 from repro.records.schema import VariantFile
 from repro.system import names, storage
 from repro.system.errors import RecordError

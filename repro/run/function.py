@@ -26,8 +26,7 @@ from repro.methods.guard import guarded
 from repro.methods.live_code import code_digest
 from repro.papers.catalogue import SESSION, Source
 from repro.papers.config import RunConfig
-from repro.papers.presets import RECIPES
-from repro.run.evaluation import accuracies
+from repro.run import answers
 from repro.run.evaluation import evaluate as predictions_of
 from repro.run.provenance import provenance
 from repro.system.errors import MethodError, UsageError
@@ -157,31 +156,15 @@ def evaluate(
         reporter: Reporter = stack.enter_context(ConsoleReporter()) if progress else Silent()
         stop = stack.enter_context(stop_requests())
         predictions = predictions_of(guard, episodes.rows, images, reporter, task, stop)
-    content: dict[str, Any] = {
-        "config": {**config.describe(), "n_test_class": len(episodes.split.class_ids)},
-        "digests": {
-            "config": config.digest,
-            "data": config.data_digest,
-            "episodes": episodes.digest,
-            "checkpoint": "",
-            "model": "",
-        },
-        "accuracy": accuracies(predictions, episodes.rows).tolist(),
-        "training": {"n_step": 0},
-        "selection": None,
-        "earlier_tests": [],
-        "numerics_revision": config.row.revision,
+    made = {
         **provenance(device, torch.get_num_threads(), f"repro.evaluate({config.method})"),
         "started_at": started.isoformat(timespec="seconds"),
         "wall_s": round(time.monotonic() - began, 3),
     }
+    content = answers.content_of(config, episodes, predictions, made)
     if episodes.split.split != "test":
         return Results([_in_memory(config, content, episodes.split.split)])
-    folder = records.cell_folder(Path(runs), config)
-    content["earlier_tests"] = earlier = records.earlier_tests(folder)
-    if not (earlier and _same(folder, predictions)):
-        records.write_record(folder, content, predictions)
-    return Results([records.read_record(folder)])
+    return Results([answers.keep(Path(runs), config, content, predictions)])
 
 
 def _described(
@@ -198,20 +181,7 @@ def _described(
     if title is not None:
         about["title"] = title
     method = type(named, (FunctionMethod,), about)
-    spec = episodes.spec
-    config = RunConfig(
-        dataset=episodes.split.dataset,
-        data_digest=episodes.split.digest,
-        method=named,
-        spec=spec,
-        recipe=RECIPES["authors-code"],
-        budget=episodes.budget,
-        seed=seed,
-        precision="fp32",
-        episode_seed=episodes.sampler.seed,
-        own=describe(method, source, None),
-    )
-    return method, config
+    return method, answers.config_of(describe(method, source, None), episodes, seed)
 
 
 def _row_name(function: Function) -> str:
@@ -229,12 +199,6 @@ def _named(function: Function) -> str:
 
 def _module(function: Function) -> str:
     return str(getattr(function, "__module__", None) or type(function).__module__)
-
-
-def _same(folder: Path, predictions: Any) -> bool:
-    """Whether the record that is there has these answers."""
-    path = folder / "predictions.npy"
-    return path.exists() and np.array_equal(np.load(path, allow_pickle=False), predictions)
 
 
 def _in_memory(config: RunConfig, content: dict[str, Any], split: str) -> records.Record:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from repro.analysis.compare.pairs import Comparison, as_json
 from repro.analysis.statistics.strays import stray_note
 from repro.analysis.table.formats import aligned, markdown_table, wrapped
-from repro.analysis.table.notes import CLASSES, left_out_note
+from repro.analysis.table.notes import CLASSES, left_out_note, outside_note
 from repro.analysis.text import class_text, fixed, p_text, percent, percent_interval, share
 from repro.system.errors import unknown
 
@@ -105,6 +105,8 @@ def notes(pairs: Sequence[Comparison]) -> list[str]:
     for side in sides.values():
         means = [float(record.accuracy.mean()) for record in side.records]
         told += stray_note(f"{side.label} {side.k_shot}-shot", side.seeds, means)
+    titles = {r.method: r.title for side in sides.values() for r in side.records if r.outside}
+    told += outside_note([f"{method} ({title})" for method, title in titles.items()])
     left_out = {str(x): x for p in pairs for s in (p.first, p.second) for x in s.left_out}
     told += left_out_note(list(left_out.values()))
     apart = {

@@ -38,7 +38,8 @@ def bars(table: Table, k_shot: int) -> Markup:
 
 def _said(cell: Cell) -> str:
     reported = f"reported {percent_interval(cell.reported)}" if cell.reported else NOT_IN_PAPER
-    measured = f"measured {percent_interval(cell.measured)}" if cell.measured else cell.verdict
+    what = "imported" if cell.outside else "measured"
+    measured = f"{what} {percent_interval(cell.measured)}" if cell.measured else cell.verdict
     several = len(cell.seeds) > 1
     seeds = f" (seeds {', '.join(map(percent, cell.seed_means))})" if several else ""
     return f"{cell.title}: {reported}, {measured}{seeds}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from repro.analysis.compare.pairs import Comparison, Side, compare, with_holm
 from repro.analysis.statistics.intervals import Interval
 from repro.analysis.text import class_text, fixed, p_text, percent_interval, share
-from repro.papers.catalogue import order
+from repro.papers.catalogue import OUTSIDE_MARK, order
 
 if TYPE_CHECKING:
     from repro.records import Record
@@ -65,7 +65,9 @@ def ordered(records: Sequence[Record], k_shot: int) -> list[Record]:
 
 
 def short(method: str, title: str) -> str:
-    """A row's name for narrow columns."""
+    """A row's name for narrow columns; that of an outside row stays marked."""
+    if title.endswith(OUTSIDE_MARK):
+        return short(method, title.removesuffix(OUTSIDE_MARK)) + OUTSIDE_MARK
     cut = title if len(title) <= MAX_SHORT else f"{title[: MAX_SHORT - 1].rstrip()}…"
     return SHORT.get(method, cut)
 

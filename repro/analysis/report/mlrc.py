@@ -10,7 +10,7 @@ from repro.analysis.compare.pairs import all_pairs
 from repro.analysis.gates import figure as gates
 from repro.analysis.gates import numbers as gate_numbers
 from repro.analysis.report import differences_section as report_differences
-from repro.analysis.selection import LeftOut
+from repro.analysis.selection import LeftOut, measured_here
 from repro.analysis.statistics.strays import stray_note
 from repro.analysis.table import table1
 from repro.analysis.table.check import sentence
@@ -91,6 +91,7 @@ def _methodology(records: Sequence[Record], dataset: str) -> list[str]:
     def named(values: set[str]) -> str:
         return ", ".join(sorted(values))
 
+    records = measured_here(records)
     # Cells that share a training name its digest; its time counts once.
     spent = {
         (str(r.config.get("training") or r.path), r.seed): float(r.training.get("wall_s", 0.0))

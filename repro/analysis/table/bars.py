@@ -78,7 +78,8 @@ def draw(table: Table, shots: Sequence[int]) -> Figure:
     ]
     labels = [
         "reported (by the paper, or by the row's authors)",
-        "measured here (colour of the method)",
+        "measured here (colour of the method)"
+        + (", or imported (outside)" if any(cell.outside for cell in table.cells) else ""),
     ]
     if any(len(cell.seeds) > 1 for cell in table.cells):
         handles.append(Line2D([], [], color=style.INK, marker="|", ms=6, lw=0))
@@ -94,9 +95,14 @@ def draw(table: Table, shots: Sequence[int]) -> Figure:
 def _labels(table: Table) -> list[str]:
     """Names of the rows; below those that the paper does not have, that it does not."""
     known = len(table.of.rows)
+    outside = {cell.method for cell in table.cells if cell.outside}
     return [
-        title if i < known else f"{textwrap.fill(title, 26)}\n({NOT_IN_PAPER})"
-        for i, title in enumerate(table.row_titles)
+        title
+        if i < known
+        else textwrap.fill(title, 26)
+        if method in outside
+        else f"{textwrap.fill(title, 26)}\n({NOT_IN_PAPER})"
+        for i, (method, title) in enumerate(zip(table.methods, table.row_titles, strict=True))
     ]
 
 

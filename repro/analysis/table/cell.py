@@ -10,6 +10,7 @@ from repro.analysis.statistics.intervals import Interval
 from repro.analysis.statistics.seeds import Estimate
 from repro.analysis.statistics.strays import strays
 from repro.analysis.table.verdicts import Verdict
+from repro.papers.catalogue import is_outside
 from repro.papers.pack import Reported, Table
 
 SCHEMA = 2  # of the JSON and CSV
@@ -51,6 +52,11 @@ class Cell:
     progress: str = ""  # steps made of those planned, where the training has not ended
 
     @property
+    def outside(self) -> bool:
+        """Whether its predictions were made elsewhere and imported."""
+        return is_outside(self.method)
+
+    @property
     def measured(self) -> Interval | None:
         return self.estimate.interval if self.estimate else None
 
@@ -84,6 +90,7 @@ class Cell:
             "method": self.method,
             "title": self.title,
             "in_paper": self.in_paper,
+            "outside": self.outside,
             "k_shot": self.k_shot,
             "reported_mean": self.reported.mean if self.reported else None,
             "reported_half_width": _finite(self.reported, "half_width"),

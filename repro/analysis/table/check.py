@@ -63,7 +63,8 @@ def reported(
         if cell.class_half_width is not None:
             seeds += f" ({class_text(cell.class_half_width)} classes)"
         if cell.judged is None:
-            lines.append(f"{head}  measured {percent_interval(cell.measured)}{seeds}, {told}")
+            what = "imported" if cell.outside else "measured"
+            lines.append(f"{head}  {what} {percent_interval(cell.measured)}{seeds}, {told}")
             continue
         lines.append(
             f"{head}  measured {percent_interval(cell.measured)}{seeds}, {told}, "
@@ -180,6 +181,9 @@ def pinned(runs: Sequence[Record], published: Sequence[Record]) -> tuple[list[st
     """
     lines, n_pair, ok = [], 0, True
     for run in runs:
+        if run.outside:
+            lines.append(f"{_name(run)}: imported, not run here, skipped")
+            continue
         found = [record for record in published if _key(record) == _key(run)]
         if not found:
             lines.append(f"{_name(run)}: not among the published records, skipped")

@@ -91,7 +91,7 @@ def _columns(cell: Cell, brief: bool = False) -> list[str]:
 
 
 def _titled(cell: Cell) -> str:
-    return cell.title if cell.in_paper else f"{cell.title} ({NOT_IN_PAPER})"
+    return cell.title if cell.in_paper or cell.outside else f"{cell.title} ({NOT_IN_PAPER})"
 
 
 def unit(table: TableContent) -> str:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from repro.analysis.selection import measured_here
 from repro.analysis.statistics.seeds import EPISODES
 from repro.analysis.statistics.strays import stray_note
 from repro.analysis.table.cell import NOT_IN_PAPER, NOT_RUN, Cell
@@ -29,8 +30,9 @@ def title(cells: Sequence[Cell], records: Sequence[Record], dataset: str, of: Ta
     parts = [f"{of.heading} on {dataset}"]
     if not records:
         return f"{parts[0]}: {NOT_RUN}"
-    parts.append(named("recipe", {record.recipe_name for record in records}))
-    parts.append(named("budget", {record.budget_name for record in records}))
+    here = measured_here(records)
+    parts.append(named("recipe", {record.recipe_name for record in here}))
+    parts.append(named("budget", {record.budget_name for record in here}))
     parts.append(_seeds({record.seed for record in records}))
     measured = [cell for cell in cells if cell.measured is not None and cell.in_paper]
     n_apart = sum(cell.verdict == NOT_COMPARABLE for cell in measured)
@@ -88,6 +90,7 @@ def _others(records: Sequence[Record], of: Table) -> list[str]:
     """Where rows that the paper does not have are from, and which of them are transductive."""
     published: list[str] = []
     unknown: list[str] = []
+    outside: list[str] = []
     transductive: list[str] = []
     seen: set[str] = set()
     for record in sorted(records, key=lambda record: order(record.method)):
@@ -100,8 +103,13 @@ def _others(records: Sequence[Record], of: Table) -> list[str]:
             package = source.get("package") or "a file"
             where = f"{source.get('target')} of {package}, source {str(source.get('digest'))[:8]}"
         seen.add(record.method)
+        if record.outside:
+            origin = source.get("target")
+            outside.append(f"{record.title}{f' ({origin})' if origin else ''}")
         found = shelf.elsewhere(of, record.method, record.k_shot)
-        if found is None:
+        if record.outside:
+            pass
+        elif found is None:
             unknown.append(f"{record.title} ({where})")
         else:
             published.append(f"{record.title} ({found[0].source})")
@@ -118,6 +126,7 @@ def _others(records: Sequence[Record], of: Table) -> list[str]:
             f"{NOT_IN_PAPER.capitalize()}, so with neither a reported number nor a verdict: "
             f"{'; '.join(unknown)}."
         )
+    told += outside_note(outside)
     if transductive:
         told.append(
             "Transductive (predictions read all queries of an episode together, which helps): "
@@ -143,6 +152,16 @@ def _of_the_paper(of: Table, cells: Sequence[Cell]) -> list[str]:
         *listed("Copied by the paper from others", copied),
         *listed("Not run, at the paper's length", costs),
         *listed("Cannot be run here", [(row.title, row.why) for row in of.rows if row.why]),
+    ]
+
+
+def outside_note(named: Sequence[str]) -> list[str]:
+    """What imported rows are; nothing where there are none."""
+    if not named:
+        return []
+    return [
+        "Outside: predictions made elsewhere and imported. Accuracies are counted from them; "
+        f"nothing was measured here, and their training is unknown: {'; '.join(named)}."
     ]
 
 
@@ -257,7 +276,8 @@ def notes(
     told += [sentence for cell in cells if (sentence := known(cell, records))]
     told += _others(records, of)
     told += _of_the_paper(of, cells)
-    recipes = {json.dumps(r.config.get("recipe"), sort_keys=True) for r in records}
-    if len(recipes) > len({record.recipe_name for record in records}):
+    here = measured_here(records)
+    recipes = {json.dumps(r.config.get("recipe"), sort_keys=True) for r in here}
+    if len(recipes) > len({record.recipe_name for record in here}):
         told.append("The records differ in switches of the recipe although its name is the same.")
     return tuple(told)

@@ -142,8 +142,8 @@ def _cell(
         k_shot,
         reported,
         first.n_episode,
-        first.n_step,
-        first.budget_name,
+        None if first.outside else first.n_step,
+        "" if first.outside else first.budget_name,
         tuple(record.seed for record in records),
         measured,
         judge(measured, reported, reason, margin) if reported else None,
@@ -165,6 +165,11 @@ def _cell(
 def result(record: Record) -> str:
     """One record in a line, for people."""
     measured = percent_interval(estimate(stacked([record])).interval)
+    if record.outside:
+        return (
+            f"{record.title} {record.k_shot}-shot, seed {record.seed}, imported: {measured} % over "
+            f"{record.n_episode:,} episodes ({record.path})"
+        )
     progress = f", trained for {record.n_step:,} steps" if record.unfinished else ""
     return (
         f"{record.title} {record.k_shot}-shot, seed {record.seed}, budget {record.budget_name}: "
@@ -195,6 +200,7 @@ def build(
     left_out: Sequence[LeftOut] = (),
     apart: Sequence[Record] = (),
     of: PaperTable = OF,
+    shots: Sequence[int] = (),
 ) -> Table:
     """The table of records already selected (:func:`repro.analysis.selection.select`).
 
@@ -202,6 +208,7 @@ def build(
         of: the table of the paper that they are held against.
         left_out: records of its cells that are not shown; they are named below it.
         apart: what stands beside the cells, in lines of its own.
+        shots: columns of the table; by default the paper's and those of the records.
     Raises:
         RecordError: two records for one cell that differ in more than the seed.
     """
@@ -221,8 +228,8 @@ def build(
     cells = [
         _cell(method, title, k_shot, chosen.get((method, k_shot), ()), dataset, margin, of)
         for method, title in (of.titles | {m: others[m] for m in sorted(others, key=order)}).items()
-        for k_shot in sorted({*of.shots, *(record.k_shot for record in records)})
-        if k_shot in of.shots or (method, k_shot) in chosen
+        for k_shot in sorted({*(shots or (*of.shots, *(r.k_shot for r in records)))})
+        if k_shot in (shots or of.shots) or (method, k_shot) in chosen
     ]
     with_holm = iter(adjusted([cell.judged for cell in cells if cell.judged]))
     shown = tuple(

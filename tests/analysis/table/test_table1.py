@@ -221,7 +221,7 @@ def test_records_of_other_images_are_not_mixed_and_can_be_asked_for(
     both = [on("a", 1, 1), on("a", 5, 2), on("b", 1, 3)]
     (chosen,) = table1.select_records(both, "authors-code")
     assert chosen.digests["data"] == "b" * 64
-    monkeypatch.setattr("repro.records.read_records", lambda root, dataset: both)
+    monkeypatch.setattr("repro.records.read_records", lambda root, dataset, damaged=None: both)
     for asked, n_measured in (("folder", 1), ("folder@aaaa", 2), ("folder@bbbb", 1)):
         shown = CliRunner().invoke(cli, ["table", "--dataset", asked, "--format", "json"])
         assert shown.exit_code == 0, shown.output
