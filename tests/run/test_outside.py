@@ -161,6 +161,10 @@ def test_an_outside_row_is_marked_wherever_it_is_shown_and_never_called_measured
     assert "outside_their_method − first" in compared
     assert "nothing was measured here" in compared
     assert "outside_their_method" in shown("power", "outside_their_method", "first")
+    cell_of = "plot-cell --method outside_their_method --k-shot 1 --dataset glyphs --runs"
+    drawn = CliRunner().invoke(cli, [*cell_of.split(), str(runs)])
+    assert drawn.exit_code == 1
+    assert "was imported, not measured here" in drawn.output
     page = tmp_path / "report.html"
     shown("report", "--output", str(page))
     assert "made elsewhere and imported, 8 episodes, seed 0; not measured here" in page.read_text()

@@ -54,8 +54,13 @@ def lines(cell: Cell, records: Iterable[Record]) -> list[Line]:
     Args:
         cell: of the table. records: those of other cells and budgets are passed over.
     Raises:
-        RecordError: the cell was not run with the paper's budget.
+        RecordError: the cell was not run with the paper's budget, or was imported.
     """
+    if cell.outside:
+        raise RecordError(
+            f"{cell.title} was imported, not measured here, so there are no tests of it to draw; "
+            "repro plot-table and repro compare show it"
+        )
     found = []
     if cell.reported:
         interval = Interval(cell.reported.mean, cell.reported.half_width)
