@@ -24,6 +24,7 @@ import click
 from click.testing import CliRunner
 
 from repro.cli.main import cli
+from repro.papers.heads import HEADS
 from repro.papers.presets import BUDGETS, PRESETS, RECIPES, Budget, Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -80,13 +81,22 @@ def shortened(table: str) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in kept)
 
 
+def heads() -> str:
+    """Each head with its source."""
+    lines = ["| `--methods` | title | transductive | source |", "| --- | --- | --- | --- |"]
+    for head in HEADS.values():
+        told = "yes" if head.transductive else "no"
+        lines.append(f"| `{head.name}` | {head.title} | {told} | {head.source} |")
+    return "\n".join(lines)
+
+
 def made(command: str) -> str:
     """What stands below the comment with this command.
 
     ``| rows`` keeps title and rows only, ``| short`` the rows and columns of :func:`shortened`.
     """
-    if command in ("switches", "budgets"):
-        return {"switches": switches, "budgets": budgets}[command]()
+    if command in ("switches", "budgets", "heads"):
+        return {"switches": switches, "budgets": budgets, "heads": heads}[command]()
     command, _, part = command.partition(" | ")
     result = CliRunner().invoke(cli, shlex.split(command)[1:])
     if result.exit_code:

@@ -167,6 +167,10 @@ def test_every_switch_and_budget_field_has_its_line(tables: ModuleType) -> None:
     assert tables.budgets() in text
 
 
+def test_every_head_has_its_line(tables: ModuleType) -> None:
+    assert tables.heads() in (ROOT / "docs/features.md").read_text()
+
+
 def test_the_tables_are_those_of_the_published_records(
     tables: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:

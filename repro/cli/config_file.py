@@ -1,7 +1,8 @@
 """Options of a command from a TOML file: ``--config run.toml``, and ``--save-config`` to write one.
 
 A key is an option's name without the dashes, its value what would stand after it; ``shots``,
-``methods`` and ``milestones`` may be lists. What is given on the command line wins.
+``methods``, ``milestones``, ``features`` and ``backbone`` may be lists. What is given on the
+command line wins.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import click
 from repro.system import storage
 from repro.system.errors import UsageError, unknown
 
-LISTS = ("milestones", "methods", "shots")
+LISTS = ("backbone", "features", "milestones", "methods", "shots")
 # Nothing in a file decides whose code runs, or who may run code here.
 COMMAND_LINE_ONLY = ("address", "method")
 _OWN = ("config", "save-config", "help")

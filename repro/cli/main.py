@@ -15,6 +15,7 @@ from repro.cli.ablate import ablate
 from repro.cli.bench import bench
 from repro.cli.compare import compare, power
 from repro.cli.data import data, doctor, episodes
+from repro.cli.features import embed
 from repro.cli.fetch import fetch_data
 from repro.cli.figures import (
     plot_cell,
@@ -106,6 +107,7 @@ for command in (
     evaluate,
     verify,
     import_,
+    embed,
     method,
     papers,
     data,

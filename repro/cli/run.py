@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from repro import records
 from repro.analysis.selection import select_apart
 from repro.analysis.table import table1
 from repro.cli.config_file import ConfigCommand
+from repro.cli.features import frozen_options
 from repro.cli.figures import DRAWS, draw_table
 from repro.cli.options import FolderOrUrl, engine_options, paper_option
 from repro.cli.work import (
@@ -25,12 +27,19 @@ from repro.cli.work import (
     run_options,
     threads_option,
 )
+from repro.engines.frozen import Frozen
 from repro.engines.planning import RunOptions, numbers
 from repro.papers import shelf
 from repro.papers.catalogue import MethodSpec
 from repro.papers.pack import Paper, Table
 from repro.system.allocator import keep_large_buffers
 from repro.system.errors import RecordError, UsageError
+
+
+def _asked_for(name: str) -> bool:
+    """Whether an option was named, on the command line or in a file of options."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source not in (ParameterSource.DEFAULT, None)
 
 
 @click.command(cls=ConfigCommand)
@@ -42,10 +51,12 @@ from repro.system.errors import RecordError, UsageError
 )
 @click.option("--shots", help="Support images per class.  [default: those of the paper]")
 @paper_option
+@frozen_options
 @engine_options
 @run_options
 def reproduce(
-    methods: str, shots: str | None, of: Paper, files: tuple[str, ...], **options: Any
+    methods: str, shots: str | None, of: Paper, files: tuple[str, ...], frozen: Frozen,
+    **options: Any,
 ) -> None:  # fmt: skip
     """Train and test every cell, then show table, figures and verdicts.
 
@@ -55,9 +66,10 @@ def reproduce(
     """
     dataset, runs = options["dataset"], options["runs"]
     table_of = of.table(dataset)
-    rows = _rows(methods, of, table_of, files)
+    frozen, words = frozen.with_heads(methods, _asked_for("methods"))
+    rows = _rows(words, of, table_of, files)
     asked = list(table_of.shots) if shots is None else numbers(shots, "--shots")
-    pack, cells = run_cells(rows, asked, RunOptions(**options))
+    pack, cells = run_cells(rows, asked, RunOptions(**options, frozen=frozen))
     name = dataset = dataset.partition("@")[0]
     if dataset != "glyphs":  # there may be records of other images under this name
         dataset = f"{dataset}@{pack.name.rpartition('-')[2]}"
@@ -76,7 +88,7 @@ def reproduce(
         figures.insert(0, "plot-curves")
     if "meta_lstm" in [row.name for row in rows]:
         figures.insert(0, "plot-gates")
-    if len(rows) > 1:
+    if len({cell.method for cell in cells}) > 1:
         figures.append("plot-differences")
     for figure in figures:
         folder = runs / dataset / "figures"
@@ -88,9 +100,10 @@ def reproduce(
             click.echo(str(path))
 
 
-def _rows(methods: str, of: Paper, table_of: Table, files: tuple[str, ...]) -> list[MethodSpec]:
+def _rows(
+    words: list[str], of: Paper, table_of: Table, files: tuple[str, ...]
+) -> list[MethodSpec]:  # fmt: skip
     """The rows asked for, ``paper`` being those of the paper's table that have a method."""
-    words = [word.strip() for word in methods.split(",")]
     mine = list(table_of.methods)
     if "paper" in words and not mine:
         raise UsageError(
@@ -141,10 +154,11 @@ def train(
     help="Test an unfinished training as it is.",
 )
 @at_step_option
+@frozen_options
 @functools.partial(run_options, one=True)
 def evaluate(
     method: str, k_shot: int, trained_k_shot: int | None, threads: int | None, unfinished: bool,
-    at_step: int | None, files: tuple[str, ...], **options: Any,
+    at_step: int | None, files: tuple[str, ...], frozen: Frozen, **options: Any,
 ) -> None:  # fmt: skip
     """Test METHOD (a name, or FILE.py:CLASS) on the fixed meta-test episodes.
 
@@ -152,11 +166,12 @@ def evaluate(
 
     Example: repro evaluate meta_lstm --k-shot 1 --trained-k-shot 5
     """
+    frozen, words = frozen.with_heads(method, True)
     asked = RunOptions(
         **options, jobs="1", threads=threads, train_k_shot=trained_k_shot, unfinished=unfinished,
-        at_step=at_step,
+        at_step=at_step, frozen=frozen,
     )  # fmt: skip
-    _, cells = run_cells(rows_named([method], files, only=True), [k_shot], asked)
+    _, cells = run_cells(rows_named(words, files, only=True), [k_shot], asked)
     for cell in cells:
         record = records.read_record(records.cell_folder(options["runs"], cell))
         click.echo(table1.result(record))

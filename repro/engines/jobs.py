@@ -43,7 +43,7 @@ class Unit:
     def is_own(self) -> bool:
         """Whether it runs code that does not come with this package."""
         pretraining = self.kind == "training" and self.config.row.training == PRETRAIN
-        here = self.config.own is None or pretraining or self._is_of_session
+        here = self.config.row.source is None or pretraining or self._is_of_session
         return not here
 
     @property

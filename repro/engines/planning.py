@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from repro.engines.frozen import Frozen
 from repro.learner.kernels import library
 from repro.papers import presets
 from repro.system.errors import UsageError
@@ -31,6 +33,7 @@ class RunOptions:
         jobs: a number, or ``auto``. milestones: steps such as ``10000,40000``.
         session: where ``runs`` mirrors a URL that this process drives.
         split: that the cells are tested on.
+        frozen: features that heads work on, each another row.
     """
 
     dataset: str
@@ -54,6 +57,7 @@ class RunOptions:
     unfinished: bool = False
     ray: RayOptions | None = None
     split: Split = "test"
+    frozen: Frozen = field(default_factory=Frozen)
 
 
 @dataclass(frozen=True)
@@ -93,10 +97,20 @@ def plan_cells(
         name, asked.root,
         lambda done, total: reporter.report(f"prepare {name}", done, total), asked.selection,
     )  # fmt: skip
-    cells = plan(
-        name.partition("@")[0], pack, rows, shots, range(asked.seed, asked.seed + asked.seeds),
-        recipe, budget, asked.precision, device, asked.train_k_shot, asked.at_step, asked.split,
+    planned = functools.partial(
+        plan, name.partition("@")[0], pack, recipe=recipe, budget=budget,
+        precision=asked.precision, device=device, train_k_shot=asked.train_k_shot,
+        at_step=asked.at_step, on=asked.split,
     )  # fmt: skip
+    seeds = range(asked.seed, asked.seed + asked.seeds)
+    cells = planned(rows, shots, seeds)
+    if asked.frozen:
+        threads = asked.threads or os.cpu_count() or 1
+        context = RunContext(asked.runs, pack, threads, device)
+        for seed in seeds:
+            (cell,) = planned(["nearest_neighbor"], shots[:1], [seed])
+            first = seed == asked.seed
+            cells += planned(asked.frozen.rows(cell, first, context, reporter, stop), shots, [seed])
     marks = tuple(numbers(asked.milestones, "--milestones")) if asked.milestones else ()
     _check_milestones(cells, marks, asked.at_step)
     if asked.session is not None:
@@ -105,7 +119,8 @@ def plan_cells(
     n_job = default_jobs(n_task or len(cells))
     if asked.jobs != "auto":
         (n_job, *_) = numbers(asked.jobs, "--jobs")
-    n_job = 1 if device != "cpu" else max(1, n_job)
+    light = all(cell.row.features for cell in cells)  # a process costs more than such a cell
+    n_job = 1 if device != "cpu" or light else max(1, n_job)
     n_thread = asked.threads or max(1, (os.cpu_count() or 1) // n_job)
     if asked.ray is not None:
         n_thread = asked.ray.threads
@@ -121,15 +136,26 @@ def device_of(asked: RunOptions) -> str:
     Raises:
         UsageError: an unknown device, or one that is not here.
     """
-    import torch
-
     device = asked.device
     if device not in ("auto", "cpu", "cuda"):
         raise UsageError(f"device is auto, cpu or cuda, not {device!r}")
     if asked.ray is not None:
+        if asked.frozen:
+            raise UsageError("frozen features work with --engine local only")
         if asked.milestones:
             raise UsageError("--milestones works with --engine local only")
         return device if device != "auto" else "cuda" if asked.ray.gpus_per_cell else "cpu"
+    return device_here(device)
+
+
+def device_here(device: str) -> str:
+    """``cpu`` or ``cuda`` of this machine.
+
+    Raises:
+        UsageError: there is no GPU here.
+    """
+    import torch
+
     if device == "cuda" and not torch.cuda.is_available():
         raise UsageError("device cuda: torch finds no GPU here; use cpu or auto")
     if device == "auto":

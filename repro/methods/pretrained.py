@@ -11,48 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from repro.episodes import Episode
+from repro.learner.classifiers import fit_logistic
 from repro.learner.conv4 import BatchNormStatistics, Conv4
 from repro.methods.base import Setting, SplitImages
 from repro.papers import paper, references
-
-LOGISTIC_TOLERANCE = 1e-7  # largest entry of the gradient; the minimum itself is unique
-MAX_ITERATIONS = 1000
-
-
-def fit_logistic(features: Tensor, labels: Tensor, n_way: int, c: float) -> Tensor:
-    """Multinomial logistic regression with an L2 penalty on all but the intercepts.
-
-    Minimises ``c * sum of cross-entropies + |weights|^2 / 2`` by L-BFGS from zero.
-
-    Args:
-        features: double ``[n, n_feature]``. labels: ``[n]``, 0..n_way-1.
-    Returns:
-        ``[n_way, n_feature + 1]``: the weights, then the intercepts.
-    """
-    # The weights of the minimum lie in the span of the features, so n coordinates describe them.
-    basis, triangle = torch.linalg.qr(features.T)
-    inputs = torch.cat([triangle.T, features.new_ones(len(labels), 1)], dim=1)
-    weights = inputs.new_zeros(n_way, inputs.shape[1]).requires_grad_()
-    # torch's, not scipy's: that one's linear algebra takes more threads than the run was given.
-    descent = torch.optim.LBFGS(
-        [weights],
-        max_iter=MAX_ITERATIONS,
-        tolerance_grad=LOGISTIC_TOLERANCE,
-        tolerance_change=0.0,
-        line_search_fn="strong_wolfe",
-    )
-
-    def objective() -> float:
-        descent.zero_grad()
-        with torch.enable_grad():
-            loss = F.cross_entropy(inputs @ weights.T, labels, reduction="sum")
-            value = c * loss + weights[:, :-1].square().sum() / 2
-        value.backward()  # type: ignore[no-untyped-call]
-        return value.item()
-
-    descent.step(objective)  # type: ignore[no-untyped-call]
-    found = weights.detach()
-    return torch.cat([found[:, :-1] @ basis.T, found[:, -1:]], dim=1)
 
 
 class Pretrained:

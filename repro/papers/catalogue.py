@@ -69,6 +69,21 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Features:
+    """Frozen features, which a head has in place of a training.
+
+    Attributes:
+        name: of the backbone, the first part of the names of its rows.
+        backbone: what made them, for people; with the digest of its weights.
+        digest: of the features and of the images that they are of.
+    """
+
+    name: str
+    backbone: str
+    digest: str
+
+
+@dataclass(frozen=True)
 class MethodSpec:
     """A method as the configs, the records and the table know it.
 
@@ -92,6 +107,7 @@ class MethodSpec:
         revision: the numerics revision: raised when a change of the code moves the row's numbers
             or its training's. Records of another revision than the code's are not used. 1 for a
             method of a user's own: the digest of its source is in its configs.
+        head: of :mod:`repro.papers.heads`; empty for all other rows. features: that it works on.
     """
 
     name: str
@@ -109,6 +125,8 @@ class MethodSpec:
     revision: int = 1
     searches: bool = False
     episode_s: float = 0.02
+    head: str = ""
+    features: Features | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name, self.title)
@@ -126,8 +144,14 @@ class MethodSpec:
 
     def describe(self) -> dict[str, Any]:
         """As the record of a row that is not in the paper has it."""
-        source = self.source
+        source, features = self.source, self.features
+        # The digest of the features is the config's training, so that seeds have one row.
+        frozen = {} if features is None else {
+            "head": self.head,
+            "features": {"name": features.name, "backbone": features.backbone},
+        }  # fmt: skip
         return {
+            **frozen,
             "title": self.title,
             "training": self.training,
             "train_shot": self.train_shot,

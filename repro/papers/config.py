@@ -127,7 +127,7 @@ class RunConfig:
     train_k_shot: int | None = None  # another shot than the test's, else None
     episode_seed: int = 0
     at_step: int | None = None  # of a milestone of its training, which is tested; None: the end
-    own: MethodSpec | None = None  # the row of a method that does not come with this package
+    own: MethodSpec | None = None  # a row that is not in the catalogue: of a user, or of features
     split: Split = "test"
 
     @property
@@ -199,7 +199,10 @@ class RunConfig:
         """All that can move the cell's numbers, as JSON."""
         training = self.training()
         source = {"source": self._source} if self._source else {}
-        settings = references.settings(self.method, self.trained_k_shot, self.spec.n_way)
+        row = self.row
+        named = row.head or self.method
+        settings = references.settings(named, self.trained_k_shot, self.spec.n_way)
+        trained = training.digest if training else row.features.digest if row.features else None
         return {
             **source,
             **({"settings": settings} if settings else {}),
@@ -215,7 +218,7 @@ class RunConfig:
             "n_test_episode": self.budget.n_test_episode,
             "n_grid_episode": self.budget.n_grid_episode,
             "finetune_grid": self.budget.finetune_grid,
-            "training": training.digest if training else None,
+            "training": trained,
             "seed": self.seed,
             "episode_seed": self.episode_seed,
             "precision": self.precision,

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from repro.papers import paper
+from repro.papers import heads, paper
 from repro.papers.catalogue import (
     BUILT_IN,
     OUTSIDE_MARK,
@@ -233,6 +233,8 @@ def config_of(record: Record) -> RunConfig:
         budget["own"] = tuple(sorted(dict(budget.get("own", {})).items()))
         told = dict(kept.get("row") or {})
         row = from_record(record.method, told) if told.get("source") else None
+        if told.get("features"):
+            row = heads.from_record(record.method, told, str(kept["training"]))
         return RunConfig(
             dataset=record.dataset,
             data_digest=str(kept["data_digest"]),

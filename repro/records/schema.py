@@ -38,6 +38,8 @@ class Told(Struct):
     title: Text
     source: dict[str, Text] | None = None
     transductive: bool = False
+    head: Text = ""
+    features: dict[str, Text] | None = None  # name and backbone of frozen features
 
 
 class Cell(Struct):

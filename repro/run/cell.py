@@ -103,11 +103,13 @@ def plan(
             recipe=recipe,
             budget=budget,
             seed=seed,
-            precision=resolve_precision(precision, split.image_size, device),
+            precision="fp32"  # heads compute in double precision
+            if row.features
+            else resolve_precision(precision, split.image_size, device),
             train_k_shot=None if train_k_shot == k_shot else train_k_shot,
             episode_seed=TESTED_SEED[on],
             at_step=at_step,
-            own=row if row.source else None,
+            own=row if row.source or row.features else None,
             split=on,
         )
         for seed in seeds
@@ -224,7 +226,9 @@ def run_cell(
                 return done
         earlier = records.earlier_tests(folder)
         trained = trained_for(run, reporter, stop)
-        torch.set_num_threads(context.threads)
+        # An episode of a head is a few small products: more threads wait for one another.
+        threads = 1 if config.row.features else context.threads
+        torch.set_num_threads(threads)
         started, began = datetime.datetime.now(datetime.UTC), time.monotonic()
         method = run.method(trained.state if trained else None, run.training_folder)
         selection = None
@@ -258,10 +262,12 @@ def run_cell(
             "selection": selection,
             "earlier_tests": earlier,
             "numerics_revision": config.row.revision,
-            **provenance(context.device, context.threads, command, context.commit),
+            **provenance(context.device, threads, command, context.commit),
             "started_at": started.isoformat(timespec="seconds"),
             "wall_s": round(partial.spent + time.monotonic() - began, 3),
         }
+        if config.row.features is not None:
+            content["digests"]["features"] = config.row.features.digest
         content["digests"]["model"] = _copy_training(run, trained)
         records.write_record(folder, content, predictions)
         partial.discard()

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from repro import records
+from repro.data.features import store
 from repro.data.pack import ImageSplit, open_pack
 from repro.episodes import Episode, EpisodeSampler
 from repro.methods.base import Setting, SplitImages
+from repro.methods.heads import FeatureImages
 from repro.methods.registry import build
 from repro.papers.config import EpisodeSpec, RunConfig, TrainingConfig
 from repro.records.checkpoints import load_into
@@ -47,8 +49,12 @@ class CellRun:
         return open_pack(self.context.pack, name)
 
     def images(self, name: str) -> SplitImages:
-        """The images of a split as the method sees them."""
-        return SplitImages(self.split(name), self.setting)
+        """The images of a split as the method sees them; of a head, their features."""
+        features = self.config.row.features
+        if features is None:
+            return SplitImages(self.split(name), self.setting)
+        found = store.of_digest(self.context.pack, features).split(name)
+        return FeatureImages(self.split(name), self.setting, found)
 
     @functools.cached_property
     def episodes(self) -> list[Episode]:
@@ -67,7 +73,7 @@ class CellRun:
     def method(self, state: dict[str, Tensor] | None, where: Path) -> Any:
         """The method with the state of its training (None: without).
 
-        A row of someone's own without a training of its own sees the meta-train images.
+        A row of someone's own without a training of its own, and a head, see the meta-train images.
 
         Args:
             where: the state is from, for errors.
@@ -77,7 +83,7 @@ class CellRun:
         config = self.config
         method = build(config.row, self.setting)
         if state is not None:
-            load_into(method, state, where, config.own is not None)
+            load_into(method, state, where, config.row.source is not None)
         if config.own is not None and config.row.training != config.row.name:
             method.fit(self.images("train"))
         return method

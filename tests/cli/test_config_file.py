@@ -59,7 +59,8 @@ def test_every_option_has_a_key_and_the_values_of_words() -> None:
         "runs": '"r"', "take-over": "true", "split": '"1/1/1"', "split-seed": "1",
         "split-file": '"s.csv"', "image-size": "32", "methods": '["paper", "maml"]',
         "shots": "[1, 5]", "engine": '"local"', "cpus-per-cell": "2", "gpus-per-cell": "0.5",
-        "log-file": '"run.log"', "paper": '"snell2017"',
+        "log-file": '"run.log"', "paper": '"snell2017"', "features": '["a", "b=c.npz"]',
+        "backbone": '["pixels"]', "weights": '"w.pth"', "input-size": "32",
     }  # fmt: skip
     assert {*texts, *COMMAND_LINE_ONLY} == set(_by_key(reproduce))
     text = "\n".join(f"{key} = {value}" for key, value in texts.items() if key != "log-file")

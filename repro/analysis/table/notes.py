@@ -99,6 +99,8 @@ def _others(records: Sequence[Record], of: Table) -> list[str]:
         if record.method in of.keys or record.method in seen:
             continue
         where = "built in"
+        if row.get("features"):
+            where += f", on frozen features of {dict(row['features']).get('backbone')}"
         if source:
             package = source.get("package") or "a file"
             where = f"{source.get('target')} of {package}, source {str(source.get('digest'))[:8]}"

@@ -1,0 +1,1 @@
+"""Frozen features: arrays in the cache, and files that others made."""
