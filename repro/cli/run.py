@@ -66,7 +66,9 @@ def reproduce(
     """
     dataset, runs = options["dataset"], options["runs"]
     table_of = of.table(dataset)
-    frozen, words = frozen.with_heads(methods, _asked_for("methods"))
+    frozen, words = frozen.with_heads(
+        [word.strip() for word in methods.split(",")], _asked_for("methods")
+    )
     rows = _rows(words, of, table_of, files)
     asked = list(table_of.shots) if shots is None else numbers(shots, "--shots")
     pack, cells = run_cells(rows, asked, RunOptions(**options, frozen=frozen))
@@ -166,7 +168,7 @@ def evaluate(
 
     Example: repro evaluate meta_lstm --k-shot 1 --trained-k-shot 5
     """
-    frozen, words = frozen.with_heads(method, True)
+    frozen, words = frozen.with_heads([method], True)
     asked = RunOptions(
         **options, jobs="1", threads=threads, train_k_shot=trained_k_shot, unfinished=unfinished,
         at_step=at_step, frozen=frozen,

@@ -45,7 +45,7 @@ class Frozen:
     def __bool__(self) -> bool:
         return bool(self.features or self.backbones)
 
-    def with_heads(self, methods: str, given: bool) -> tuple[Frozen, list[str]]:
+    def with_heads(self, methods: Sequence[str], given: bool) -> tuple[Frozen, list[str]]:
         """The heads among the names of methods are taken; the other names are given back.
 
         Args:
@@ -53,10 +53,9 @@ class Frozen:
         Raises:
             UsageError: heads without features, or features without a head.
         """
-        words = [word.strip() for word in methods.split(",")]
         chosen: dict[str, heads.Head] = {}
         others = []
-        for word in words if given or not self else [heads.INDUCTIVE]:
+        for word in methods if given or not self else [heads.INDUCTIVE]:
             if word == heads.INDUCTIVE:
                 chosen.update({h.name: h for h in heads.HEADS.values() if not h.transductive})
             elif word in heads.HEADS:

@@ -9,6 +9,7 @@ from pathlib import Path
 from repro import records
 from repro.analysis.results import Results
 from repro.data.dataset import Selection
+from repro.engines.frozen import Frozen
 from repro.engines.local import run
 from repro.engines.planning import RunOptions, plan_cells
 from repro.papers import paper
@@ -35,6 +36,8 @@ def reproduce(
     jobs: int = 1,
     force: bool = False,
     progress: bool = True,
+    features: str | Iterable[str] = (),
+    backbone: str | Iterable[str] = (),
 ) -> Results:
     """Train and test cells as ``repro reproduce``, with the same seeds, digests and folders.
 
@@ -44,13 +47,14 @@ def reproduce(
         dataset: a name as after ``--dataset``. data: where it is, when not prepared yet.
         budget: ``smoke``, ``quick`` or ``paper``, also ``smoke,n_test_episode=20``.
         methods: ``paper`` (its five rows), ``all``, names, ``path/to/file.py:Class``, or classes
-            that follow :class:`repro.Method`.
+            that follow :class:`repro.Method`. With features also heads, and by default ``heads``.
         shots: support images per class. recipe: as after ``--recipe``.
         seed: the first training seed. seeds: how many from it.
         selection: of classes and image size, as ``--split`` and ``--image-size``.
         jobs: cells side by side; more than one needs ``if __name__ == "__main__":`` around the
             call in a script, as all of Python's processes do. A class of a notebook or script
             runs in this process.
+        features, backbone: what heads work on, as after ``--features`` and ``--backbone``.
     Raises:
         UsageError: an unknown name or an impossible choice. DataError: the images are not there.
         TrainingError: cells failed; those that did not are recorded. Interrupted: a stop was asked
@@ -62,12 +66,17 @@ def reproduce(
     >>> repro.reproduce("glyphs", budget, "nearest_neighbor", **options).accuracy.shape
     (1, 4)
     """
-    rows = _rows([methods] if isinstance(methods, str | type) else methods)
-    _check(rows, shots, seed, seeds, jobs)
+    listed = [methods] if isinstance(methods, str | type) else list(methods)
+    words = [method for method in listed if isinstance(method, str)]
+    frozen, names = Frozen(_listed(features), _listed(backbone)).with_heads(
+        words, methods != "paper"
+    )
+    rows = _rows([method for method in listed if isinstance(method, type) or method in names])
+    _check(len(rows) + len(frozen.heads), rows, shots, seed, seeds, jobs)
     asked = RunOptions(
         dataset=dataset, root=None if data is None else Path(data), budget=budget, recipe=recipe,
         seed=seed, seeds=seeds, precision=precision, device=device, jobs=str(jobs),
-        runs=Path(runs), force=force, selection=selection,
+        runs=Path(runs), force=force, selection=selection, frozen=frozen,
     )  # fmt: skip
     import torch
 
@@ -77,7 +86,8 @@ def reproduce(
         stop = stack.enter_context(stop_requests())
         stack.callback(torch.set_num_threads, threads)
         planned = plan_cells(rows, shots, asked, reporter, stop)
-        command = _command(dataset, budget, rows)
+        names = list(dict.fromkeys(cell.method for cell in planned.cells))
+        command = f"repro.reproduce({dataset!r}, {budget!r}, [{', '.join(names)}])"
         failures = run(planned.cells, planned.context, planned.jobs, reporter, stop, command)
     if failures:
         raise TrainingError("; ".join(dict.fromkeys(failure.message for failure in failures)))
@@ -98,10 +108,14 @@ def _rows(methods: Iterable[str | type]) -> list[MethodSpec]:
     return list(found.values())
 
 
+def _listed(words: str | Iterable[str]) -> tuple[str, ...]:
+    return (words,) if isinstance(words, str) else tuple(words)
+
+
 def _check(
-    rows: Sequence[MethodSpec], shots: Sequence[int], seed: int, seeds: int, jobs: int
+    n_row: int, rows: Sequence[MethodSpec], shots: Sequence[int], seed: int, seeds: int, jobs: int
 ) -> None:
-    if not rows or not shots:
+    if not n_row or not shots:
         raise UsageError("expected is at least one method and one shot")
     for name, value, least in (("seed", seed, 0), ("seeds", seeds, 1), ("jobs", jobs, 1),
                                *(("shots", shot, 1) for shot in shots)):  # fmt: skip
@@ -113,8 +127,3 @@ def _check(
             f"the code of {', '.join(here)} is in no file, so it runs in this process alone: leave "
             "out jobs, or put it into a file"
         )
-
-
-def _command(dataset: str, budget: str, rows: Sequence[MethodSpec]) -> str:
-    named = ", ".join(row.name for row in rows)
-    return f"repro.reproduce({dataset!r}, {budget!r}, [{named}])"

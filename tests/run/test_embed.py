@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from repro import records, results
+from repro import reproduce as repro_function
 from repro.cli.main import cli
 from repro.data.features import store
 from repro.data.pack import SPLITS, open_pack
@@ -20,7 +21,7 @@ from repro.learner.backbones import Backbone, Embed, find
 from repro.run import embed as embedding
 from repro.run.context import RunContext
 from repro.run.verify import verify
-from repro.system.errors import DataError, Interrupted, RecordError
+from repro.system.errors import DataError, Interrupted, RecordError, UsageError
 from repro.system.interrupts import StopRequest
 from repro.system.progress import Silent
 from repro.system.seeding import Stream, rng
@@ -176,6 +177,18 @@ def test_the_script_of_the_manual_makes_a_file_whose_rows_are_tested(
     done = repro("evaluate", "ridge", "--features", "colours", "--dataset", "folder", "--budget",
                  BUDGET, "--runs", "runs")  # fmt: skip
     assert done.exit_code == 0 and "colours: ridge 5-shot" in done.output, done.output
+
+
+def test_the_function_gives_the_records_of_the_command(folder: Path, runs: Path) -> None:
+    found = repro_function(
+        "folder", BUDGET, ["nearest_neighbor", "ridge"], backbone="pixels", runs=runs,
+        progress=False,
+    )  # fmt: skip
+    assert [r.method for r in found] == ["nearest_neighbor"] * 2 + ["pixels_ridge"] * 2
+    (record,) = results(runs).filter(method="pixels_ridge", k_shot=5)
+    assert found[3].path == record.path and found[3].started_at == record.started_at
+    with pytest.raises(UsageError, match="ridge is a head on frozen features"):
+        repro_function("folder", BUDGET, "ridge", runs=runs, progress=False)
 
 
 def test_a_record_is_verified_from_the_features_and_says_when_they_are_gone(
