@@ -2,6 +2,8 @@
 
 import json
 import runpy
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -73,6 +75,49 @@ def test_images_are_embedded_once_and_a_stopped_embedding_goes_on(
         expected = images.transpose(0, 3, 1, 2).reshape(len(images), -1) / 255
         np.testing.assert_allclose(found.split(split), expected, atol=1e-6)
     assert not list(store.home(tiny_pack).glob("parts-*"))
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from repro.learner.backbones import Backbone, find
+from repro.run import embed
+from repro.run.context import RunContext
+from repro.system.interrupts import StopRequest
+from repro.system.progress import Silent
+
+plain, n = find("pixels", None, None), []
+
+def build(device):
+    inner = plain.build(device)
+    def embedding(images):
+        n.append(len(images))
+        if sum(n) > 200:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return inner(images)
+    return embedding
+
+embed.PART = 50
+backbone = Backbone(plain.told, {**plain.identity, "test": -1}, build)
+place = RunContext(Path("runs"), Path(sys.argv[1]), 1, "cpu")
+embed.embed_pack("killed", backbone, place, Silent(), StopRequest())
+"""
+
+
+def test_a_killed_embedding_goes_on_at_its_next_part(
+    tiny_pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedding, "PART", 50)
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tiny_pack)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    left: list[int] = []
+    place = context(tiny_pack, tmp_path)
+    found = embedding.embed_pack("killed", counted(left, after=-1), place, Silent(), StopRequest())
+    assert sum(left) == 475 - 200
+    whole = embedding.embed_pack(
+        "whole", find("pixels", None, None), place, Silent(), StopRequest()
+    )
+    assert found.digest == whole.digest
 
 
 def test_features_that_are_no_numbers_are_refused(tiny_pack: Path, tmp_path: Path) -> None:
