@@ -13,7 +13,8 @@ from repro.system.errors import UsageError, near_miss
 
 if TYPE_CHECKING:
     from repro.papers.disagreements import Disagreement
-    from repro.papers.pack import Paper, Reported
+    from repro.papers.pack import Paper
+    from repro.papers.reported import Reported
 
 
 @click.group(invoke_without_command=True)
@@ -60,10 +61,10 @@ def check_paper(file: Path) -> None:
 
     Example: repro papers check path/to/paper.toml
     """
-    from repro.papers import pack, presets, shelf
+    from repro.papers import presets, reading, shelf
 
-    path = file / pack.FILE if file.is_dir() else file
-    found = pack.read(path)
+    path = file / reading.FILE if file.is_dir() else file
+    found = reading.read(path)
     presets.add(found)
     click.echo("\n".join(_lines(found)))
     if found.key in shelf.known() and found != shelf.find(found.key):

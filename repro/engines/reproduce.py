@@ -12,7 +12,7 @@ from repro.data.dataset import Selection
 from repro.engines.frozen import Frozen
 from repro.engines.local import run
 from repro.engines.planning import RunOptions, plan_cells
-from repro.papers import paper
+from repro.papers import presets, shelf
 from repro.papers.catalogue import SESSION, MethodSpec
 from repro.system.errors import TrainingError, UsageError
 from repro.system.interrupts import stop_requests
@@ -24,7 +24,8 @@ def reproduce(
     budget: str = "quick",
     methods: str | type | Iterable[str | type] = "paper",
     *,
-    shots: Sequence[int] = paper.SHOTS,
+    paper: str = shelf.DEFAULT,
+    shots: Sequence[int] | None = None,
     recipe: str = "authors-code",
     seed: int = 0,
     seeds: int = 1,
@@ -46,9 +47,12 @@ def reproduce(
     Args:
         dataset: a name as after ``--dataset``. data: where it is, when not prepared yet.
         budget: ``smoke``, ``quick`` or ``paper``, also ``smoke,n_test_episode=20``.
-        methods: ``paper`` (its five rows), ``all``, names, ``path/to/file.py:Class``, or classes
-            that follow :class:`repro.Method`. With features also heads, and by default ``heads``.
-        shots: support images per class. recipe: as after ``--recipe``.
+        methods: ``paper`` (the rows of its table that can be run), ``all``, names,
+            ``path/to/file.py:Class``, or classes that follow :class:`repro.Method`. With features
+            also heads, and by default ``heads``.
+        paper: its key or file, as after ``--paper``.
+        shots: support images per class; None: those of the paper's table.
+        recipe: as after ``--recipe``.
         seed: the first training seed. seeds: how many from it.
         selection: of classes and image size, as ``--split`` and ``--image-size``.
         jobs: cells side by side; more than one needs ``if __name__ == "__main__":`` around the
@@ -66,12 +70,17 @@ def reproduce(
     >>> repro.reproduce("glyphs", budget, "nearest_neighbor", **options).accuracy.shape
     (1, 4)
     """
+    of = shelf.find(paper)
+    presets.add(of)
+    table = of.table(dataset)
+    shots = table.shots if shots is None else shots
     listed = [methods] if isinstance(methods, str | type) else list(methods)
     words = [method for method in listed if isinstance(method, str)]
     frozen, names = Frozen(_listed(features), _listed(backbone)).with_heads(
         words, methods != "paper"
     )
-    rows = _rows([method for method in listed if isinstance(method, type) or method in names])
+    asked_for = [method for method in listed if isinstance(method, type) or method in names]
+    rows = _rows(m for one in asked_for for m in (table.methods if one == "paper" else (one,)))
     _check(len(rows) + len(frozen.heads), rows, shots, seed, seeds, jobs)
     asked = RunOptions(
         dataset=dataset, root=None if data is None else Path(data), budget=budget, recipe=recipe,

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from repro.papers.catalogue import BUILT_IN, order
-from repro.papers.pack import Paper, Reported, Row
+from repro.papers.pack import Paper, Row
+from repro.papers.reported import Reported
 
 
 @dataclass(frozen=True)

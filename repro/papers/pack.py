@@ -6,25 +6,17 @@ those of :class:`Reported` are fractions.
 
 from __future__ import annotations
 
-import math
 import re
-import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
+from repro.papers.reported import Reported, fractions, shots
 from repro.system import names
-from repro.system.errors import UsageError, unknown
-from repro.system.regular import read_file
+from repro.system.errors import unknown
 
-FILE = "paper.toml"
-MAX_BYTES = 2**20  # of a file
 KEY = "[a-z][a-z0-9_-]{0,39}"
-_SHOT = re.compile(r"([1-9]\d{0,3})-shot")
 # The facts of a protocol that records tell, and what each is called in a sentence.
 FACTS = {
     "train_n_way": "classes of training episodes",
@@ -45,62 +37,8 @@ Plain = bool | int | float | str
 Fact = Plain | dict[str, Plain]  # one value, or one by shot
 
 
-@dataclass(frozen=True)
-class Reported:
-    """A published accuracy: mean and half-width of the interval, both fractions.
-
-    The half-width is infinite where none was printed. A re-run also names the recipe it followed,
-    or why its protocol is another than any of ours.
-    """
-
-    mean: float
-    half_width: float
-    source: str
-    recipe: str = ""
-    other_protocol: str = ""
-    transductive: bool = False
-
-
-def shots(by_shot: Mapping[str, Any]) -> dict[int, Any]:
-    """What is told by ``1-shot`` and ``5-shot``, by the numbers.
-
-    Raises:
-        ValueError: a name is no shot.
-    """
-    found = {}
-    for name, value in by_shot.items():
-        parts = _SHOT.fullmatch(name)
-        if parts is None:
-            raise ValueError(f"{name!r} is not a shot such as '1-shot'")
-        found[int(parts[1])] = value
-    return found
-
-
 class _Fields(Struct, frozen=True, forbid_unknown_fields=True):
     """A table of the file; a field that is not known is a typing mistake."""
-
-
-def _cells(cells: Mapping[str, tuple[float, ...]]) -> dict[int, tuple[float, float]]:
-    """Mean and half-width by shot, fractions.
-
-    Raises:
-        ValueError: they are none, with what to write instead.
-    """
-    found = {}
-    for k_shot, numbers in shots(cells).items():
-        mean, half_width = (*numbers, math.inf)[:2]
-        if 0 < mean < 1:
-            raise ValueError(
-                f"{k_shot}-shot is {mean:g}; accuracies are in percent, as printed: 43.44, not "
-                "0.4344"
-            )
-        if not 0 <= mean <= 100 or not half_width >= 0:
-            raise ValueError(f"{k_shot}-shot is {list(numbers)}, not [mean, half-width] in percent")
-        # The nearest double of the printed number: 28.86 is 0.2886.
-        found[k_shot] = (round(mean / 100, 8), round(half_width / 100, 8))
-    if not found:
-        raise ValueError("cells is empty; give some, such as { 1-shot = [43.44, 0.77] }")
-    return found
 
 
 class Rerun(_Fields, frozen=True):
@@ -114,11 +52,11 @@ class Rerun(_Fields, frozen=True):
     printed_as: Name | None = None
 
     def __post_init__(self) -> None:
-        _cells(self.cells)
+        fractions(self.cells)
 
     def cell(self, k_shot: int) -> Reported | None:
         """What it has at a shot."""
-        numbers = _cells(self.cells).get(k_shot)
+        numbers = fractions(self.cells).get(k_shot)
         if numbers is None:
             return None
         return Reported(*numbers, self.source, self.recipe, self.other_protocol, self.transductive)
@@ -151,7 +89,7 @@ class Row(_Fields, frozen=True):
     reruns: tuple[Rerun, ...] = ()
 
     def __post_init__(self) -> None:
-        _cells(self.cells)
+        fractions(self.cells)
         if (self.method is None) != bool(self.why):
             raise ValueError(
                 f"row {self.title!r} has either a method, or why no method of ours is the row's"
@@ -175,7 +113,7 @@ class Row(_Fields, frozen=True):
 
     def cell(self, k_shot: int, source: str) -> Reported | None:
         """What it has at a shot."""
-        numbers = _cells(self.cells).get(k_shot)
+        numbers = fractions(self.cells).get(k_shot)
         return Reported(*numbers, source) if numbers else None
 
     def facts(self, k_shot: int) -> dict[str, Plain]:
@@ -316,57 +254,3 @@ class Paper(_Fields, frozen=True):
             keys = [table.key for table in self.tables]
             raise unknown(f"table of {self.key}", key, keys)
         return msgspec.structs.replace(self, tables=found)
-
-
-_FIELDS = {f for kind in (Paper, Table, Row, Rerun) for f in kind.__struct_fields__} - {"source"}
-_PLACE = re.compile(r"(.*?) - at `(?:key in )?\$(.*)`$", re.DOTALL)
-_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`")
-
-
-def read(path: Path) -> Paper:
-    """The paper of a file.
-
-    Raises:
-        UsageError: it cannot be read, is not TOML, or does not fit; the place in it is named.
-    """
-    try:
-        content = tomllib.loads(read_file(path, MAX_BYTES).decode())
-    except OSError as error:
-        raise UsageError(
-            f"the paper {path} cannot be read ({error.strerror}); give a {FILE} that exists, or "
-            "its folder"
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"the paper {path} is not TOML ({error}); repair that line") from error
-    odd = names.unprintable(content)
-    if odd:
-        raise UsageError(f"the paper {path} has a control character in {odd[:40]!r}; take it out")
-    try:
-        found = msgspec.convert(content, Paper)
-        return msgspec.structs.replace(found, tables=tuple(_sourced(found)))
-    except (ValueError, UsageError) as error:  # msgspec's own are ValueErrors
-        raise UsageError(f"the paper {path} does not fit: {_told(str(error))}") from error
-
-
-def _sourced(found: Paper) -> list[Table]:
-    """The tables with their source and heading."""
-    return [
-        msgspec.structs.replace(
-            table,
-            source=f"{found.cite}, {table.name}",
-            heading=table.heading or f"{table.name} of {found.cite}",
-        )
-        for table in found.tables
-    ]
-
-
-def _told(error: str) -> str:
-    """msgspec's sentence with the place first and the near miss of a field that is not known."""
-    parts = _PLACE.fullmatch(error)
-    text, place = (parts[1], parts[2].lstrip(".")) if parts else (error, "")
-    field = _UNKNOWN.fullmatch(text)
-    if field:
-        text = str(unknown("field", field[1], _FIELDS))
-    text = text.replace("Object missing required field", "missing is the field")
-    text = text.replace("Expected", "expected is", 1)
-    return f"{place}: {text}" if place else text

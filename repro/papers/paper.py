@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from repro.papers import shelf
-from repro.papers.pack import Reported, shots
+from repro.papers.reported import Reported, shots
 
 __all__ = ["Reported"]
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from repro.papers import shelf
-from repro.papers.pack import FACTS, Reported
-from repro.papers.paper import MAX_SHOT, N_WAY, PACK, SHOTS
+from repro.papers.pack import FACTS
+from repro.papers.paper import MAX_SHOT, N_WAY, SHOTS
 
 _SNELL, _FINN = shelf.built_in("snell2017"), shelf.built_in("finn2017")
 _PROTO_NET, _MAML = _SNELL.settings["proto_net"], _FINN.settings["maml"]
@@ -85,18 +85,6 @@ def settings(method: str, k_shot: int, n_way: int = N_WAY) -> dict[str, Any]:
             "clip_value": MAML_CLIP_VALUE,
         }
     return dict(_FROZEN.get(method, {}))
-
-
-def published(method: str, k_shot: int) -> Reported | None:
-    """What its own authors published of a row outside Ravi & Larochelle 2017."""
-    found = shelf.elsewhere(PACK.table(), method, k_shot)
-    return found[0] if found else None
-
-
-def protocol(method: str, k_shot: int) -> dict[str, Any]:
-    """How that number came about, as far as that can move it."""
-    found = shelf.elsewhere(PACK.table(), method, k_shot)
-    return found[1] if found else {}
 
 
 def other_protocol(published: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:

@@ -11,8 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from repro.papers import pack
-from repro.papers.pack import FILE, Paper, Reported, Table
+from repro.papers.pack import Paper, Plain, Table
+from repro.papers.reading import FILE, read
+from repro.papers.reported import Reported
 from repro.system.errors import ReproError, UsageError, unknown
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ BUILT_IN = ("ravi2017", "snell2017", "finn2017")  # in the order of their tables
 @cache
 def built_in(key: str) -> Paper:
     """A paper that comes with this package."""
-    return pack.read(Path(__file__).parent / key / FILE)
+    return read(Path(__file__).parent / key / FILE)
 
 
 def known() -> tuple[str, ...]:
@@ -60,7 +61,7 @@ def _whole(word: str) -> Paper:
         return built_in(word)
     if word.endswith(".toml") or "/" in word or "\\" in word:
         path = Path(word).expanduser()
-        return pack.read(path / FILE if path.is_dir() else path)
+        return read(path / FILE if path.is_dir() else path)
     import importlib.metadata
 
     entries = list(importlib.metadata.entry_points(group=PLUG_INS, name=word))
@@ -68,7 +69,7 @@ def _whole(word: str) -> Paper:
         near = unknown("paper", word, known())
         raise UsageError(f"{near}; a paper of your own is named by its file, path/to/{FILE}")
     path = _folder(entries[0]) / FILE
-    found = pack.read(path)
+    found = read(path)
     if found.key != word:
         raise UsageError(
             f"the paper {path} has the key {found.key!r}, its entry point the name {word!r}; give "
@@ -106,9 +107,7 @@ def every(more: Iterable[Paper] = ()) -> tuple[list[Paper], list[str]]:
     return list(found.values()), errors
 
 
-def elsewhere(
-    table: Table, method: str, k_shot: int
-) -> tuple[Reported, dict[str, pack.Plain]] | None:
+def elsewhere(table: Table, method: str, k_shot: int) -> tuple[Reported, dict[str, Plain]] | None:
     """What the built-in papers report of a method that a table does not have, and its protocol.
 
     Episodes are of as many classes, on the same data set; rows that a paper copied do not count.

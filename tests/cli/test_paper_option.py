@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from repro import check, results, table1
+from repro import check, reproduce, results, table1
 from repro.cli.main import cli
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,3 +86,14 @@ def test_a_table_without_a_method_cannot_be_reproduced(tmp_path: Path) -> None:
     (tmp_path / "paper.toml").write_text(text)
     done = run("reproduce", "--paper", str(tmp_path), "--runs", str(tmp_path / "runs"), code=2)
     assert "no row of Table 3 of Nobody & Noone 2026 has a method" in done.stderr
+
+
+def test_reproduce_in_python_runs_the_rows_of_the_paper(tmp_path: Path) -> None:
+    text = Path("examples/own-paper/paper.toml").read_text()
+    file = tmp_path / "paper.toml"
+    file.write_text(text.replace('method = "class_means"', 'why = "nobody has it"'))
+    budget = "smoke,n_test_episode=2,n_validation_episode=2,pretrain=2,validate_every=2"
+    runs = {"runs": tmp_path / "runs", "progress": False}
+    made = reproduce("glyphs", budget, paper=str(file), **runs)  # type: ignore[arg-type]
+    assert [(r.method, r.k_shot) for r in made] == [("nearest_neighbor", k) for k in (1, 5)]
+    assert "Table 3 of Nobody & Noone 2026" in table1(made, paper=str(file)).title

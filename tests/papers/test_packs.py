@@ -13,7 +13,8 @@ from repro.papers import paper, presets, shelf
 from repro.papers.catalogue import BUILT_IN
 from repro.papers.config import RECIPES
 from repro.papers.disagreements import disagreements
-from repro.papers.pack import Paper, Row, read
+from repro.papers.pack import Paper, Row
+from repro.papers.reading import read
 from repro.system.errors import UsageError
 from tests.analysis.analysis_doubles import record, spread
 

@@ -11,7 +11,8 @@ from repro.analysis.statistics.seeds import Estimate
 from repro.analysis.statistics.strays import strays
 from repro.analysis.table.verdicts import Verdict
 from repro.papers.catalogue import is_outside
-from repro.papers.pack import Reported, Table
+from repro.papers.pack import Table
+from repro.papers.reported import Reported
 
 SCHEMA = 2  # of the JSON and CSV
 NOT_RUN = "not run"

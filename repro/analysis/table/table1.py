@@ -33,8 +33,9 @@ from repro.analysis.table.verdicts import (
 from repro.analysis.text import percent_interval
 from repro.papers import paper, references, shelf
 from repro.papers.catalogue import order
-from repro.papers.pack import Plain, Reported
+from repro.papers.pack import Plain
 from repro.papers.pack import Table as PaperTable
+from repro.papers.reported import Reported
 from repro.system.errors import RecordError, unknown
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from repro.analysis.statistics.intervals import HasInterval, Interval
 from repro.analysis.statistics.paired import holm, p_student, quantile
 from repro.analysis.statistics.seeds import Estimate, Term, satterthwaite
 from repro.analysis.text import percent
-from repro.papers.pack import Reported
 from repro.papers.paper import Z_95
+from repro.papers.reported import Reported
 
 NOT_COMPARABLE = "not comparable"
 HIGHER, LOWER = "higher", "lower"
