@@ -192,6 +192,17 @@ def test_a_table_of_another_paper_says_what_was_copied_and_what_cannot_be_run() 
     assert json.loads(table.format("json"))[0]["reported_half_width"] is None
 
 
+def test_a_table_of_another_paper_says_what_the_missing_cells_cost() -> None:
+    made = [record("meta_lstm", k, accuracy=spread(0.5)) for k in (1, 5)]
+    (told,) = (
+        note
+        for note in table1.build(made, "mini-imagenet", of=shelf.find("snell2017").table()).notes
+        if note.startswith("Not run; at the paper's length, in hours of one thread: ")
+    )
+    assert "Prototypical Networks (about 9 h at 1-shot, 8 h at 5-shot)" in told
+    assert "LSTM" not in told
+
+
 def test_a_number_without_an_interval_gets_no_verdict() -> None:
     made = [record("matching_net", 5, accuracy=spread(0.98))]
     of = shelf.find("snell2017").table("omniglot")

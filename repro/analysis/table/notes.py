@@ -152,7 +152,7 @@ def _of_the_paper(of: Table, cells: Sequence[Cell]) -> list[str]:
     costs = [(row.title, row.cost) for row in of.rows if row.cost and row.key in missing]
     return [
         *listed("Copied by the paper from others", copied),
-        *listed("Not run, at the paper's length", costs),
+        *listed("Not run; at the paper's length, in hours of one thread", costs),
         *listed("Cannot be run here", [(row.title, row.why) for row in of.rows if row.why]),
     ]
 
