@@ -108,7 +108,7 @@ def _paper(_ctx: click.Context, _param: click.Parameter, word: str) -> Paper:
 # The command receives ``of``: the paper, whose recipes have names from here on.
 paper_option = click.option(
     "--paper", "of", default="ravi2017", show_default=True, metavar="KEY|FILE", callback=_paper,
-    help="Paper whose table is held against the records.",
+    help="Paper to compare with.",
 )  # fmt: skip
 
 

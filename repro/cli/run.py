@@ -49,7 +49,7 @@ def _asked_for(name: str) -> bool:
     show_default=True,
     help="paper, all, or a list.",
 )
-@click.option("--shots", help="Support images per class.  [default: those of the paper]")
+@click.option("--shots", help="Support images per class.  [default: paper's]")
 @paper_option
 @frozen_options
 @engine_options
@@ -59,7 +59,6 @@ def reproduce(
     **options: Any,
 ) -> None:  # fmt: skip
     """Train and test every cell, then show table, figures and verdicts.
-
     Finished cells are not run again; interrupted ones continue.
 
     Example: repro reproduce --dataset mini-imagenet --data PATH --budget smoke
