@@ -7,6 +7,7 @@ those of :class:`Reported` are fractions.
 from __future__ import annotations
 
 import re
+import zlib
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -102,10 +103,11 @@ class Row(_Fields, frozen=True):
 
     @property
     def key(self) -> str:
-        """The method, or what stands for it where there is none."""
+        """The method, or what stands for it where there is none and is no method's name."""
         if self.method is not None:
             return self.method
-        return "_".join(re.findall("[a-z0-9]+", self.title.lower()))
+        words = re.findall("[a-z0-9]+", self.title.lower())
+        return "-".join(["row", *(words or [str(zlib.crc32(self.title.encode()))])])[:60]
 
     @property
     def shots(self) -> tuple[int, ...]:
@@ -157,7 +159,8 @@ class Table(_Fields, frozen=True):
         for key in keys:
             if keys.count(key) > 1:
                 raise ValueError(
-                    f"two rows of {self.name} are {key}; give one of them no method, but why"
+                    f"two rows of {self.name} are {key}; give one of them no method, but why, or "
+                    "another title"
                 )
 
     @property

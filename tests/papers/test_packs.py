@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import jsonschema
 import pytest
 from click.testing import CliRunner
 
@@ -19,6 +20,7 @@ from repro.system.errors import UsageError
 from tests.analysis.analysis_doubles import record, spread
 
 ROOT = Path(__file__).resolve().parents[2]
+SCHEMA = ROOT / "repro/analysis/table/table.schema.json"
 EXAMPLE = ROOT / "examples/own-paper/paper.toml"
 
 
@@ -189,7 +191,9 @@ def test_a_table_of_another_paper_says_what_was_copied_and_what_cannot_be_run() 
     assert "Matching Networks (Vinyals et al. 2016)" in notes
     for style in ("markdown", "csv", "json", "latex"):
         assert "98.8" in table.format(style) or "0.988" in table.format(style)
-    assert json.loads(table.format("json"))[0]["reported_half_width"] is None
+    cells = json.loads(table.format("json"))
+    assert cells[0]["reported_half_width"] is None
+    jsonschema.validate(cells, json.loads(SCHEMA.read_text()))
 
 
 def test_a_table_of_another_paper_says_what_the_missing_cells_cost() -> None:
@@ -201,6 +205,16 @@ def test_a_table_of_another_paper_says_what_the_missing_cells_cost() -> None:
     )
     assert "Prototypical Networks (about 9 h at 1-shot, 8 h at 5-shot)" in told
     assert "LSTM" not in told
+
+
+def test_a_row_without_a_method_is_never_taken_for_a_method_of_its_title(tmp_path: Path) -> None:
+    file = tmp_path / "paper.toml"
+    file.write_text(EXAMPLE.read_text().replace("Class means, learned metric", "MAML"))
+    of = read(file).table()
+    made = record("maml", 5, accuracy=spread(0.5), config={"row": BUILT_IN["maml"].describe()})
+    cells = table1.build([made], "glyphs", of=of).cells
+    assert [c.in_paper for c in cells if c.method == "maml" and c.estimate] == [False]
+    assert [c.verdict for c in cells if c.method == "row-maml" and c.reported] == ["not run"]
 
 
 def test_a_number_without_an_interval_gets_no_verdict() -> None:
