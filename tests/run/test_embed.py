@@ -184,6 +184,7 @@ def test_rows_name_backbone_and_head_and_none_is_held_against_the_paper(runs: Pa
         "together, which helps): ours: transductive k-means, pixels: transductive k-means" in text
     )
     assert "pixels: ridge (built in, on frozen features of pixels of 16 px)" in text
+    assert "not known here" not in text  # neither pixels nor ours was trained elsewhere
 
 
 def test_the_nearest_neighbor_on_our_own_features_is_the_papers_row(runs: Path) -> None:
@@ -222,6 +223,8 @@ def test_the_script_of_the_manual_makes_a_file_whose_rows_are_tested(
     done = repro("evaluate", "ridge", "--features", "colours", "--dataset", "folder", "--budget",
                  BUDGET, "--runs", "runs")  # fmt: skip
     assert done.exit_code == 0 and "colours: ridge 5-shot" in done.output, done.output
+    table = repro("table", "--dataset", "folder", "--runs", "runs", "--from", "runs").output
+    assert "the test classes may have been among it: colours." in " ".join(table.split())
 
 
 def test_the_function_gives_the_records_of_the_command(folder: Path, runs: Path) -> None:

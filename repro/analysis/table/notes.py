@@ -92,6 +92,7 @@ def _others(records: Sequence[Record], of: Table) -> list[str]:
     unknown: list[str] = []
     outside: list[str] = []
     transductive: list[str] = []
+    backbones: dict[str, None] = {}  # that were not trained here
     seen: set[str] = set()
     for record in sorted(records, key=lambda record: order(record.method)):
         row = dict(record.config.get("row") or {})
@@ -99,8 +100,12 @@ def _others(records: Sequence[Record], of: Table) -> list[str]:
         if record.method in of.keys or record.method in seen:
             continue
         where = "built in"
-        if row.get("features"):
-            where += f", on frozen features of {dict(row['features']).get('backbone')}"
+        frozen = dict(row.get("features") or {})
+        if frozen:
+            backbone = str(frozen.get("backbone"))
+            where += f", on frozen features of {backbone}"
+            if not backbone.startswith(("pixels of ", "pretrain, ")):
+                backbones[str(frozen.get("name"))] = None
         if source:
             package = source.get("package") or "a file"
             where = f"{source.get('target')} of {package}, source {str(source.get('digest'))[:8]}"
@@ -129,6 +134,11 @@ def _others(records: Sequence[Record], of: Table) -> list[str]:
             f"{'; '.join(unknown)}."
         )
     told += outside_note(outside)
+    if backbones:
+        told.append(
+            "What these backbones were trained on is not known here; the test classes may have "
+            f"been among it: {', '.join(backbones)}."
+        )
     if transductive:
         told.append(
             "Transductive (predictions read all queries of an episode together, which helps): "
