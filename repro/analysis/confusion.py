@@ -118,6 +118,6 @@ def confusion(record: Record) -> Confusion | None:
     Raises:
         RecordError: the predictions are missing or damaged.
     """
-    names = class_names(record.dataset)
+    names = class_names(record.tested_on)
     episodes = redrawn_episodes(record, len(names)) if names else None
     return None if episodes is None else count(read_predictions(record), episodes, names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import sys
 from collections.abc import Collection, Iterable, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -48,6 +49,9 @@ class Results(Sequence[Record]):
         seed: int | Collection[int] | None = None,
         recipe: str | Collection[str] | None = None,
         budget: str | Collection[str] | None = None,
+        n_way: int | Collection[int] | None = None,
+        n_query: int | Collection[int] | None = None,
+        test_dataset: str | Collection[str] | None = None,
     ) -> Results:
         """Those that have all the values named; of each a value or several. May be empty.
 
@@ -57,7 +61,8 @@ class Results(Sequence[Record]):
         glyphs    finetune     5     0  authors-code   quick       600  81.27 ± 0.57
         """
         wanted = {"dataset": dataset, "method": method, "k_shot": k_shot, "seed": seed,
-                  "recipe_name": recipe, "budget_name": budget}  # fmt: skip
+                  "recipe_name": recipe, "budget_name": budget, "task.n_way": n_way,
+                  "task.n_query": n_query, "tested_on": test_dataset}  # fmt: skip
         allowed = {
             name: [value] if isinstance(value, str | int) else list(value)
             for name, value in wanted.items()
@@ -66,7 +71,7 @@ class Results(Sequence[Record]):
         return Results(
             record
             for record in self
-            if all(getattr(record, name) in values for name, values in allowed.items())
+            if all(attrgetter(name)(record) in values for name, values in allowed.items())
         )
 
     def __len__(self) -> int:
@@ -115,7 +120,8 @@ class Results(Sequence[Record]):
 
         - ``half_width`` of the 95% interval over episodes, a fraction;
         - ``title``, the row's name in the table; ``split`` of the episodes;
-        - ``n_episode``, ``n_way``, ``n_query`` (per class), ``n_step`` (training steps made);
+        - ``n_episode``, ``n_way``, ``n_query`` (per class), ``test_dataset``;
+        - ``n_step``: training steps made;
         - ``outside``: predictions made elsewhere, without recipe, budget and ``n_step``;
         - ``unfinished``: the training had not come to its end;
         - ``apart``: why it is not its row's own number (transductive, milestone), else empty;
@@ -147,7 +153,7 @@ class Results(Sequence[Record]):
     def _lines(self) -> list[list[str]]:
         return [
             [
-                *map(str, {**_key(r), "dataset": _where(r)}.values()),
+                *map(str, {**_key(r), "dataset": _where(r), "k_shot": _shot(r)}.values()),
                 f"{r.n_episode:,}",
                 percent_interval(_interval(r)),
             ]
@@ -218,6 +224,10 @@ def _where(record: Record) -> str:
     return record.dataset if split == "test" else f"{record.dataset} {split}"
 
 
+def _shot(record: Record) -> str:
+    return str(record.k_shot) + (f" ({told})" if (told := record.task.told) else "")
+
+
 def _interval(record: Record) -> Interval:
     return mean_interval(record.accuracy)
 
@@ -233,6 +243,7 @@ def _row(record: Record) -> dict[str, Any]:
         "n_episode": record.n_episode,
         "n_way": record.config.get("n_way"),
         "n_query": record.config.get("n_query"),
+        "test_dataset": record.tested_on,
         "n_step": None if record.outside else record.n_step,
         "outside": record.outside,
         "unfinished": record.unfinished,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import html
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from repro.analysis.results import Results, html_table, split_of
 from repro.analysis.selection import at_shots, select
@@ -14,6 +15,7 @@ from repro.analysis.table.formats import MARKDOWN_LEFT, markdown_rows, unit
 from repro.analysis.table.verdicts import MARGIN
 from repro.papers import shelf
 from repro.records import Record
+from repro.records.task import Task
 from repro.system.errors import RecordError, UsageError, unknown
 
 
@@ -55,6 +57,7 @@ def table1(
     margin: float = 100 * MARGIN,
     paper: str = shelf.DEFAULT,
     shots: Collection[int] = (),
+    **task: Any,
 ) -> ShownTable:
     """Table 1 of the paper beside what was measured, with a verdict per cell.
 
@@ -67,6 +70,8 @@ def table1(
         margin: of equivalence with the paper, in points.
         paper: its key or file, as after ``--paper``.
         shots: only these; by default all.
+        task: ``n_way``, ``n_query`` or ``test_dataset``, where there are records of several;
+            without, the paper's sizes on the own data set.
     Raises:
         RecordError: there is no such record. UsageError: several data sets, and none is named; or
         no such paper.
@@ -79,7 +84,7 @@ def table1(
     Baseline-nearest-neighbor 5 higher
     """
     mine, dataset = _of_one(results, dataset)
-    chosen = select(mine, recipe, budget, seed)
+    chosen = select(mine, recipe, budget, seed, _checked(task))
     if not chosen.records:
         raise RecordError(
             f"no record of {dataset} has recipe {recipe}"
@@ -102,18 +107,29 @@ def check(
     seed: int | None = None,
     margin: float = 100 * MARGIN,
     paper: str = shelf.DEFAULT,
+    **task: Any,
 ) -> Check:
     """Each cell of Table 1 in words, as ``repro check``: measured, reported, difference, verdict.
 
     Args:
-        dataset, recipe, budget, seed, margin, paper: as :func:`repro.table1`.
+        dataset, recipe, budget, seed, margin, paper, task: as :func:`repro.table1`.
     Raises:
         RecordError, UsageError: as :func:`repro.table1`.
     """
     mine, dataset = _of_one(results, dataset)
     of = shelf.find(paper).table(dataset)
-    lines, failures = checks.reported(mine, dataset, recipe, budget, seed, margin / 100, of)
+    lines, failures = checks.reported(
+        mine, dataset, recipe, budget, seed, margin / 100, of, _checked(task)
+    )
     return Check(tuple(lines), tuple(failures))
+
+
+def _checked(task: dict[str, Any]) -> dict[str, Any]:
+    known = [field.name for field in fields(Task)]
+    for name in task:
+        if name not in known:
+            raise unknown("argument", name, known)
+    return {name: value for name, value in task.items() if value is not None}
 
 
 def _of_one(results: Iterable[Record], dataset: str | None) -> tuple[list[Record], str]:

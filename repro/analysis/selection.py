@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,8 +31,7 @@ class LeftOut:
     reason: str
 
     def __str__(self) -> str:
-        record = self.record
-        return f"{record.title} {record.k_shot}-shot seed {record.seed}: {self.reason}"
+        return f"{self.record.told} seed {self.record.seed}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,12 @@ def select(
     recipe: str | None,
     budget: str | None = None,
     seed: int | None = None,
+    task: Mapping[str, Any] = MappingProxyType({}),
 ) -> Selection:
     """All seeds of one configuration for each method and shot, in the table's order.
+
+    All are of one task: of those that have what is asked of ``n_way``, ``n_query`` and
+    ``test_dataset`` the paper's, else that of the newest record.
 
     Of the records of the recipe, budget (:func:`asked_for`) and seed asked for, those count that
     have the numerics revision of their row in this code and the images of the newest of them
@@ -92,6 +96,7 @@ def select(
         and record.config.get("train_k_shot") is None
         and record.at_step is None
     ]
+    found, elsewhere = _one_task(found, task)
     newest = max(
         (record for record in found if not _outdated(record)),
         key=lambda record: record.when,
@@ -114,7 +119,43 @@ def select(
             and (best is None or _group(record) == _group(best))
         ]
     apart = select_apart(records, shown, recipe, budget, seed)
-    return Selection(tuple(shown), tuple(left_out), tuple(apart))
+    return Selection(tuple(shown), (*left_out, *elsewhere), tuple(apart))
+
+
+def _one_task(
+    records: Sequence[Record], asked: Mapping[str, Any]
+) -> tuple[list[Record], list[LeftOut]]:
+    """The records of the task that is shown, and the others, each with how it is chosen."""
+
+    def has(record: Record) -> bool:
+        sizes, tested = dict(asked), str(asked.get("test_dataset") or record.tested_on)
+        sizes.pop("test_dataset", None)
+        name, _, images = tested.partition("@")
+        return (
+            record.tested_on == name
+            and record.tested_images.startswith(images)
+            and all(getattr(record.task, field) == value for field, value in sizes.items())
+        )
+
+    def rank(record: Record) -> tuple[bool, bool, bool, float]:
+        task = record.task
+        return (
+            not task.test_dataset,
+            task.n_way == paper.N_WAY,
+            task.n_query == paper.N_QUERY,
+            record.when,
+        )
+
+    shown = max(filter(has, records), key=rank, default=None)
+    if shown is None:
+        return [], []
+    task = shown.task
+    others = [
+        LeftOut(r, f"another task, which {r.task.chosen_over(task, r.dataset)} shows")
+        for r in records
+        if r.task != task
+    ]
+    return [r for r in records if r.task == task], others
 
 
 def asked_for(record: Record, recipe: str | None, budget: str | None) -> bool:
@@ -234,6 +275,7 @@ def select_apart(
     tests of the recipe's trainings, on the same images.
     """
     images = {record.digests.get("data") for record in chosen}
+    tasks = {record.task for record in chosen}
     shown = {record.path for record in chosen}
     found = [
         record
@@ -242,6 +284,7 @@ def select_apart(
         and record.path not in shown
         and record.config.get("train_k_shot") is None
         and record.digests.get("data") in images
+        and record.task in tasks
         and record.numerics_revision == numerics_revision(record.method)
         and (recipe is None or recipe in (record.recipe_name, _trained_by(record)))
         and (budget is None or record.budget_name == budget)

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
               help="Switches to change: all, no-training (those that need no new "
                    "training) or a list such as gates,theta_0=random.")  # fmt: skip
 @paper_option
-@functools.partial(run_options, recipe="--base", files=False)
+@functools.partial(run_options, recipe="--base", files=False, shape=False)
 @click.option("--episodes", type=click.IntRange(min=2),
               help="Meta-validation episodes; by default the budget's test episodes.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(min=1),

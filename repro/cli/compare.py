@@ -16,7 +16,7 @@ from repro.analysis.compare.formats import FORMATS, format_pairs
 from repro.analysis.selection import select
 from repro.analysis.table import table1
 from repro.cli.options import paper_option, runs_option
-from repro.cli.results import RESULTS, margin_option, read_source
+from repro.cli.results import RESULTS, margin_option, read_source, task_options
 from repro.papers import paper
 from repro.papers.pack import Paper
 from repro.system.errors import UsageError
@@ -39,7 +39,7 @@ def side_options(function: F) -> F:
                      help="Budget of the sides that name none; by default the largest of "
                           "each cell."),
     ]  # fmt: skip
-    function = runs_option("read")(function)
+    function = runs_option("read")(task_options(function))
     for option in reversed(options):
         function = option(function)
     return function
@@ -47,7 +47,7 @@ def side_options(function: F) -> F:
 
 def _pairs(
     selectors: tuple[str, ...], datasets: tuple[str, ...], source: str | None, runs: Path,
-    recipe: str, budget: str | None,
+    recipe: str, budget: str | None, task: dict[str, Any],
 ) -> list[pairs.Comparison]:  # fmt: skip
     if len(selectors) == 1:
         raise UsageError("name two sides or more, or none for all methods")
@@ -64,7 +64,7 @@ def _pairs(
         found = {name: read_source(name, source, runs)[0] for name in dict.fromkeys(names)}
     others = {s.fields["dataset"] for s in chosen if "dataset" in s.fields} - set(found)
     elsewhere = {name: read_source(name, source, runs)[0] for name in sorted(others)}
-    groups = pairs.gather(chosen, found, recipe, budget, folders, elsewhere)
+    groups = pairs.gather(chosen, found, recipe, budget, folders, elsewhere, task)
     return pairs.all_pairs(groups)
 
 
@@ -73,13 +73,13 @@ def _pairs(
 @click.option("--format", "style", default="text", show_default=True, type=click.Choice(FORMATS))
 def compare(
     selectors: tuple[str, ...], datasets: tuple[str, ...], source: str | None, runs: Path,
-    recipe: str, budget: str | None, style: str,
+    recipe: str, budget: str | None, style: str, task: dict[str, Any],
 ) -> None:  # fmt: skip
     """Compare A and B on the same episodes. Three or more names: every pair. None: all methods.
 
     A or B is a method (meta_lstm), a method with fields that choose its records
-    (meta_lstm@recipe=paper,budget=quick,seed=1,k_shot=5,dataset=glyphs), or the folder of a record.
-    The default data set is glyphs.
+    (meta_lstm@recipe=paper,budget=quick,seed=1,k_shot=5,n_way=5,dataset=glyphs), or the folder of
+    a record. The default data set is glyphs.
 
     Without seed=, all training seeds are used. If a side has several seeds, the interval covers
     seeds and episodes. If only one side has several, the other is assumed to vary as much, and
@@ -87,7 +87,7 @@ def compare(
 
     Example: repro compare meta_lstm finetune --dataset mini-imagenet --from results
     """
-    found = _pairs(selectors, datasets, source, runs, recipe, budget)
+    found = _pairs(selectors, datasets, source, runs, recipe, budget, task)
     click.echo(format_pairs(found, style), nl=False)
 
 
@@ -107,7 +107,7 @@ def compare(
 def power(
     selectors: tuple[str, ...], datasets: tuple[str, ...], source: str | None, runs: Path,
     recipe: str, budget: str | None, margin: float, of: Paper, episodes: int, seed_sd: float,
-    style: str,
+    style: str, task: dict[str, Any],
 ) -> None:  # fmt: skip
     """Compute how many episodes and seeds are needed to tell A from B, or a run from the paper.
 
@@ -121,7 +121,7 @@ def power(
     if selectors:
         found = [
             power_answers.of_pair(pair, margin / 100, seed_sd / 100)
-            for pair in _pairs(selectors, datasets, source, runs, recipe, budget)
+            for pair in _pairs(selectors, datasets, source, runs, recipe, budget, task)
         ]
         if style == "json":
             click.echo(power_answers.as_json(found), nl=False)
@@ -130,7 +130,7 @@ def power(
         return
     listed = []
     for name in datasets or ("mini-imagenet",):
-        chosen = select(read_source(name, source, runs)[0], recipe, budget)
+        chosen = select(read_source(name, source, runs)[0], recipe, budget, task=task)
         shown = of.table(name)
         table = table1.build(chosen.records, name, margin / 100, chosen.left_out, of=shown)
         cells = [
@@ -147,6 +147,8 @@ def power(
         ]
         listed += cells
         if style == "text":
-            click.echo("\n".join([table.title, *power_text.against_paper(cells, shown)]))
+            none = [f"No cell has a reported number ({table.task.told}); name A and B instead."]
+            told = power_text.against_paper(cells, shown) if cells else none
+            click.echo("\n".join([table.title, *told]))
     if style == "json":
         click.echo(power_answers.as_json(listed), nl=False)

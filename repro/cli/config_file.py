@@ -1,8 +1,8 @@
 """Options of a command from a TOML file: ``--config run.toml``, and ``--save-config`` to write one.
 
 A key is an option's name without the dashes, its value what would stand after it; ``shots``,
-``methods``, ``milestones``, ``features`` and ``backbone`` may be lists. What is given on the
-command line wins.
+``methods``, ``milestones``, ``features`` and ``backbone`` may be lists, ``slurm`` is a table. What
+is given on the command line wins.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from repro.system import storage
 from repro.system.errors import UsageError, unknown
 
 LISTS = ("backbone", "features", "milestones", "methods", "shots")
+TABLE = "slurm"
 # Nothing in a file decides whose code runs, or who may run code here.
 COMMAND_LINE_ONLY = ("address", "method")
 _OWN = ("config", "save-config", "help")
@@ -86,8 +87,18 @@ def read(path: Path, command: click.Command) -> dict[str, Any]:
                 f"{path}: {key} belongs on the command line, so that no file decides whose code "
                 f"runs; leave it out and add --{key}"
             )
+        if key == TABLE:
+            found[TABLE] = _pairs(path, value)
+            continue
         found[str(known[key].name)] = _checked(path, key, value, known[key])
     return found
+
+
+def _pairs(path: Path, value: Any) -> tuple[str, ...]:
+    """A table as the words of an option that is given several times."""
+    if not isinstance(value, dict) or not all(type(v) in (str, int) for v in value.values()):
+        raise UsageError(f"{path}: {TABLE} is a table of text and whole numbers, not {value!r}")
+    return tuple(f"{name}={v}" for name, v in value.items())
 
 
 def _checked(path: Path, key: str, value: Any, param: click.Parameter) -> Any:
@@ -123,6 +134,7 @@ def write(
     if path.exists():
         raise UsageError(f"{path} exists already and is left as it is; name another file")
     lines, left_out = [f"# {ctx.command_path} --config {path.name}"], []
+    last: list[str] = []  # a table ends the keys before it
     for key, param in _by_key(command).items():
         name = str(param.name)
         value = given.get(name, (ctx.default_map or {}).get(name))
@@ -130,9 +142,15 @@ def write(
             for each in [value] if isinstance(value, str) else value or ():
                 left_out += [f"--{key}", str(each)]
             continue
+        if key == TABLE:
+            table = [pair.partition("=") for pair in value or ()]
+            last = [f"{name} = {_toml(v)}" for name, _, v in table]
+            continue
         value = param.get_default(ctx) if value is None else param.type_cast_value(ctx, value)
         if isinstance(value, bool | int | float | str | Path):
             lines.append(f"{key} = {_toml(value)}")
+    if last:
+        lines += [f"[{TABLE}]", *last]
     storage.write_text(path, "\n".join(lines) + "\n")
     return left_out
 

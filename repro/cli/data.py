@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import json
 import os
@@ -11,14 +12,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from repro.cli.options import selection_options
+from repro.cli.options import SHAPE, selection_options, with_options
 from repro.papers import paper
+from repro.papers.config import EpisodeSpec
 from repro.system import storage
 from repro.system.errors import DataError, ReproError, unknown
 
 if TYPE_CHECKING:
     from repro.data.dataset import Selection
+    from repro.episodes import EpisodeSampler
 
+shape_options = functools.partial(with_options, options=SHAPE)
 PINNED_EPISODES = Path(__file__).parents[1] / "episodes" / "pinned_episodes.json"
 
 
@@ -102,13 +106,13 @@ def episodes() -> None:
     """
 
 
-def _sampler(dataset: str, root: Path | None, split: str, k_shot: int, seed: int):  # type: ignore[no-untyped-def]
+def _sampler(
+    dataset: str, root: Path | None, split: str, spec: EpisodeSpec, seed: int
+) -> EpisodeSampler:
     from repro.data.registry import load_split
     from repro.episodes import EpisodeSampler
-    from repro.papers.config import EpisodeSpec
 
-    rows = load_split(dataset, root, split).class_rows
-    return EpisodeSampler(rows, split, EpisodeSpec(k_shot=k_shot), seed)
+    return EpisodeSampler(load_split(dataset, root, split).class_rows, split, spec, seed)
 
 
 @episodes.command("write")
@@ -124,6 +128,7 @@ def _sampler(dataset: str, root: Path | None, split: str, k_shot: int, seed: int
     show_default=True,
     help="Support images per class.",
 )
+@shape_options
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Episode seed."
 )
@@ -138,15 +143,16 @@ def _sampler(dataset: str, root: Path | None, split: str, k_shot: int, seed: int
     "--output", type=click.Path(path_type=Path), required=True, help="JSON file to write."
 )
 def write_episodes(
-    dataset: str, root: Path | None, split: str, k_shot: int, seed: int, n: int, output: Path
-) -> None:
+    dataset: str, root: Path | None, split: str, k_shot: int, n_way: int, n_query: int,
+    seed: int, n: int, output: Path,
+) -> None:  # fmt: skip
     """Write a manifest of episodes.
 
     Example: repro episodes write glyphs --k-shot 5 --output episodes.json
     """
     from repro.episodes import manifest
 
-    sampler = _sampler(dataset, root, split, k_shot, seed)
+    sampler = _sampler(dataset, root, split, EpisodeSpec(n_way, k_shot, n_query), seed)
     content = manifest(sampler, n, dataset.partition("@")[0])
     storage.write_text(output, json.dumps(content))
     click.echo(f"{output}: {n} episodes, digest {content['digest']}")
@@ -168,12 +174,14 @@ def verify_episodes(dataset: str, manifest_path: Path | None, root: Path | None)
     if manifest_path is not None:
         content = storage.read_json(manifest_path)
         try:
-            split, k_shot, seed = content["split"], int(content["k_shot"]), int(content["seed"])
+            split, seed = content["split"], int(content["seed"])
+            sizes = [int(content[name]) for name in ("n_way", "k_shot", "n_query")]
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"{manifest_path} is not an episode manifest (field {error})"
             ) from error
-        verify_manifest(content, _sampler(dataset, root, split, k_shot, seed), str(manifest_path))
+        sampler = _sampler(dataset, root, split, EpisodeSpec(*sizes), seed)
+        verify_manifest(content, sampler, str(manifest_path))
         click.echo(f"{manifest_path}: {content['n_episode']} episodes are the ones drawn now")
         return
     pinned = storage.read_json(PINNED_EPISODES)
@@ -181,7 +189,8 @@ def verify_episodes(dataset: str, manifest_path: Path | None, root: Path | None)
     if plain not in pinned:
         raise unknown("pinned dataset", plain, pinned)
     for k_shot, digest in pinned[plain].items():
-        drawn = _sampler(dataset, root, "test", int(k_shot), 0).first(paper.N_TEST_EPISODE)
+        spec = EpisodeSpec(k_shot=int(k_shot))
+        drawn = _sampler(dataset, root, "test", spec, 0).first(paper.N_TEST_EPISODE)
         if episodes_digest(drawn) != digest:
             raise DataError(
                 f"the {k_shot}-shot test episodes of {dataset} are not the published ones; "

@@ -6,6 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -37,9 +38,9 @@ def _command(draw: Draw, all_seeds: bool = True) -> click.Command:
     )
     def command(
         dataset: str, source: str | None, runs: Path, recipe: str, budget: str | None,
-        output: Path | None,
+        output: Path | None, task: dict[str, Any],
     ) -> None:  # fmt: skip
-        chosen, name = chosen_records(dataset, source, runs, recipe, budget)
+        chosen, name = chosen_records(dataset, source, runs, recipe, budget, task=task)
         for note in left_out_note(chosen.left_out):
             click.echo(note, err=True)
         shown = list(chosen.records) if all_seeds else chosen.one_each

@@ -11,11 +11,23 @@ import click
 from click.core import ParameterSource
 
 from repro.engines.ray.cluster import RayOptions
+from repro.engines.slurm.options import SlurmOptions
+from repro.papers import paper
+from repro.papers.config import MAX_WAY
 from repro.papers.pack import Paper
 from repro.system.errors import ReproError
 
 F = TypeVar("F", bound=Callable[..., Any])
 RUNS = Path("runs")
+
+
+# The size of the episodes that are drawn.
+SHAPE = [
+    click.option("--n-way", type=click.IntRange(2, MAX_WAY), default=paper.N_WAY,
+                 show_default=True, help="Classes per episode."),
+    click.option("--n-query", type=click.IntRange(min=1), default=paper.N_QUERY,
+                 show_default=True, help="Queries of each class."),
+]  # fmt: skip
 
 
 def with_options(function: Any, options: Sequence[Callable[[Any], Any]]) -> Any:
@@ -139,24 +151,27 @@ def selection_options(function: F) -> F:
 
 
 def engine_options(function: F) -> F:
-    """Where the cells run; the command receives ``ray``: RayOptions, None for this machine."""
+    """Where the cells run; the command receives ``ray`` and ``slurm``: their options, or None."""
 
     @functools.wraps(function)
     def call(
         *words: Any, engine: str, address: str | None, cpus_per_cell: float | None,
-        gpus_per_cell: float | None, **options: Any,
+        gpus_per_cell: float | None, slurm: tuple[str, ...], **options: Any,
     ) -> Any:  # fmt: skip
         ray = None
+        on_slurm = SlurmOptions.parse(slurm) if engine == "slurm" else None
+        if slurm and on_slurm is None:
+            raise click.UsageError("--slurm KEY=VALUE is for --engine slurm only")
         if engine == "ray":
             ray = RayOptions(address, cpus_per_cell or 1.0, gpus_per_cell or 0.0)
         elif (address, cpus_per_cell, gpus_per_cell) != (None, None, None):
             raise click.UsageError(
                 "--address, --cpus-per-cell and --gpus-per-cell are for --engine ray only"
             )
-        return function(*words, ray=ray, **options)
+        return function(*words, ray=ray, slurm=on_slurm, **options)
 
     options = [
-        click.option("--engine", type=click.Choice(["local", "ray"]), default="local",
+        click.option("--engine", type=click.Choice(["local", "ray", "slurm"]), default="local",
                      show_default=True, help="Where cells run."),
         click.option("--address", metavar="HOST:PORT",
                      help="A Ray cluster, or auto on one of its nodes; who "
@@ -165,6 +180,8 @@ def engine_options(function: F) -> F:
                      metavar="N", help="CPUs of a cell.  [default: 1]"),
         click.option("--gpus-per-cell", type=click.FloatRange(min=0),
                      metavar="N", help="GPUs of a cell.  [default: 0]"),
+        click.option("--slurm", multiple=True, metavar="KEY=VALUE",
+                     help="Asked of sbatch, such as time=600 (minutes)."),
     ]  # fmt: skip
     decorated: F = with_options(call, options)
     return decorated

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from repro.cli.data import episodes
+from repro.cli.data import episodes, shape_options
 from repro.cli.options import paper_option
 from repro.cli.results import RESULTS, chosen_records, figure_folder, source_options
 from repro.papers.pack import Paper
@@ -37,7 +38,7 @@ from repro.system.errors import UsageError
 def report(
     dataset: str, source: str | None, runs: Path, recipe: str, budget: str | None,
     seed: int | None, images: bool | None, root: Path | None, of: Paper, style: str,
-    output: Path | None,
+    output: Path | None, task: dict[str, Any],
 ) -> None:  # fmt: skip
     """Write all results of the records into one self-contained HTML file, or as Markdown.
 
@@ -51,7 +52,7 @@ def report(
     from repro.data.registry import load_split
     from repro.records.variants import read_validation
 
-    chosen, name = chosen_records(dataset, source, runs, recipe, budget, seed)
+    chosen, name = chosen_records(dataset, source, runs, recipe, budget, seed, task=task)
     file = "report.html" if style == "html" else "report.md"
     target = output or figure_folder(None, runs, dataset, name) / file
     if style == "mlrc":
@@ -59,14 +60,16 @@ def report(
         storage.write_text(target, page)
         click.echo(f"{target}: {len(page.encode()):,} bytes")
         return
-    split = None
+    split, tested_on = None, chosen.records[0].tested_on
+    if tested_on == dataset.partition("@")[0]:
+        tested_on = dataset  # with the pack that was named
     if images:
-        refuse_committed(target, dataset)
-        split = load_split(dataset, root, "test")
-    elif images is None and dataset == "glyphs" and not could_be_committed(target):
+        refuse_committed(target, tested_on)
+        split = load_split(tested_on, root, "test")
+    elif images is None and tested_on == "glyphs" and not could_be_committed(target):
         # A committed page should not depend on what is in a cache.
         prepared = any(cache_folder().glob("packs/glyphs-*/pack.json"))
-        split = load_split(dataset, root, "test") if prepared else None
+        split = load_split(tested_on, root, "test") if prepared else None
     first = chosen.records[0]
     there = of_presets(read_validation(runs if name == "runs" else RESULTS, first.dataset))
     data = first.digests.get("data")
@@ -91,6 +94,7 @@ def report(
 )
 @click.option("--split", default="test", show_default=True, help="train, val or test.")
 @click.option("--k-shot", default=1, show_default=True, type=click.IntRange(min=1))
+@shape_options
 @click.option(
     "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Episode seed."
 )
@@ -100,8 +104,8 @@ def report(
     help="PNG file; default: runs/DATASET/episode-SPLIT-SHOT-N.png.",
 )
 def draw_episode(
-    dataset: str, root: Path | None, index: int, split: str, k_shot: int, seed: int,
-    output: Path | None,
+    dataset: str, root: Path | None, index: int, split: str, k_shot: int, n_way: int,
+    n_query: int, seed: int, output: Path | None,
 ) -> None:  # fmt: skip
     """Draw an episode: support and query images, one row per class.
 
@@ -120,7 +124,8 @@ def draw_episode(
                          f"name it {target.with_suffix('.png').name}")  # fmt: skip
     refuse_committed(target, dataset)
     images = load_split(dataset, root, split)
-    episode = EpisodeSampler(images.class_rows, split, EpisodeSpec(k_shot=k_shot), seed)[index]
+    spec = EpisodeSpec(n_way, k_shot, n_query)
+    episode = EpisodeSampler(images.class_rows, split, spec, seed)[index]
     storage.write_bytes(target, png(draw(episode, images)))
     classes = ", ".join(images.class_ids[i] for i in episode.class_indices)
     published = split == "test" and seed == 0 and index < paper.N_TEST_EPISODE

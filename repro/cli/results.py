@@ -5,10 +5,12 @@ The figures import seaborn when they are drawn, so that every other command star
 
 from __future__ import annotations
 
+import functools
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import click
@@ -35,6 +37,29 @@ RESULTS = Path("results")
 FIGURES = Path("figures")
 
 
+def task_options(function: F) -> F:
+    """Of which task the records are; the command receives ``task``: what was asked for."""
+
+    @functools.wraps(function)
+    def call(*words: Any, n_way: int | None, n_query: int | None, test_dataset: str | None,
+        **options: Any,
+    ) -> Any:  # fmt: skip
+        asked = {"n_way": n_way, "n_query": n_query, "test_dataset": test_dataset}
+        given = {name: value for name, value in asked.items() if value is not None}
+        return function(*words, task=given, **options)
+
+    options = [
+        click.option("--n-way", type=click.IntRange(min=2),
+                     help="Classes of an episode; by default 5 if there are such records."),
+        click.option("--n-query", type=click.IntRange(min=1),
+                     help="Queries of each class; by default 15 if there are such records."),
+        click.option("--test-dataset", metavar="NAME",
+                     help="Tests on another data set than the training's."),
+    ]  # fmt: skip
+    decorated: F = with_options(call, options)
+    return decorated
+
+
 def source_options(function: F) -> F:
     """Which records are read."""
     options = [
@@ -45,7 +70,7 @@ def source_options(function: F) -> F:
         click.option("--recipe", default="authors-code", show_default=True, help="Recipe."),
         click.option("--budget", help="Budget; by default the largest of each cell."),
     ]  # fmt: skip
-    function = runs_option("read")(function)
+    function = runs_option("read")(task_options(function))
     decorated: F = with_options(function, options)
     return decorated
 
@@ -97,6 +122,7 @@ def no_records(dataset: str, where: str) -> RecordError:
 def chosen_records(
     dataset: str, source: str | None, runs: Path, recipe: str, budget: str | None,
     seed: int | None = None, damaged: list[RecordError] | None = None,
+    task: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[Selection, str]:  # fmt: skip
     """The records shown of each cell, and whether they are ``runs`` or ``results``.
 
@@ -104,12 +130,13 @@ def chosen_records(
         damaged: as :func:`read_source`.
     """
     found, name = read_source(dataset, source, runs, damaged)
-    chosen = select(found, recipe, budget, seed)
+    chosen = select(found, recipe, budget, seed, task)
     if not chosen.records:
         raise RecordError(
             f"no record of {dataset} has recipe {recipe}"
             + (f" and budget {budget}" if budget else "")
             + (f" and seed {seed}" if seed is not None else "")
+            + "".join(f" and --{name.replace('_', '-')} {value}" for name, value in task.items())
             + "; `repro table` without these shows what is there"
         )
     return chosen, name
@@ -145,6 +172,7 @@ def figure_folder(output: Path | None, runs: Path, dataset: str, source: str) ->
 def table(
     dataset: str, source: str | None, runs: Path, recipe: str, budget: str | None,
     seed: int | None, shots: str | None, margin: float, of: Paper, style: str,
+    task: dict[str, Any],
 ) -> None:  # fmt: skip
     """Show the paper's table: reported and measured accuracies, their differences and verdicts.
 
@@ -153,7 +181,7 @@ def table(
     Example: repro table --dataset mini-imagenet --from results --format markdown
     """
     damaged: list[RecordError] = []
-    chosen, _ = chosen_records(dataset, source, runs, recipe, budget, seed, damaged)
+    chosen, _ = chosen_records(dataset, source, runs, recipe, budget, seed, damaged, task)
     wanted = numbers(shots, "--shots") if shots else []
     chosen = at_shots(chosen, wanted)
     shown: Sequence[records.Record] = chosen.records
@@ -188,6 +216,7 @@ def table(
 def check(
     dataset: str, source: str | None, runs: Path, recipe: str, budget: str | None,
     pinned: bool, curves: bool, reported: bool, strict: bool, margin: float, of: Paper,
+    task: dict[str, Any],
 ) -> None:  # fmt: skip
     """Compare measured with published (--pinned, --curves) or reported (--reported) numbers.
 
@@ -213,7 +242,7 @@ def check(
         found, _ = read_source(dataset, source, runs)
         table_of = of.table(dataset)
         lines, failures = checks.reported(
-            found, dataset, recipe, budget, margin=margin / 100, of=table_of
+            found, dataset, recipe, budget, margin=margin / 100, of=table_of, task=task
         )
         click.echo("\n".join([*lines, *(checks.strict_lines(failures) if strict else [])]))
         failed |= strict and bool(failures)

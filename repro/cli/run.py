@@ -25,6 +25,7 @@ from repro.cli.work import (
     rows_named,
     run_cells,
     run_options,
+    test_options,
     threads_option,
 )
 from repro.engines.frozen import Frozen
@@ -53,13 +54,15 @@ def _asked_for(name: str) -> bool:
 @paper_option
 @frozen_options
 @engine_options
+@test_options
 @run_options
 def reproduce(
     methods: str, shots: str | None, of: Paper, files: tuple[str, ...], frozen: Frozen,
     **options: Any,
 ) -> None:  # fmt: skip
     """Train and test every cell, then show table, figures and verdicts.
-    Finished cells are not run again; interrupted ones continue.
+    Finished cells are not run again; interrupted ones continue. Shots below 5 are trained for as
+    long as 1-shot, others as 5-shot.
 
     Example: repro reproduce --dataset mini-imagenet --data PATH --budget smoke
     """
@@ -156,6 +159,7 @@ def train(
 )
 @at_step_option
 @frozen_options
+@test_options
 @functools.partial(run_options, one=True)
 def evaluate(
     method: str, k_shot: int, trained_k_shot: int | None, threads: int | None, unfinished: bool,
@@ -184,6 +188,10 @@ def evaluate(
     "--data", "root", type=click.Path(path_type=Path), help="Folder or archive with the images."
 )
 @click.option(
+    "--test-data", "test_root", type=click.Path(path_type=Path),
+    help="Folder or archive of the data set that it was tested on, if another.",
+)  # fmt: skip
+@click.option(
     "--n",
     "n_episode",
     type=click.IntRange(min=1),
@@ -192,7 +200,8 @@ def evaluate(
 @method_option
 @kernels_option
 def verify(
-    record: Path | str, root: Path | None, n_episode: int | None, files: tuple[str, ...]
+    record: Path | str, root: Path | None, test_root: Path | None, n_episode: int | None,
+    files: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Test the parameters of RECORD again and compare the accuracies episode by episode.
 
@@ -203,8 +212,8 @@ def verify(
     """
     keep_large_buffers()
     from repro.data.pack import verify_pack
-    from repro.data.registry import pack_of, prepare
     from repro.records import MODEL, read_record
+    from repro.run.verify import packs_for
     from repro.run.verify import verify as run_verify
     from repro.system.interrupts import stop_requests
     from repro.system.processes import call
@@ -229,17 +238,19 @@ def verify(
     with ConsoleReporter() as reporter, stop_requests() as stop:
         for path in found:
             named = read_record(path)
-            same = pack_of(named.dataset, str(named.config.get("data_digest")))
-            pack = same if same and root is None else prepare(named.dataset, root)
-            if pack not in verified:
-                verify_pack(pack)
-                verified.add(pack)
+            pack, test_pack = packs_for(named, root, test_root)
+            for used in {pack, test_pack} - {None, *verified}:
+                assert used is not None
+                verify_pack(used)
+                verified.add(used)
             if dict(named.config.get("row") or {}).get("source"):
-                work = functools.partial(run_verify, path, pack, n_episode=n_episode, files=files)
+                work = functools.partial(
+                    run_verify, path, pack, n_episode=n_episode, files=files, test_pack=test_pack
+                )
                 who = f"the method {named.method}"
                 verdict = call(work, who=who, reporter=reporter, stop=stop)
             else:
-                verdict = run_verify(path, pack, reporter, stop, n_episode, files)
+                verdict = run_verify(path, pack, reporter, stop, n_episode, files, test_pack)
             named_apart = f"{path} ({named.apart})" if named.apart else path
             click.echo(verdict.sentence(named_apart))
             failed |= not verdict.ok

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import sys
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from repro.cli.options import runs_option, selection_options, with_options
+from repro.cli.options import SHAPE, runs_option, selection_options, with_options
 from repro.engines.planning import RunOptions, plan_cells
 from repro.learner.kernels import library
 from repro.system.allocator import keep_large_buffers
@@ -69,6 +70,13 @@ at_step_option = click.option(
     type=click.IntRange(min=1),
     help="Test the milestone of this step.",
 )
+TEST = [
+    click.option("--test-dataset", metavar="NAME",
+                 help="Data set of the test, if another."),
+    click.option("--test-data", "test_root", type=click.Path(path_type=Path),
+                 help="Folder or archive of --test-dataset."),
+]  # fmt: skip
+test_options = functools.partial(with_options, options=TEST)
 method_option = click.option(
     "--method", "files", multiple=True, metavar="FILE.py:CLASS",
     help="Your own method; may be given several times.",
@@ -86,10 +94,14 @@ kernels_option = click.option(
 )  # fmt: skip
 
 
-def run_options(function: F, recipe: str = "--recipe", files: bool = True, one: bool = False) -> F:
+def run_options(
+    function: F, recipe: str = "--recipe", files: bool = True, one: bool = False,
+    shape: bool = True,
+) -> F:  # fmt: skip
     """The options of every command that trains or tests.
 
     Args:
+        shape: whether episodes of other sizes than the paper's can be asked for.
         recipe: what that option is called. files: whether there is ``--method``, for files.
         one: cells come one after the other, so there is no ``--jobs``.
     """
@@ -106,6 +118,7 @@ def run_options(function: F, recipe: str = "--recipe", files: bool = True, one: 
             metavar="NAME[,switch=value]",
             help="authors-code, authors-2016-11, paper or port.",
         ),
+        *(SHAPE if shape else []),
         click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
                      help="First training seed."),
         click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True,
@@ -174,6 +187,10 @@ def run_cells(
             from repro.engines.ray import engine as ray_engine
 
             failures = ray_engine.run(cells, context, ray, reporter, stop, command_line())
+        elif asked.slurm is not None:
+            from repro.engines.slurm import engine as slurm_engine
+
+            failures = slurm_engine.run(cells, context, asked.slurm, reporter, stop, command_line())
         else:
             failures = (work or run)(cells, context, planned.jobs, reporter, stop, command_line())
     for failure in failures:

@@ -11,7 +11,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from repro.data import plug_in
@@ -147,6 +147,49 @@ def prepare(
     for note in notes_of(pack):
         _log.warning("%s: %s", pack.name, note)
     return pack
+
+
+def prepare_test(
+    name: str, root: Path | None, image_size: int, progress: ImageProgress = ignore
+) -> Path:
+    """The pack of a data set whose meta-test images are tested by what was trained on others.
+
+    Its images are made in the size of theirs where it has a choice; its split is that with which
+    ``root`` was prepared before, else the default.
+
+    Raises:
+        UsageError, DataError: as :func:`prepare`; or its images have another size.
+    """
+    plain, at, _ = name.partition("@")
+    dataset = find(plain)
+    place = None if root is None else shown_path(root)
+    earlier = next((s for s in known_sources(plain) if place in (None, s.root)), None)
+    if dataset.wanted and not at and root is None and earlier is None and not packs_of(plain):
+        raise DataError(
+            f"{plain} has not been prepared yet: name its folder or archive with --test-data PATH; "
+            f"accepted are {dataset.wanted}"
+        )
+    selection = Selection() if earlier is None else earlier.selection
+    if not at and "image_size" in dataset.accepts and not _has_size(earlier, image_size):
+        selection = replace(selection, image_size=image_size)
+        if root is None and earlier is not None:
+            root = Path(earlier.root)
+    pack = prepare(name, root, progress, Selection() if at else selection)
+    found = open_pack(pack, "test").image_size
+    if found != image_size:
+        raise UsageError(
+            f"the images of {name} have {found} px and those of the training {image_size} px; "
+            f"train with --image-size {found} if that data set has a choice, or test on another"
+        )
+    return pack
+
+
+def _has_size(source: PackSource | None, image_size: int) -> bool:
+    """Whether the pack of a source is there and has images of this size."""
+    if source is None:
+        return False
+    pack = cache_folder() / "packs" / source.pack
+    return (pack / "pack.json").exists() and open_pack(pack, "test").image_size == image_size
 
 
 def _prepared(

@@ -18,7 +18,8 @@ from repro.system.regular import read_file
 from repro.system.seeding import Stream, rng
 
 DEFAULT_SHARES = "0.64/0.16/0.20"
-IMAGES_NEEDED = paper.MAX_SHOT + paper.N_QUERY  # of a class, by the largest episode
+IMAGES_WANTED = paper.MAX_SHOT + paper.N_QUERY  # of a class, by the paper's largest episode
+LEAST_WAY, LEAST_IMAGES = 2, 2  # of the smallest episode: two classes, one shot and one query
 _OTHER_NAMES = {"valid": "val", "validation": "val"}
 _SPLIT_FOLDER = re.compile(
     r"(?:meta[-_ ]?)?(?:(?P<train>train(?:ing)?|base|background)|(?P<val>val|valid|validation|dev)"
@@ -193,10 +194,11 @@ def _above(class_ids: Sequence[str]) -> str:
 
 def _enough(n_class: int) -> str:
     """What to do where a split has too few classes."""
-    least = 3 * paper.N_WAY
+    least = 3 * LEAST_WAY
     if n_class < least:
         return f"bring at least {least} classes"
-    split = f"{n_class - 2 * paper.N_WAY}/{paper.N_WAY}/{paper.N_WAY}"
+    way = min(paper.N_WAY, n_class // 3)
+    split = f"{n_class - 2 * way}/{way}/{way}"
     return f"choose another split, for instance --split {split}, or bring more classes"
 
 
@@ -206,8 +208,9 @@ def assign(counts: Mapping[str, int], selection: Selection) -> tuple[Assigned, s
     Args:
         counts: class id to number of images.
     Raises:
-        UsageError, DataError: see above; and a split with fewer than five classes, or a class
-            with fewer images than an episode takes.
+        UsageError, DataError: see above; and a split with fewer than two classes, or a class
+            with fewer than two images. Whether they are enough for the episodes of a run is asked
+            when its size is known (:mod:`repro.run.sizes`).
     """
     class_ids, ignored = sorted(counts), ""
     if selection.split_file is not None:
@@ -236,20 +239,29 @@ def assign(counts: Mapping[str, int], selection: Selection) -> tuple[Assigned, s
     left = len(class_ids) - sum(map(len, found.values()))
     said += f"; {left} classes are in no split" if left else ""
     for split, ids in found.items():
-        if len(ids) < paper.N_WAY:
+        if len(ids) < LEAST_WAY:
             raise DataError(
-                f"the {split} split has {len(ids)} of {len(class_ids)} classes, and "
-                f"{paper.N_WAY}-way episodes need {paper.N_WAY}; " + _enough(len(class_ids))
+                f"the {split} split has {len(ids)} of {len(class_ids)} classes, and an episode "
+                f"takes at least {LEAST_WAY}; " + _enough(len(class_ids))
             )
-    small = [c for ids in found.values() for c in ids if counts[c] < IMAGES_NEEDED]
-    if small:
-        named = [f"{class_id} with {counts[class_id]}" for class_id in sorted(small)]
+    if small := _smaller(found, counts, LEAST_IMAGES):
         raise DataError(
-            f"{len(small)} of {len(class_ids)} classes have fewer than the {IMAGES_NEEDED} images "
-            f"that an episode takes of a class ({_some(named)}); add images, move these folders "
-            "away, or leave them out by a --split-file"
+            f"{len(small)} of {len(class_ids)} classes have fewer than the {LEAST_IMAGES} images "
+            f"that the smallest episode takes of a class ({_some(small)}); add images, move these "
+            "folders away, or leave them out by a --split-file"
+        )
+    if small := _smaller(found, counts, IMAGES_WANTED):
+        said += (
+            f"; {len(small)} of {len(class_ids)} classes have fewer than {IMAGES_WANTED} images "
+            f"({_some(small)}), so fewer shots (--shots) or queries (--n-query) can be asked for"
         )
     return found, said
+
+
+def _smaller(found: Assigned, counts: Mapping[str, int], least: int) -> list[str]:
+    """The classes with fewer images than that, with their number."""
+    small = sorted(c for ids in found.values() for c in ids if counts[c] < least)
+    return [f"{class_id} with {counts[class_id]}" for class_id in small]
 
 
 def _some(names: Sequence[str]) -> str:

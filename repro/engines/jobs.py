@@ -90,7 +90,7 @@ def units(cells: Sequence[RunConfig]) -> list[Unit]:
         digest = training.digest if training else None
         if training is not None and digest is not None and digest not in trainings:
             trainings[digest] = Unit(digest, "training", config, None, label)
-        title = f"{config.method} {config.spec.k_shot}-shot seed {config.seed}"
+        title = f"{config.method} {config.spec.told} seed {config.seed}"
         title += f" {label}" if label else ""
         tasks.append(Unit(title, "cell", config, digest, label))
     return sorted(trainings.values(), key=lambda unit: unit.weight, reverse=True) + tasks

@@ -55,7 +55,7 @@ def _work(task: Unit, context: RunContext, command: str, line: Line) -> None:
     with stop_requests() as stop:
         reporter = Queued(line, stop, task.name)
         try:
-            _do(task, context, reporter, stop, command)
+            do(task, context, reporter, stop, command)
         except ReproError as error:
             line.put(("failed", task.name, str(error), error.exit_code))
         except OSError as error:
@@ -64,9 +64,10 @@ def _work(task: Unit, context: RunContext, command: str, line: Line) -> None:
             line.put(("done", task.name))
 
 
-def _do(
+def do(
     task: Unit, context: RunContext, reporter: Reporter, stop: StopRequest, command: str
 ) -> None:
+    """A task here and now: a training, a cell or other work."""
     from repro.run.cell import run_cell, run_training
 
     if task.label:
@@ -167,7 +168,7 @@ def _run_here(
             continue
         board.set(unit.name, "running")
         try:
-            _do(unit, context, Counted(reporter, board, unit), stop, command)
+            do(unit, context, Counted(reporter, board, unit), stop, command)
             board.set(unit.name, "done")
         except Interrupted:
             raise

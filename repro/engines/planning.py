@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 from repro.engines.frozen import Frozen
 from repro.learner.kernels import library
-from repro.papers import presets
+from repro.papers import paper, presets
 from repro.system.errors import UsageError
 
 if TYPE_CHECKING:
     from repro.data.dataset import Selection
     from repro.engines.ray.cluster import RayOptions
+    from repro.engines.slurm.options import SlurmOptions
     from repro.papers.catalogue import MethodSpec
     from repro.papers.config import RunConfig, Split
     from repro.records.remote.session import Session
@@ -32,8 +33,10 @@ class RunOptions:
     Attributes:
         jobs: a number, or ``auto``. milestones: steps such as ``10000,40000``.
         session: where ``runs`` mirrors a URL that this process drives.
-        split: that the cells are tested on.
+        split: that the cells are tested on. n_way, n_query: of the tested episodes.
         frozen: features that heads work on, each another row.
+        test_dataset: whose meta-test images are tested in place of the training's own; test_root:
+            where they are.
     """
 
     dataset: str
@@ -56,8 +59,13 @@ class RunOptions:
     only_training: bool = False
     unfinished: bool = False
     ray: RayOptions | None = None
+    slurm: SlurmOptions | None = None
     split: Split = "test"
     frozen: Frozen = field(default_factory=Frozen)
+    n_way: int = paper.N_WAY
+    n_query: int = paper.N_QUERY
+    test_dataset: str | None = None
+    test_root: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -87,20 +95,37 @@ def plan_cells(
     """
     recipe, budget = presets.recipe(asked.recipe), presets.budget(asked.budget, rows)
 
-    from repro.data.registry import prepare
+    from repro.data.pack import open_pack
+    from repro.data.registry import prepare, prepare_test
     from repro.engines.local import default_jobs, needed
     from repro.run.cell import plan
     from repro.run.context import RunContext
 
+    if asked.test_root is not None and asked.test_dataset is None:
+        raise UsageError("--test-data is the place of --test-dataset NAME; name that, too")
+    if asked.test_dataset is not None and asked.ray is not None:
+        raise UsageError("--test-dataset does not work with --engine ray; leave out one")
+    if asked.test_dataset is not None and asked.frozen:
+        raise UsageError(
+            "--test-dataset does not work with --features and --backbone, which are of one data "
+            "set; leave out one"
+        )
     device, name = device_of(asked), asked.dataset
     pack = prepare(
         name, asked.root,
         lambda done, total: reporter.report(f"prepare {name}", done, total), asked.selection,
     )  # fmt: skip
+    test_pack = None
+    if asked.test_dataset is not None:
+        test_pack = prepare_test(
+            asked.test_dataset, asked.test_root, open_pack(pack, "train").image_size,
+            lambda done, total: reporter.report(f"prepare {asked.test_dataset}", done, total),
+        )  # fmt: skip
     planned = functools.partial(
         plan, name.partition("@")[0], pack, recipe=recipe, budget=budget,
         precision=asked.precision, device=device, train_k_shot=asked.train_k_shot,
-        at_step=asked.at_step, on=asked.split,
+        at_step=asked.at_step, on=asked.split, n_way=asked.n_way, n_query=asked.n_query,
+        test_pack=test_pack,
     )  # fmt: skip
     seeds = range(asked.seed, asked.seed + asked.seeds)
     cells = planned(rows, shots, seeds)
@@ -124,8 +149,11 @@ def plan_cells(
     n_thread = asked.threads or max(1, (os.cpu_count() or 1) // n_job)
     if asked.ray is not None:
         n_thread = asked.ray.threads
+    if asked.slurm is not None:
+        n_thread = asked.slurm.threads
     context = RunContext(
-        asked.runs, pack, n_thread, device, asked.force, asked.unfinished, marks
+        asked.runs, pack, n_thread, device, asked.force, asked.unfinished, marks,
+        test_pack=test_pack,
     )  # fmt: skip
     return Planned(pack, cells, context, n_job)
 
@@ -145,6 +173,10 @@ def device_of(asked: RunOptions) -> str:
         if asked.milestones:
             raise UsageError("--milestones works with --engine local only")
         return device if device != "auto" else "cuda" if asked.ray.gpus_per_cell else "cpu"
+    if asked.slurm is not None:
+        if asked.session is not None:
+            raise UsageError("--engine slurm needs a folder of runs that all nodes see, not a URL")
+        return device if device != "auto" else "cuda" if asked.slurm.has_gpu else "cpu"
     return device_here(device)
 
 

@@ -14,6 +14,7 @@ from repro.engines.local import run
 from repro.engines.planning import RunOptions, plan_cells
 from repro.papers import presets, shelf
 from repro.papers.catalogue import SESSION, MethodSpec
+from repro.papers.paper import N_QUERY, N_WAY
 from repro.system.errors import TrainingError, UsageError
 from repro.system.interrupts import stop_requests
 from repro.system.progress import ConsoleReporter, Reporter, Silent
@@ -26,11 +27,15 @@ def reproduce(
     *,
     paper: str = shelf.DEFAULT,
     shots: Sequence[int] | None = None,
+    n_way: int = N_WAY,
+    n_query: int = N_QUERY,
     recipe: str = "authors-code",
     seed: int = 0,
     seeds: int = 1,
     data: str | Path | None = None,
     selection: Selection | None = None,
+    test_dataset: str | None = None,
+    test_data: str | Path | None = None,
     runs: str | Path = "runs",
     precision: str = "auto",
     device: str = "auto",
@@ -52,9 +57,13 @@ def reproduce(
             also heads, and by default ``heads``.
         paper: its key or file, as after ``--paper``.
         shots: support images per class; None: those of the paper's table.
+        n_way: classes of a test episode. n_query: queries of each class. What the paper does not
+            report at a size is held against none of its numbers.
         recipe: as after ``--recipe``.
         seed: the first training seed. seeds: how many from it.
         selection: of classes and image size, as ``--split`` and ``--image-size``.
+        test_dataset: tested on the meta-test classes of this data set in place of the training's
+            own. test_data: where it is, when not prepared yet.
         jobs: cells side by side; more than one needs ``if __name__ == "__main__":`` around the
             call in a script, as all of Python's processes do. A class of a notebook or script
             runs in this process.
@@ -85,7 +94,9 @@ def reproduce(
     asked = RunOptions(
         dataset=dataset, root=None if data is None else Path(data), budget=budget, recipe=recipe,
         seed=seed, seeds=seeds, precision=precision, device=device, jobs=str(jobs),
-        runs=Path(runs), force=force, selection=selection, frozen=frozen,
+        runs=Path(runs), force=force, selection=selection, frozen=frozen, n_way=n_way,
+        n_query=n_query, test_dataset=test_dataset,
+        test_root=None if test_data is None else Path(test_data),
     )  # fmt: skip
     import torch
 

@@ -96,8 +96,9 @@ class EpisodeSampler:
         classes: ``permutation`` (consecutive episodes use every class once per block; what is
             left at the end of a permutation is dropped) or ``independent``.
 
-    Both shots share classes and queries, and the 1-shot support is the first column of the
-    5-shot support, in the same relative order.
+    All shots up to 5 share classes and queries, and the 1-shot support is the first column of the
+    5-shot support, in the same relative order. Where a class has too few images for 5 shots, the
+    shots that it has enough for do: no more images are drawn than a class has.
     """
 
     def __init__(
@@ -111,16 +112,20 @@ class EpisodeSampler:
         if len(class_rows) < spec.n_way:
             raise DataError(
                 f"{spec.n_way}-way episodes need at least {spec.n_way} classes, but the {split} "
-                f"split has {len(class_rows)}; lower n_way or use another split"
+                f"split has {len(class_rows)}; ask for fewer with --n-way (n_way= in Python) or "
+                "use another split"
             )
-        self._n_drawn = max(spec.k_shot, paper.MAX_SHOT) + spec.n_query
-        short = [i for i, (_, count) in enumerate(class_rows) if count < self._n_drawn]
-        if short:
+        needed = spec.k_shot + spec.n_query
+        fewest = min(count for _, count in class_rows)
+        if fewest < needed:
+            short = next(i for i, (_, count) in enumerate(class_rows) if count < needed)
             raise DataError(
-                f"every class needs at least {self._n_drawn} images, but class {short[0]} of the "
-                f"{split} split has {class_rows[short[0]][1]}; add images, leave it out or ask for "
-                "fewer shots"
+                f"every class needs at least {needed} images, but class {short} of the {split} "
+                f"split has {class_rows[short][1]}; add images, leave it out, or ask for fewer "
+                "queries (--n-query, n_query= in Python) or shots"
             )
+        # Queries come after the columns of the largest of the shots that share them.
+        self._n_support = min(max(spec.k_shot, paper.MAX_SHOT), fewest - spec.n_query)
         self.class_rows = tuple((int(first), int(count)) for first, count in class_rows)
         self.split, self.spec = split, spec
         self.seed, self.classes = seed, classes
@@ -135,11 +140,12 @@ class EpisodeSampler:
             self.split, len(self.class_rows), spec.n_way, self.seed, self.classes, index
         )
         stream = rng(self.seed, self._images, index)
-        n_support = max(spec.k_shot, paper.MAX_SHOT)
-        rows = np.empty((spec.n_way, self._n_drawn), dtype=np.int64)
+        n_support = self._n_support
+        n_drawn = n_support + spec.n_query
+        rows = np.empty((spec.n_way, n_drawn), dtype=np.int64)
         for place, class_index in enumerate(class_indices):
             first, count = self.class_rows[class_index]
-            rows[place] = first + stream.permutation(count)[: self._n_drawn]
+            rows[place] = first + stream.permutation(count)[:n_drawn]
         order = stream.permutation(spec.n_way * n_support)
         order = order[order % n_support < spec.k_shot]
         order = order // n_support * spec.k_shot + order % n_support

@@ -29,7 +29,8 @@ class Setting:
 
     Attributes:
         n_class: classes of the meta-train split. k_shot: the shot it is (or was) trained for; 0
-            where training has no episodes.
+            where training has no episodes. n_way, n_query: of the episodes of its own training; a
+            test's may have another size, which is in the episode itself.
         n_step: steps of its whole training, for schedules; 0 where nothing is trained.
         precision: ``fp32`` or ``bf16`` (autocast of the learner only).
     """
@@ -43,6 +44,7 @@ class Setting:
     precision: str = "fp32"
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     n_step: int = 0
+    n_query: int = paper.N_QUERY
 
     def autocast(self) -> AbstractContextManager[None]:
         """bf16 for the learner's convolutions where the run's precision says so."""
@@ -162,6 +164,8 @@ class Method(Protocol):
       as many as a Matching Network makes;
     - ``train_shot``: support images per class in training, the ``"task"``'s (default) or always
       ``"five"``, so that one training serves both columns;
+    - ``train_way``: classes of training episodes, the ``"task"``'s (default) or always ``"five"``,
+      where nothing of its state belongs to a number of classes;
     - ``switches``: names of the recipe's switches that its training depends on; by default all;
     - ``transductive``: whether a prediction depends on the other queries; the table says so;
     - ``files``: names of further files that it reads, from its module's folder; their content is

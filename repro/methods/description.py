@@ -10,6 +10,7 @@ from repro.papers.catalogue import (
     BUILT_IN,
     PRETRAIN,
     TRAIN_SHOTS,
+    TRAIN_WAYS,
     MethodSpec,
     Source,
     pretrain_switches,
@@ -23,8 +24,8 @@ def describe(loaded: type, source: Source, entry_name: str | None) -> MethodSpec
     told = f"the method {source.target}"
     given = {
         word: getattr(loaded, word)
-        for word in ("name", "title", "training", "n_step", "train_shot", "switches",
-                     "transductive")
+        for word in ("name", "title", "training", "n_step", "train_shot", "train_way",
+                     "switches", "transductive")
         if hasattr(loaded, word)
     }  # fmt: skip
     name = given.get("name", entry_name or _snake(source.class_name))
@@ -50,6 +51,9 @@ def describe(loaded: type, source: Source, entry_name: str | None) -> MethodSpec
     train_shot, switches = given.get("train_shot", "task"), given.get("switches")
     if train_shot not in TRAIN_SHOTS:
         raise MethodError(f"{told} has train_shot = {train_shot!r}, not one of {TRAIN_SHOTS}")
+    train_way = given.get("train_way", "task")
+    if train_way not in TRAIN_WAYS:
+        raise MethodError(f"{told} has train_way = {train_way!r}, not one of {TRAIN_WAYS}")
     own = training == "own"
     try:
         row = MethodSpec(
@@ -58,6 +62,7 @@ def describe(loaded: type, source: Source, entry_name: str | None) -> MethodSpec
             target=source.target,
             training=str(name) if own else training,
             train_shot=train_shot if training != PRETRAIN else "none",
+            train_way=train_way if own else "task",
             switches=_switches(switches) if own else pretrain_switches(),
             n_step=_steps(given.get("n_step")) if own else (),
             transductive=bool(given.get("transductive", False)),

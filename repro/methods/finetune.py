@@ -45,17 +45,21 @@ class Finetune(Stackable):
         """As :meth:`repro.methods.base.Searching.choose`; the test has a head of its own."""
         self.choice, self.head_index = point, int(final)
 
-    def _head(self) -> Tensor:
+    def _head(self, learner: Conv4) -> Tensor:
         stream = rng(self.setting.seed, Stream.FINETUNE_HEAD, self.head_index)
-        n = self.learner.n_param - len(self._body)
-        bound = self.learner.n_feature**-0.5
+        n = learner.n_param - len(self._body)
+        bound = learner.n_feature**-0.5
         return torch.from_numpy(stream.uniform(n, -bound, bound)).to(self._body)
 
     def predict_many(self, episodes: Sequence[Episode], images: SplitImages) -> Tensor:
         """Fine-tune on the support sets, then classify the queries under running statistics."""
         lr, decay = self.choice
-        stacked = StackedConv4(self.learner, len(episodes))
-        params = torch.cat([self._body, self._head()]).repeat(len(episodes), 1).requires_grad_()
+        learner, n_way = self.learner, len(episodes[0].class_indices)
+        if n_way != self.setting.n_way:  # meta-validation may have fewer classes than a test
+            learner = Conv4(paper.BASELINE_FILTERS, n_way, self.setting.image_size)
+        stacked = StackedConv4(learner, len(episodes))
+        start = torch.cat([self._body, self._head(learner)])
+        params = start.repeat(len(episodes), 1).requires_grad_()
         statistics = stacked.statistics(self._statistics)
         support = images.gather_many([episode.support for episode in episodes])
         labels = images.labels(np.stack([episode.support_labels for episode in episodes]))

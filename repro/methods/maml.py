@@ -78,7 +78,7 @@ class MAML(Stackable):
         sampler = EpisodeSampler(
             images.split.class_rows,
             "train",
-            EpisodeSpec(setting.n_way, setting.k_shot),
+            EpisodeSpec(setting.n_way, setting.k_shot, setting.n_query),
             setting.seed,
             setting.recipe.episode_classes,
         )

@@ -104,7 +104,7 @@ class MatchingNet:
     def train_step(self, images: SplitImages, step: int) -> StepResult:
         """One training episode."""
         setting, recipe = self.setting, self.setting.recipe
-        spec = EpisodeSpec(setting.n_way, setting.k_shot)
+        spec = EpisodeSpec(setting.n_way, setting.k_shot, setting.n_query)
         episode = EpisodeSampler(
             images.split.class_rows, "train", spec, setting.seed, recipe.episode_classes
         )[step]

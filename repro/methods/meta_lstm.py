@@ -210,7 +210,7 @@ class MetaLSTM(Stackable):
             Support ``[n_way * k_shot, 3, H, W]`` and labels, query and labels, theta_0.
         """
         setting = self.setting
-        spec = EpisodeSpec(setting.n_way, setting.k_shot)
+        spec = EpisodeSpec(setting.n_way, setting.k_shot, setting.n_query)
         sampler = EpisodeSampler(
             images.split.class_rows, "train", spec, setting.seed, setting.recipe.episode_classes
         )

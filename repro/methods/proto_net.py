@@ -56,7 +56,7 @@ class ProtoNet:
         setting, wide = self.setting, self.train_n_way
         n_way = wide[references.by_shot(setting.k_shot)] if wide else setting.n_way
         # A small data set may have fewer classes; it has no published number to be held against.
-        return EpisodeSpec(min(n_way, setting.n_class), setting.k_shot)
+        return EpisodeSpec(min(n_way, setting.n_class), setting.k_shot, setting.n_query)
 
     def _features(self, batch: Tensor, training: bool) -> Tensor:
         with self.setting.autocast():

@@ -20,6 +20,7 @@ PRETRAIN = "pretrain"  # the training that several rows share
 PRETRAIN_REVISION = 1  # as MethodSpec.revision, of that training
 PRETRAIN_TARGET = "repro.methods.nearest_neighbor:NearestNeighbor"
 TRAIN_SHOTS = ("task", "five", "none")
+TRAIN_WAYS = ("task", "five")
 SESSION = "a Python session"  # as Source.package, of what was handed over there
 OUTSIDE = "elsewhere"  # as Source.package, of predictions that were made elsewhere and imported
 OUTSIDE_PREFIX = "outside_"  # of the names of their rows, and of no others
@@ -95,6 +96,8 @@ class MethodSpec:
         train_shot: support images per class in training episodes: the ``task``'s, always ``five``
             (one training then serves both columns), ``none`` where training has no episodes, or
             the name of a switch of the recipe with one of these values.
+        train_way: classes of training episodes: the ``task``'s, where the parameters have an output
+            for each class, or always ``five``, where one training serves every number of classes.
         untrained_if: a switch and its value with which nothing is trained.
         switches: of the recipe that the training depends on; None: all.
         n_step: training steps by budget; empty where the budget has a field of its own.
@@ -116,6 +119,7 @@ class MethodSpec:
     training: str | None
     in_paper: bool = False
     train_shot: str = "task"
+    train_way: str = "task"
     untrained_if: tuple[str, str] | None = None
     switches: tuple[str, ...] | None = None
     n_step: tuple[tuple[str, int], ...] = ()
@@ -155,6 +159,7 @@ class MethodSpec:
             "title": self.title,
             "training": self.training,
             "train_shot": self.train_shot,
+            **({"train_way": self.train_way} if source and self.train_way != "task" else {}),
             "switches": None if self.switches is None else list(self.switches),
             "n_step": dict(self.n_step),
             "transductive": self.transductive,
@@ -258,12 +263,16 @@ def from_record(name: str, describe: Mapping[str, Any]) -> MethodSpec:
     source, switches = describe["source"], describe["switches"]
     if describe["train_shot"] not in TRAIN_SHOTS:
         raise ValueError(f"train_shot {describe['train_shot']!r}")
+    train_way = str(describe.get("train_way", "task"))
+    if train_way not in TRAIN_WAYS:
+        raise ValueError(f"train_way {train_way!r}")
     return MethodSpec(
         name=name,
         title=str(describe["title"]),
         target=str(source["target"]),
         training=describe["training"],
         train_shot=str(describe["train_shot"]),
+        train_way=train_way,
         switches=None if switches is None else tuple(map(str, switches)),
         n_step=tuple((str(k), int(n)) for k, n in dict(describe["n_step"]).items()),
         transductive=bool(describe["transductive"]),
@@ -284,12 +293,14 @@ _PAPER = (
     MethodSpec(
         "matching_net", paper.ROW_TITLES["matching_net"],
         "repro.methods.matching_net:MatchingNet", "matching_net", in_paper=True,
-        train_shot="matching_train_shot", switches=_COMMON + _MATCHING, cost=2, revision=2,
+        train_shot="matching_train_shot", train_way="five", switches=_COMMON + _MATCHING, cost=2,
+        revision=2,
     ),
     MethodSpec(
         "matching_net_fce", paper.ROW_TITLES["matching_net_fce"],
         "repro.methods.matching_net:MatchingNetFCE", "matching_net_fce", in_paper=True,
-        train_shot="matching_train_shot", switches=_COMMON + _MATCHING + _FCE, cost=2, revision=2,
+        train_shot="matching_train_shot", train_way="five", switches=_COMMON + _MATCHING + _FCE,
+        cost=2, revision=2,
     ),
     MethodSpec(
         "meta_lstm", paper.ROW_TITLES["meta_lstm"], "repro.methods.meta_lstm:MetaLSTM",
@@ -305,12 +316,13 @@ _OWN_EPISODES = (*_COMMON, "episode_classes")
 _NOT_IN_PAPER = (
     MethodSpec(
         "proto_net", "Prototypical Network", "repro.methods.proto_net:ProtoNet", "proto_net",
-        switches=_OWN_EPISODES, n_step=steps(smoke=300, quick=1500, paper=20_000),
+        train_way="five", switches=_OWN_EPISODES,
+        n_step=steps(smoke=300, quick=1500, paper=20_000),
     ),
     MethodSpec(
         "proto_net_wide", "Prototypical Network 30/20-way",
-        "repro.methods.proto_net:ProtoNetWide", "proto_net_wide", switches=_OWN_EPISODES,
-        n_step=steps(smoke=60, quick=300, paper=20_000), cost=6,
+        "repro.methods.proto_net:ProtoNetWide", "proto_net_wide", train_way="five",
+        switches=_OWN_EPISODES, n_step=steps(smoke=60, quick=300, paper=20_000), cost=6,
     ),
     MethodSpec(
         "maml", "MAML", "repro.methods.maml:MAML", "maml", switches=_OWN_EPISODES,

@@ -31,6 +31,7 @@ Split = Literal["test", "val"]
 # The episode seed of the tests on a split. Seed 0 of meta-validation chooses the best parameters
 # and fine-tune's rates, so its tests have other episodes.
 TESTED_SEED: dict[Split, int] = {"test": 0, "val": 1}
+MAX_WAY = 256  # predicted labels are kept as uint8
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,16 @@ class EpisodeSpec:
     k_shot: int = 1
     n_query: int = paper.N_QUERY
 
+    @property
+    def told(self) -> str:
+        """For people: the shot, and what is not as in the paper."""
+        way = f" {self.n_way}-way" if self.n_way != paper.N_WAY else ""
+        queries = f" with {self.n_query} queries" if self.n_query != paper.N_QUERY else ""
+        return f"{self.k_shot}-shot{way}{queries}"
+
     def __post_init__(self) -> None:
+        if self.n_way > MAX_WAY:
+            raise UsageError(f"an episode has at most {MAX_WAY} classes, not {self.n_way}")
         if self.n_way < 2 or self.k_shot < 1 or self.n_query < 1:
             raise UsageError(
                 f"an episode needs n_way >= 2, k_shot >= 1 and n_query >= 1, not "
@@ -68,6 +78,8 @@ class TrainingConfig:
     switches: tuple[str, ...] | None = None  # of the recipe that it depends on; None: all
     source: str = ""  # digest of the code, where that does not come with this package
     numerics_revision: int = 1
+    n_way: int = paper.N_WAY  # of training and validation episodes, as the next
+    n_query: int = paper.N_QUERY
 
     def content(self) -> dict[str, Any]:
         """What the digest is taken of: names of presets are labels and stay out."""
@@ -75,9 +87,12 @@ class TrainingConfig:
         del content["budget_name"], content["switches"]
         if not self.source:
             del content["source"]
+        for name, usual in (("n_way", paper.N_WAY), ("n_query", paper.N_QUERY)):
+            if content[name] == usual:  # as all were before other sizes could be asked for
+                del content[name]
         content["recipe"] = self._concerning(self.recipe)
         content["validation_shots"] = list(self.validation_shots)
-        settings = references.settings(self.training, self.k_shot)
+        settings = references.settings(self.training, self.k_shot, self.n_way)
         return {**content, "settings": settings} if settings else content
 
     def _concerning(self, recipe: Recipe) -> dict[str, Any]:
@@ -129,6 +144,13 @@ class RunConfig:
     at_step: int | None = None  # of a milestone of its training, which is tested; None: the end
     own: MethodSpec | None = None  # a row that is not in the catalogue: of a user, or of features
     split: Split = "test"
+    # Of training and validation episodes where not the paper's, as :mod:`repro.run.sizes` fits
+    # them to the data and the method.
+    train_n_way: int | None = None
+    train_n_query: int | None = None
+    # Whose meta-test images it is tested on, where not the training's: name, digest of the pack.
+    test_dataset: str | None = None
+    test_data_digest: str | None = None
 
     @property
     def episode_classes(self) -> str:
@@ -152,6 +174,11 @@ class RunConfig:
     def trained_k_shot(self) -> int:
         """Support images per class that the method was trained for."""
         return self.train_k_shot or self.spec.k_shot
+
+    @property
+    def trained_n_way(self) -> int:
+        """Classes of a training episode."""
+        return self.train_n_way or paper.N_WAY
 
     @property
     def grid(self) -> list[GridPoint]:
@@ -187,6 +214,8 @@ class RunConfig:
             switches=row.switches,
             source=self._source if row.training != PRETRAIN else "",
             numerics_revision=PRETRAIN_REVISION if row.training == PRETRAIN else row.revision,
+            n_way=self.trained_n_way,
+            n_query=self.train_n_query or paper.N_QUERY,
         )
 
     @property
@@ -201,13 +230,18 @@ class RunConfig:
         source = {"source": self._source} if self._source else {}
         row = self.row
         named = row.head or self.method
-        settings = references.settings(named, self.trained_k_shot, self.spec.n_way)
+        settings = references.settings(named, self.trained_k_shot, self.trained_n_way)
         trained = training.digest if training else row.features.digest if row.features else None
         return {
             **source,
             **({"settings": settings} if settings else {}),
             **({"at_step": self.at_step} if self.at_step is not None else {}),
             **({"split": self.split} if self.split != "test" else {}),
+            **{
+                name: value
+                for name in ("train_n_way", "train_n_query", "test_dataset", "test_data_digest")
+                if (value := getattr(self, name)) is not None
+            },
             "dataset": self.dataset,
             "data_digest": self.data_digest,
             "method": self.method,

@@ -1,5 +1,6 @@
 """Records of cells, their checkpoints, and how they are published."""
 
+from repro.records.files import write_order
 from repro.records.listing import methods_in, read_records
 from repro.records.record import (
     MODEL,
@@ -13,7 +14,6 @@ from repro.records.record import (
     other_revision,
     read_record,
     training_folder,
-    write_order,
     write_record,
 )
 

@@ -135,3 +135,17 @@ def read_beside(record: Record, name: str) -> bytes:
             "with --force (its training is kept)"
         )
     return content
+
+
+def write_order(name: str) -> int:
+    """When a file of a cell or training is copied elsewhere: what vouches for others comes later.
+
+    Tensors and predictions, then what a run goes on from, then headers of checkpoints, a record
+    last; so a kill in between leaves what a kill of the run itself would have left.
+    """
+    last = name.rpartition("/")[2]
+    if last == FILE:
+        return 3
+    if last.startswith(("checkpoint-", "best-", "milestone-")) and last.endswith(".json"):
+        return 2
+    return 1 if last.endswith((".json", ".jsonl")) else 0

@@ -53,6 +53,7 @@ from repro.records.folders import training_folder as training_folder
 from repro.records.revisions import check_revision as check_revision
 from repro.records.revisions import other_revision as other_revision
 from repro.records.schema import RecordFile
+from repro.records.task import Task, task_of
 from repro.system import storage
 from repro.system.errors import RecordError, UsageError
 
@@ -195,6 +196,31 @@ class Record:
         return int(self.config["k_shot"])
 
     @property
+    def task(self) -> Task:
+        """Classes and queries of its episodes, and the data set that they are from."""
+        return task_of(self.config, self.tested_images)
+
+    @property
+    def tested_on(self) -> str:
+        """The data set of its test, which may be another than that of its training."""
+        return str(self.config.get("test_dataset") or self.dataset)
+
+    @property
+    def tested_images(self) -> str:
+        """Digest of the pack that its test's images are from."""
+        return self.digests.get("test_data") or self.digests.get("data", "")
+
+    @property
+    def where(self) -> str:
+        """Data set and task, for people."""
+        return self.dataset + (f", {told}" if (told := self.task.told) else "")
+
+    @property
+    def told(self) -> str:
+        """Its row and what it is tested on, for people: ``MAML 1-shot, 20-way``."""
+        return f"{self.title} {self.k_shot}-shot" + (f", {t}" if (t := self.task.told) else "")
+
+    @property
     def seed(self) -> int:
         return int(self.config["seed"])
 
@@ -246,26 +272,16 @@ def config_of(record: Record) -> RunConfig:
             precision=str(kept["precision"]),
             train_k_shot=None if other is None else int(other),
             at_step=record.at_step,
+            train_n_way=kept.get("train_n_way"),
+            train_n_query=kept.get("train_n_query"),
+            test_dataset=kept.get("test_dataset"),
+            test_data_digest=kept.get("test_data_digest"),
             episode_seed=int(kept["episode_seed"]),
             own=row,
             split=record.split,
         )
     except (KeyError, TypeError, ValueError, UsageError) as error:
         raise RecordError(f"{record.path / FILE}: damaged config ({error})") from error
-
-
-def write_order(name: str) -> int:
-    """When a file of a cell or training is copied elsewhere: what vouches for others comes later.
-
-    Tensors and predictions, then what a run goes on from, then headers of checkpoints, a record
-    last; so a kill in between leaves what a kill of the run itself would have left.
-    """
-    last = name.rpartition("/")[2]
-    if last == FILE:
-        return 3
-    if last.startswith(("checkpoint-", "best-", "milestone-")) and last.endswith(".json"):
-        return 2
-    return 1 if last.endswith((".json", ".jsonl")) else 0
 
 
 def write_record(folder: Path, content: dict[str, Any], predictions: npt.NDArray[np.uint8]) -> None:

@@ -58,6 +58,10 @@ class Cell(Struct):
     data_digest: Digest = ""
     precision: Text = ""
     train_k_shot: Size | None = None
+    train_n_way: Size | None = None
+    train_n_query: Size | None = None
+    test_dataset: Text | None = None
+    test_data_digest: Digest = ""
     at_step: Count | None = None
     split: Literal["test", "val"] = "test"
     episode_seed: Seed = 0
@@ -66,7 +70,8 @@ class Cell(Struct):
     settings: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
-        for part in (self.dataset, self.recipe_name, self.budget_name):
+        tested = self.test_dataset or self.dataset
+        for part in (self.dataset, tested, self.recipe_name, self.budget_name):
             names.part(part)
         for preset, name in ((self.recipe, self.recipe_name), (self.budget, self.budget_name)):
             if preset.get("name") != name:

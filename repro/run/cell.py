@@ -6,14 +6,14 @@ import datetime
 import functools
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from repro import records
-from repro.data.pack import ImageSplit, open_pack
+from repro.data.pack import open_pack
 from repro.episodes import episodes_digest
 from repro.methods.base import OPTIMIZERS, Diagnosing, Searching
 from repro.methods.registry import build_training
@@ -34,6 +34,7 @@ from repro.run.evaluation import Partial, accuracies, evaluate
 from repro.run.grid_search import SELECTION, choose, spent_before
 from repro.run.provenance import provenance
 from repro.run.setup import CellRun, cell_run, grid_episodes, tested
+from repro.run.sizes import fitted
 from repro.run.training import METRICS, Trained, at_milestone, so_far, train
 from repro.system import storage
 from repro.system.errors import UsageError, unknown
@@ -74,6 +75,9 @@ def plan(
     train_k_shot: int | None = None,
     at_step: int | None = None,
     on: Split = "test",
+    n_way: int = paper.N_WAY,
+    n_query: int = paper.N_QUERY,
+    test_pack: Path | None = None,
 ) -> list[RunConfig]:
     """The cells of a table, in its order.
 
@@ -81,11 +85,16 @@ def plan(
         methods: rows, or names of those that come with this package.
         at_step: of a milestone that is tested in place of the training's end.
         on: the split that is tested.
+        n_way: classes of a test episode. n_query: queries of each of them.
+        test_pack: of the data set whose meta-test images are tested, where it is another one.
     Raises:
-        UsageError: a method is unknown or the recipe does not concern it.
+        UsageError: a method is unknown, the recipe does not concern it, or the data set has too
+            few classes or images.
     """
-    opened = functools.cache(functools.partial(open_pack, pack))
-    split = opened(on)
+    packs = {"train": pack, "val": pack, "test": test_pack or pack}
+    opened = functools.cache(lambda name: open_pack(packs[name], name))
+    split, test = opened("train"), opened(on)
+    other = test.digest != split.digest
     rows = [built_in(row) if isinstance(row, str) else row for row in methods]
     for row in rows:
         preset = recipe.name.removesuffix("-custom")
@@ -99,7 +108,7 @@ def plan(
             dataset=dataset,
             data_digest=split.digest,
             method=row.name,
-            spec=EpisodeSpec(k_shot=k_shot),
+            spec=EpisodeSpec(n_way, k_shot, n_query),
             recipe=recipe,
             budget=budget,
             seed=seed,
@@ -111,41 +120,14 @@ def plan(
             at_step=at_step,
             own=row if row.source or row.features else None,
             split=on,
+            test_dataset=test.dataset if other else None,
+            test_data_digest=test.digest if other else None,
         )
         for seed in seeds
         for row in rows
         for k_shot in shots
     ]
-    for cell in cells:
-        _check_shots(cell, opened)
-    return cells
-
-
-def _check_shots(config: RunConfig, opened: Callable[[str], ImageSplit]) -> None:
-    """Refuse a cell whose episodes take more images of a class than one has, before it trains.
-
-    Raises:
-        UsageError: the split, the class and what can be asked for are named.
-    """
-    training, n_query = config.training(), config.spec.n_query
-    taken: list[tuple[str, int]] = [(config.split, config.spec.k_shot)]
-    if training is not None:
-        taken += [("val", k) for k in training.validation_shots]
-        taken += [("train", training.k_shot)] if training.k_shot else []
-    for name, k_shot in taken:
-        split, needed = opened(name), max(k_shot, paper.MAX_SHOT) + n_query
-        count, class_id = min(
-            (count, class_id)
-            for class_id, (_, count) in zip(split.class_ids, split.class_rows, strict=True)
-        )
-        if count < needed:
-            most = count - n_query
-            instead = f"ask for at most {most} shots" if most >= paper.MAX_SHOT else "add images"
-            raise UsageError(
-                f"{config.method} {config.spec.k_shot}-shot: an episode of the {name} split takes "
-                f"{needed} images of a class, but {class_id} has {count}; {instead}, or leave the "
-                "class out"
-            )
+    return [fitted(cell, opened) for cell in cells]
 
 
 def run_training(
@@ -256,6 +238,7 @@ def run_cell(
                 "data": config.data_digest,
                 "episodes": episodes_digest(run.episodes),
                 "checkpoint": checkpoint,
+                **({"test_data": config.test_data_digest} if config.test_data_digest else {}),
             },
             "accuracy": accuracies(predictions, run.episodes).tolist(),
             "training": training_summary(run.training, trained),

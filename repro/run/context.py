@@ -26,6 +26,7 @@ class RunContext:
     """Where a cell runs and writes; nothing here moves a number but the last bits.
 
     Attributes:
+        test_pack: of the meta-test images, where they are another data set's.
         unfinished: test trainings as far as they got. milestones: steps whose checkpoints
             trainings keep.
         commit: of the code, and whether it differs from it; None: as git says here.
@@ -40,3 +41,4 @@ class RunContext:
     milestones: tuple[int, ...] = ()
     pace: Pace = field(default_factory=Pace)
     commit: tuple[str, bool] | None = None
+    test_pack: Path | None = None

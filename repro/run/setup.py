@@ -17,6 +17,7 @@ from repro.episodes import Episode, EpisodeSampler
 from repro.methods.base import Setting, SplitImages
 from repro.methods.heads import FeatureImages
 from repro.methods.registry import build
+from repro.papers.catalogue import PRETRAIN
 from repro.papers.config import EpisodeSpec, RunConfig, TrainingConfig
 from repro.records.checkpoints import load_into
 from repro.run.context import RunContext
@@ -42,11 +43,12 @@ class CellRun:
     @property
     def title(self) -> str:
         """For people."""
-        return f"{self.config.method} {self.config.spec.k_shot}-shot"
+        return f"{self.config.method} {self.config.spec.told}"
 
     def split(self, name: str) -> ImageSplit:
-        """The images of a split."""
-        return open_pack(self.context.pack, name)
+        """The images of a split; meta-test may be another data set's."""
+        pack, other = self.context.pack, self.context.test_pack
+        return open_pack(other if other and name == "test" else pack, name)
 
     def images(self, name: str) -> SplitImages:
         """The images of a split as the method sees them; of a head, their features."""
@@ -67,8 +69,11 @@ class CellRun:
         return sampler.first(config.budget.n_test_episode)
 
     def validation_episodes(self, k_shot: int, n_episode: int) -> list[Episode]:
-        """The first meta-validation episodes at a shot."""
-        return validation_episodes(self.config, self.split("val"), k_shot, n_episode)
+        """The first meta-validation episodes at a shot, of the size of training episodes."""
+        setting = self.setting
+        n_way = setting.n_way if self.training is None else self.training.n_way
+        spec = EpisodeSpec(n_way, k_shot, setting.n_query)
+        return validation_episodes(self.config, self.split("val"), spec, n_episode)
 
     def method(self, state: dict[str, Tensor] | None, where: Path) -> Any:
         """The method with the state of its training (None: without).
@@ -93,34 +98,42 @@ def cell_run(config: RunConfig, context: RunContext) -> CellRun:
     """What the stages of a cell take."""
     training, train = config.training(), open_pack(context.pack, "train")
     folder = records.cell_folder(context.runs, config)
+    own_training = training is not None and training.training != PRETRAIN
     setting = Setting(
         image_size=train.image_size,
         n_class=len(train.class_ids),
-        n_way=config.spec.n_way,
+        n_way=config.trained_n_way if own_training else config.spec.n_way,
         k_shot=training.k_shot if training else config.spec.k_shot,
         recipe=config.recipe,
         seed=config.seed,
         precision=config.precision,
         device=torch.device(context.device),
         n_step=training.n_step if training else 0,
+        n_query=training.n_query if training else config.spec.n_query,
     )
     source = records.training_folder(context.runs, training) if training else folder
     return CellRun(config, context, training, folder, source, setting)
 
 
 def validation_episodes(
-    config: RunConfig, validation: ImageSplit, k_shot: int, n_episode: int
+    config: RunConfig, validation: ImageSplit, spec: EpisodeSpec, n_episode: int
 ) -> list[Episode]:
     """The first meta-validation episodes that choose parameters and rates."""
-    spec = EpisodeSpec(config.spec.n_way, k_shot, config.spec.n_query)
     classes = config.recipe.episode_classes
     return EpisodeSampler(validation.class_rows, "val", spec, 0, classes).first(n_episode)
 
 
 def grid_episodes(config: RunConfig, validation: ImageSplit) -> list[Episode]:
-    """The meta-validation episodes on which a grid point is chosen."""
-    n_episode = config.budget.n_grid_episode
-    return validation_episodes(config, validation, config.spec.k_shot, n_episode)
+    """The meta-validation episodes on which a grid point is chosen.
+
+    They have the test's size, or as many classes and queries as meta-validation has.
+    """
+    spec = config.spec
+    fewest = min(count for _, count in validation.class_rows)
+    n_way = min(spec.n_way, len(validation.class_rows))
+    n_query = max(1, min(spec.n_query, fewest - spec.k_shot))
+    spec = EpisodeSpec(n_way, spec.k_shot, n_query)
+    return validation_episodes(config, validation, spec, config.budget.n_grid_episode)
 
 
 def tested(config: RunConfig, checkpoint: str) -> dict[str, str]:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from repro import records
 from repro.data.pack import open_pack
+from repro.data.registry import pack_of, prepare, prepare_test
 from repro.episodes import episodes_digest
 from repro.methods.registry import with_code
 from repro.papers.presets import GridPoint
@@ -64,6 +65,25 @@ def _parameters(path: Path, content: bytes) -> dict[str, Tensor]:
         raise RecordError(f"{path} is not a safetensors file ({error})") from error
 
 
+def packs_for(
+    record: records.Record, root: Path | None = None, test_root: Path | None = None
+) -> tuple[Path, Path | None]:
+    """The packs of a record's training and, where that is another data set, of its test.
+
+    Args:
+        root, test_root: where the images are; without, the packs with the record's digests.
+    """
+    config = record.config
+    same = pack_of(record.dataset, str(config.get("data_digest")))
+    pack = same if same and root is None else prepare(record.dataset, root)
+    if not config.get("test_dataset"):
+        return pack, None
+    same = pack_of(record.tested_on, record.tested_images)
+    if same and test_root is None:
+        return pack, same
+    return pack, prepare_test(record.tested_on, test_root, open_pack(pack, "train").image_size)
+
+
 def verify(
     path: Path,
     pack: Path,
@@ -71,6 +91,7 @@ def verify(
     stop: StopRequest,
     n_episode: int | None = None,
     files: Sequence[str] = (),
+    test_pack: Path | None = None,
 ) -> Verdict:
     """Evaluate a record's parameters again, on all or ``n_episode`` seeded episodes.
 
@@ -79,6 +100,7 @@ def verify(
 
     Args:
         files: ``path/to/file.py:Class`` of methods that the record's may be among.
+        test_pack: of the data set of the test, where it is another than the training's.
     Raises:
         RecordError: the record, its parameters, data or episodes are not what it says.
         MethodError: a method of someone's own is not here, or has another source.
@@ -90,13 +112,16 @@ def verify(
         raise RecordError(f"{path}: the config does not have the digest that the record names")
     if config.own is not None:
         config = replace(config, own=with_code(config.own, files))
-    split = open_pack(pack, config.split)
-    if split.digest != config.data_digest:
-        raise RecordError(
-            f"{path} was made on other images (pack {config.data_digest[:8]}, here "
-            f"{split.digest[:8]}); prepare the same copy of the data"
-        )
-    run = cell_run(config, RunContext(path, pack, record.threads, "cpu"))
+    wanted = [(pack, config.data_digest)]
+    wanted += [(test_pack, config.test_data_digest or "")] if test_pack else []
+    for folder, digest in wanted:
+        if (pixels := open_pack(folder, config.split).digest) != digest:
+            raise RecordError(
+                f"{path} was made on other images (pack {digest[:8]}, here {pixels[:8]}); prepare "
+                "the same copy of the data"
+            )
+    context = RunContext(path, pack, record.threads, "cpu", test_pack=test_pack)
+    run = cell_run(config, context)
     torch.set_num_threads(record.threads)
     state, model = None, path / records.MODEL
     if run.training is not None:

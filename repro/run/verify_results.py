@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import overload
 
 from repro.analysis.results import Results
-from repro.data.registry import pack_of, prepare
 from repro.records import MODEL, Record
-from repro.run.verify import Verdict
+from repro.run.verify import Verdict, packs_for
 from repro.run.verify import verify as verify_record
 from repro.system.errors import RecordError
 from repro.system.interrupts import stop_requests
@@ -76,9 +75,9 @@ def verify(
         reporter: Reporter = stack.enter_context(ConsoleReporter()) if progress else Silent()
         stop = stack.enter_context(stop_requests())
         for record in found:
-            same = pack_of(record.dataset, str(record.config.get("data_digest")))
-            root = None if data is None else Path(data)
-            pack = same if same and root is None else prepare(record.dataset, root)
-            verdict = verify_record(record.path, pack, reporter, stop, n_episode, methods)
+            pack, test_pack = packs_for(record, None if data is None else Path(data))
+            verdict = verify_record(
+                record.path, pack, reporter, stop, n_episode, methods, test_pack
+            )
             verdicts.append((record, verdict))
     return Verdicts(verdicts)

@@ -60,9 +60,10 @@ def test_every_option_has_a_key_and_the_values_of_words() -> None:
         "split-file": '"s.csv"', "image-size": "32", "methods": '["paper", "maml"]',
         "shots": "[1, 5]", "engine": '"local"', "cpus-per-cell": "2", "gpus-per-cell": "0.5",
         "log-file": '"run.log"', "paper": '"snell2017"', "features": '["a", "b=c.npz"]',
-        "backbone": '["pixels"]', "weights": '"w.pth"', "input-size": "32",
+        "backbone": '["pixels"]', "weights": '"w.pth"', "input-size": "32", "n-way": "20",
+        "n-query": "5", "test-dataset": '"folder"', "test-data": '"birds"',
     }  # fmt: skip
-    assert {*texts, *COMMAND_LINE_ONLY} == set(_by_key(reproduce))
+    assert {*texts, *COMMAND_LINE_ONLY, "slurm"} == set(_by_key(reproduce))
     text = "\n".join(f"{key} = {value}" for key, value in texts.items() if key != "log-file")
     words = []
     for key, value in tomllib.loads(text).items():
@@ -70,6 +71,14 @@ def test_every_option_has_a_key_and_the_values_of_words() -> None:
             joined = ",".join(map(str, value)) if isinstance(value, list) else str(value)
             words += [f"--{key}"] if value is True else [f"--{key}", joined]
     assert values("--config", written(text)) == values(*words)
+
+
+def test_what_slurm_is_asked_for_is_a_table(home: Path) -> None:
+    path = written('seed = 1\n[slurm]\npartition = "gpu"\ntime = 600\n')
+    words = ("--seed", "1", "--slurm", "partition=gpu", "--slurm", "time=600")
+    assert values("--config", path) == values(*words)
+    run(*words, "--save-config", "saved.toml")
+    assert values("--config", "saved.toml") == values(*words)
 
 
 def test_the_command_line_wins() -> None:
@@ -87,6 +96,8 @@ def test_the_command_line_wins() -> None:
         ("dataset = true", "dataset is text or a number, not True"),
         ('dataset = ["a"]', "dataset is text or a number"),
         ("seed = {a = 1}", "seed is text or a number"),
+        ('slurm = ["time=5"]', "slurm is a table of text and whole numbers"),
+        ("[slurm]\ntime = 5\n", "--slurm KEY=VALUE is for --engine slurm only"),
         ('seed = "x"', "Invalid value for '--seed'"),
         ("=", "is not TOML"),
         ('method = "a.py:B"', "method belongs on the command line"),

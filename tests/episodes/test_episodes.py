@@ -5,7 +5,7 @@ import pytest
 
 from repro.episodes import EpisodeSampler, episodes_digest, manifest, verify_manifest
 from repro.papers.config import EpisodeSpec
-from repro.system.errors import DataError, RecordError
+from repro.system.errors import DataError, RecordError, UsageError
 
 CLASS_ROWS = [(i * 600, 600) for i in range(20)]
 # The published protocol: 600 five-way test episodes of 20 classes of 600 images, episode seed 0.
@@ -69,8 +69,40 @@ def test_support_order_is_a_permutation_and_labels_follow_it() -> None:
 def test_too_few_classes_or_images_are_refused_by_count() -> None:
     with pytest.raises(DataError, match="has 3"):
         EpisodeSampler([(0, 600)] * 3, "val", EpisodeSpec(), 0)
-    with pytest.raises(DataError, match="has 19"):
-        EpisodeSampler([(0, 600)] * 5 + [(0, 19)], "val", EpisodeSpec(), 0)
+    with pytest.raises(DataError, match="at least 20 images, but class 5 of the val split has 19"):
+        EpisodeSampler([(0, 600)] * 5 + [(0, 19)], "val", EpisodeSpec(k_shot=5), 0)
+
+
+def test_1_shot_from_classes_of_16_images_takes_all_16_and_no_more() -> None:
+    small = EpisodeSampler([(16 * c, 16) for c in range(6)], "test", EpisodeSpec(k_shot=1), 0)
+    for episode in small.first(20):
+        drawn = np.concatenate([episode.support_rows, episode.query_rows], axis=1)
+        expected = 16 * episode.class_indices[:, None] + np.arange(16)
+        np.testing.assert_array_equal(np.sort(drawn, axis=1), expected)
+    with pytest.raises(DataError, match=r"at least 17 images.*--n-query"):
+        EpisodeSampler([(0, 16)] * 6, "test", EpisodeSpec(k_shot=2), 0)
+
+
+def test_shots_that_a_small_class_has_enough_for_share_their_queries() -> None:
+    rows = [(18 * c, 18) for c in range(6)]
+    one, three = (EpisodeSampler(rows, "test", EpisodeSpec(k_shot=k), 0)[4] for k in (1, 3))
+    np.testing.assert_array_equal(one.query_rows, three.query_rows)
+    np.testing.assert_array_equal(one.support_rows, three.support_rows[:, :1])
+
+
+@pytest.mark.parametrize(("n_way", "k_shot", "n_query"), [(20, 3, 15), (2, 20, 1), (7, 10, 30)])
+def test_an_episode_has_the_size_asked_for(n_way: int, k_shot: int, n_query: int) -> None:
+    spec = EpisodeSpec(n_way, k_shot, n_query)
+    episode = EpisodeSampler([(600 * c, 600) for c in range(20)], "test", spec, 0)[3]
+    assert len(set(episode.class_indices.tolist())) == n_way
+    drawn = np.concatenate([episode.support_rows.ravel(), episode.query_rows.ravel()])
+    assert len(np.unique(drawn)) == n_way * (k_shot + n_query)
+    assert np.bincount(episode.support_labels).tolist() == [k_shot] * n_way
+
+
+def test_more_classes_than_a_label_of_a_byte_are_refused() -> None:
+    with pytest.raises(UsageError, match="at most 256 classes, not 257"):
+        EpisodeSpec(n_way=257)
 
 
 def test_a_changed_manifest_is_refused() -> None:

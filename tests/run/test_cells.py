@@ -360,8 +360,9 @@ def test_shots_that_a_class_has_not_images_for_are_refused_before_training(
 
     assert len(cells(10)) == 2  # 10 + 15 of 25
     with pytest.raises(UsageError, match=(
-        f"{method} 11-shot: an episode of the test split takes 26 images of a class, but c13 has "
-        "25; ask for at most 10 shots, or leave the class out"
+        f"{method} 11-shot: an episode of the test split takes at least 26 images of a class "
+        r"\(11 support, 15 query\), but c13 has 25; ask for at most 10 shots or for --n-query 14, "
+        "or leave the class out"
     )):  # fmt: skip
         cells(11)
 

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from repro.analysis.selection import LeftOut, block_size, select, stacked
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from repro.records import Record
 
 SCHEMA = 2  # of the JSON
-FIELDS = ("dataset", "recipe", "budget", "seed", "k_shot")
+FIELDS = ("dataset", "recipe", "budget", "seed", "k_shot", "n_way", "n_query", "test_dataset")
+_NUMBERS = ("seed", "k_shot", "n_way", "n_query")
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,20 @@ class Selector:
             "budget": record.budget_name,
             "seed": str(record.seed),
             "k_shot": str(record.k_shot),
+            **task_values(record),
         }
         same = all(values[name] == value for name, value in self.fields.items())
         return record.method == self.method and same
+
+
+def task_values(record: Record) -> dict[str, str]:
+    """The fields of a selector that are of a record's task."""
+    task = record.task
+    return {
+        "n_way": str(task.n_way),
+        "n_query": str(task.n_query),
+        "test_dataset": record.tested_on,
+    }
 
 
 @dataclass(frozen=True)
@@ -174,7 +187,7 @@ def parse(text: str, known: Iterable[str] = ()) -> Selector:
         key, equals, value = (p.strip() for p in part.partition("="))
         if not equals or key not in FIELDS:
             raise unknown("field", key, FIELDS)
-        if key in ("seed", "k_shot") and not value.isdecimal():
+        if key in _NUMBERS and not value.isdecimal():
             raise UsageError(f"{key} is a whole number, not {value!r}, in {text!r}")
         fields[key] = value
     return Selector(text, name, None, fields)
@@ -185,6 +198,7 @@ def sides(
     records: Sequence[Record],
     recipe: str | None,
     budget: str | None,
+    task: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[Side]:
     """The sides a selector names among records of one data set, one per shot.
 
@@ -195,11 +209,14 @@ def sides(
     """
     fields = selector.fields
     wanted_seed = int(fields["seed"]) if "seed" in fields else None
+    named: dict[str, Any] = {n: int(fields[n]) for n in ("n_way", "n_query") if n in fields}
+    named |= {n: fields[n] for n in ("test_dataset",) if n in fields}
     found = select(
         [r for r in records if r.method == selector.method],
         fields.get("recipe", recipe),
         fields.get("budget", budget),
         wanted_seed,
+        {**task, **named},
     )
     groups: dict[int, list[Record]] = {}
     for record in found.records:
@@ -220,9 +237,11 @@ def sides(
     ]
 
 
-def methods_of(records: Sequence[Record], recipe: str | None, budget: str | None) -> list[Selector]:
+def methods_of(
+    records: Sequence[Record], recipe: str | None, budget: str | None, task: Mapping[str, Any]
+) -> list[Selector]:
     """Selectors of every method that has a record, in the table's order."""
-    found = {record.method for record in select(records, recipe, budget).records}
+    found = {record.method for record in select(records, recipe, budget, task=task).records}
     return [Selector(method, method, None, {}) for method in sorted(found, key=order)]
 
 
@@ -233,19 +252,30 @@ def compare(first: Side, second: Side) -> Comparison:
         RecordError: they have different images or episodes, or are the same record.
     """
     a, b = first.records[0], second.records[0]
-    named, other = ({(r.path, r.method) for r in side.records} for side in (first, second))
-    if named & other:
+    named, others = ({(r.path, r.method) for r in side.records} for side in (first, second))
+    if named & others:
         raise RecordError(f"{first.label} and {second.label} are the same record; name two")
-    for name, what in (("data", "images"), ("episodes", "episodes")):
-        if a.digests.get(name) != b.digests.get(name):
+    sizes = [(side.k_shot, side.task.n_way, side.task.n_query) for side in (a, b)]
+    if sizes[0] != sizes[1]:
+        raise RecordError(
+            f"{first.label} is {a.k_shot}-shot, {a.task.told or '5-way'}, and {second.label} is "
+            f"{b.k_shot}-shot, {b.task.told or '5-way'}; only records of the same task are compared"
+        )
+    # What is tested has to be the same; what was trained on may be what is compared.
+    for name, what, one, other in (
+        ("data", "images", a.tested_images, b.tested_images),
+        ("episodes", "episodes", *(str(side.digests.get("episodes")) for side in (a, b))),
+    ):
+        if one != other:
             raise RecordError(
                 f"{first.label} and {second.label} have different {what}: {name} digest "
-                f"{str(a.digests.get(name))[:8]} in {a.path}, {str(b.digests.get(name))[:8]} in "
-                f"{b.path}; only records of the same {what} are compared"
+                f"{one[:8]} in {a.path}, {other[:8]} in {b.path}; only records of the same "
+                f"{what} are compared"
             )
     for record in (*first.records, *second.records):
         check_revision(record)
     ours, theirs = stacked(first.records), stacked(second.records)
+    place = a.where if a.where == b.where else f"tested on {a.tested_on}"
     if ours.shape[1] != theirs.shape[1]:
         raise RecordError(
             f"{first.label} has {ours.shape[1]} episodes and {second.label} {theirs.shape[1]}; "
@@ -257,7 +287,7 @@ def compare(first: Side, second: Side) -> Comparison:
         crossed = difference_of_seeds(ours, theirs, block)
     paired = compare_paired(ours.mean(0), theirs.mean(0), block)
     classes = class_half_width(ours.mean(0) - theirs.mean(0), episode_classes(a))
-    return Comparison(a.dataset, a.k_shot, first, second, paired, crossed, classes)
+    return Comparison(place, a.k_shot, first, second, paired, crossed, classes)
 
 
 def all_pairs(groups: Sequence[Sequence[Side]]) -> list[Comparison]:
@@ -280,6 +310,7 @@ def gather(
     budget: str | None,
     folders: Mapping[str, Record],
     elsewhere: Mapping[str, Sequence[Record]],
+    task: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[list[Side]]:
     """Groups of sides that are compared: one group per data set and shot.
 
@@ -294,7 +325,7 @@ def gather(
     groups: list[list[Side]] = []
     for dataset, records in by_dataset.items():
         found: list[list[Side]] = []
-        for selector in selectors or methods_of(records, recipe, budget):
+        for selector in selectors or methods_of(records, recipe, budget, task):
             if selector.folder is not None:
                 record = folders[selector.text]
                 label = f"{record.method} {record.path.name}"
@@ -303,7 +334,7 @@ def gather(
             else:
                 name = selector.fields.get("dataset", dataset)
                 pool = {**elsewhere, **by_dataset}.get(name, ())
-                found.append(sides(selector, pool, recipe, budget))
+                found.append(sides(selector, pool, recipe, budget, task))
         shots = sorted({side.k_shot for listed in found for side in listed})
         single = [listed[0] for listed in found if len(listed) == 1]
         if selectors and len(single) == len(found):

@@ -105,7 +105,7 @@ def compare(
     for results in given:
         for side in _sides(results, recipe, budget):
             record = side.records[0]
-            groups.setdefault((record.dataset, record.k_shot), []).append(side)
+            groups.setdefault((record.tested_on, record.k_shot), []).append(side)
     several = [group for group in groups.values() if len(group) > 1]
     if not several:
         single = [group[0] for group in groups.values()]

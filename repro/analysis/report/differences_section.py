@@ -73,8 +73,10 @@ def short(method: str, title: str) -> str:
 
 
 def _comparable(one: Record, other: Record) -> bool:
-    return one.n_episode == other.n_episode and all(
-        one.digests.get(name) == other.digests.get(name) for name in ("episodes", "data")
+    return (
+        one.n_episode == other.n_episode
+        and one.digests.get("episodes") == other.digests.get("episodes")
+        and one.tested_images == other.tested_images
     )
 
 

@@ -109,10 +109,10 @@ def render(
     if not records:
         raise RecordError(f"no record of {dataset} to report; run `repro reproduce` first")
     for record in records:
-        if split is not None and record.digests.get("data") != split.digest:
+        if split is not None and record.tested_images != split.digest:
             raise RecordError(
                 f"{record.path} was made from images with digest "
-                f"{str(record.digests.get('data'))[:8]}, those at hand have {split.digest[:8]}; "
+                f"{record.tested_images[:8]}, those at hand have {split.digest[:8]}; "
                 "report with --no-images or bring the same images"
             )
     shown = of.table(dataset)

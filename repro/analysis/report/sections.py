@@ -183,7 +183,7 @@ def extremes(records: Sequence[Record], split: ImageSplit | None) -> list[Extrem
         found = ordered(records, k_shot)
         digests = [record.digests.get("episodes") for record in found]
         same = [r for r in found if r.digests.get("episodes") == max(digests, key=digests.count)]
-        names = confusion.class_names(same[0].dataset)
+        names = confusion.class_names(same[0].tested_on)
         episodes = confusion.redrawn_episodes(same[0], len(names)) if names else None
         mean = np.mean([record.accuracy for record in same], axis=0)
         order = np.argsort(mean, kind="stable")

@@ -13,6 +13,7 @@ from repro.analysis.table.verdicts import Verdict
 from repro.papers.catalogue import is_outside
 from repro.papers.pack import Table
 from repro.papers.reported import Reported
+from repro.records.task import PAPERS, Task
 
 SCHEMA = 2  # of the JSON and CSV
 NOT_RUN = "not run"
@@ -51,6 +52,7 @@ class Cell:
     further: tuple[Cell, ...] = ()  # tests of the cell's training that are apart from it
     same_images: bool = True  # as what is reported; else there is no difference to speak of
     progress: str = ""  # steps made of those planned, where the training has not ended
+    task: Task = PAPERS
 
     @property
     def outside(self) -> bool:
@@ -93,6 +95,9 @@ class Cell:
             "in_paper": self.in_paper,
             "outside": self.outside,
             "k_shot": self.k_shot,
+            "n_way": self.task.n_way,
+            "n_query": self.task.n_query,
+            "test_dataset": self.task.test_dataset,
             "reported_mean": self.reported.mean if self.reported else None,
             "reported_half_width": _finite(self.reported, "half_width"),
             "reported_source": self.reported.source if self.reported else None,
@@ -153,6 +158,7 @@ class TableContent:
     cells: tuple[Cell, ...]
     notes: tuple[str, ...]
     of: Table
+    task: Task = PAPERS
 
     @property
     def lines(self) -> tuple[Cell, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from repro.analysis.selection import block_size, select
 from repro.analysis.statistics.paired import compare_paired
 from repro.analysis.table import table1
 from repro.analysis.table.cell import NOT_IN_PAPER, NOT_RUN
-from repro.analysis.table.notes import covering, known, left_out_note, seed_notes
+from repro.analysis.table.notes import covering, known, left_out_note, seed_notes, unreported
 from repro.analysis.table.verdicts import FEWEST_SEEDS, MARGIN, NOT_COMPARABLE, Verdict
 from repro.analysis.text import class_text, p_text, percent, percent_interval, points
 from repro.records import other_revision
@@ -40,6 +41,7 @@ def reported(
     seed: int | None = None,
     margin: float = MARGIN,
     of: Table = table1.OF,
+    task: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[list[str], list[str]]:
     """Per cell of a paper's table its verdict, and below it those against re-runs.
 
@@ -47,13 +49,15 @@ def reported(
         The lines, and why the paper was not reproduced: its cells that were not run, are not
         comparable, or are higher or lower from three seeds on.
     """
-    chosen = select(records, recipe, budget, seed)
+    chosen = select(records, recipe, budget, seed, task)
     table = table1.build(chosen.records, dataset, margin, chosen.left_out, chosen.apart, of)
     lines = [table.title]
     for cell in table.cells:
         head = f"{cell.title:25} {cell.k_shot}-shot"
         head += f" ({cell.apart})" if cell.apart else ""
-        told = f"reported {percent_interval(cell.reported)}" if cell.reported else NOT_IN_PAPER
+        told = "no reported number" if cell.in_paper else NOT_IN_PAPER
+        if cell.reported:
+            told = f"reported {percent_interval(cell.reported)}"
         if cell.reported and not cell.in_paper:
             told += f" by {cell.reported.source}"
         if cell.measured is None:
@@ -84,14 +88,21 @@ def reported(
             if line.measured and line.judged
         ]
     lines += covering([cell for cell in table.cells if cell.measured is not None])
-    lines += [*seed_notes(table.cells), *left_out_note(chosen.left_out)]
-    return lines, [failure for cell in table.cells for failure in _strict(cell)]
+    lines += [*seed_notes(table.cells), *unreported(table.cells), *left_out_note(chosen.left_out)]
+    failures = [failure for cell in table.cells for failure in _strict(cell)]
+    if not any(cell.reported for cell in table.cells):
+        failures.append("no cell has a reported number")
+    return lines, failures
 
 
 def _strict(cell: Cell) -> list[str]:
     """Why a cell of the paper is not reproduced, for ``--strict``; a difference counts from
     :data:`FEWEST_SEEDS` seeds on."""
-    if not cell.in_paper or cell.verdict in (table1.SAME, table1.EQUIVALENT):
+    if (
+        not cell.in_paper
+        or cell.reported is None
+        or cell.verdict in (table1.SAME, table1.EQUIVALENT)
+    ):
         return []
     if cell.verdict in (table1.HIGHER, table1.LOWER) and len(cell.seeds) < FEWEST_SEEDS:
         return []
@@ -125,6 +136,7 @@ def _key(record: Record) -> tuple[Any, ...]:
         record.dataset,
         record.method,
         record.k_shot,
+        record.task,
         record.recipe_name,
         record.budget_name,
         record.seed,
@@ -137,7 +149,7 @@ def _key(record: Record) -> tuple[Any, ...]:
 
 def _name(record: Record) -> str:
     return (
-        f"{record.dataset} {record.title} {record.k_shot}-shot "
+        f"{record.dataset} {record.told} "
         f"({record.recipe_name}, {record.budget_name}, seed {record.seed}"
         + (f"; {record.apart}, {record.steps} steps)" if record.apart else ")")
     )
@@ -216,7 +228,7 @@ def pinned(runs: Sequence[Record], published: Sequence[Record]) -> tuple[list[st
         ok &= agrees
     if not n_pair:
         lines.append(
-            "FAILED: no run has a published record of the same data set, method, shot, recipe, "
+            "FAILED: no run has a published record of the same data set, method, task, recipe, "
             "budget, seed and precision; run a published cell first"
         )
     return lines, ok and n_pair > 0

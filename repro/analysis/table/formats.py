@@ -196,7 +196,7 @@ def _as_latex(table: TableContent) -> str:
         mean, half_width = percent_interval(interval).split(" ± ")
         return rf"${mean} \pm {half_width}\%$"
 
-    shots, n_way = table.shots, table.of.n_way
+    shots, n_way = table.shots, table.task.n_way
     of = {(cell.method, cell.k_shot): cell for cell in table.cells}
     heads = " & ".join(rf"\multicolumn{{2}}{{c}}{{\textbf{{{k}-shot}}}}" for k in shots)
     lines = [

@@ -14,6 +14,7 @@ from repro.analysis.table.verdicts import NOT_COMPARABLE
 from repro.analysis.text import margin_text, p_text, percent
 from repro.papers import shelf
 from repro.papers.catalogue import order
+from repro.records.task import PAPERS, Task
 
 if TYPE_CHECKING:
     from repro.analysis.selection import LeftOut
@@ -21,13 +22,15 @@ if TYPE_CHECKING:
     from repro.records import Record
 
 
-def title(cells: Sequence[Cell], records: Sequence[Record], dataset: str, of: Table) -> str:
+def title(
+    cells: Sequence[Cell], records: Sequence[Record], dataset: str, of: Table, task: Task = PAPERS
+) -> str:
     """What the table is of, and whether any of it can be held against the paper."""
 
     def named(word: str, values: set[str]) -> str:
         return f"{word}{'s' if len(values) > 1 else ''} {', '.join(sorted(values))}"
 
-    parts = [f"{of.heading} on {dataset}"]
+    parts = [f"{of.heading} on {dataset}" + (f", {task.told}" if task.told else "")]
     if not records:
         return f"{parts[0]}: {NOT_RUN}"
     here = measured_here(records)
@@ -35,7 +38,7 @@ def title(cells: Sequence[Cell], records: Sequence[Record], dataset: str, of: Ta
     parts.append(named("budget", {record.budget_name for record in here}))
     parts.append(_seeds({record.seed for record in records}))
     measured = [cell for cell in cells if cell.measured is not None and cell.in_paper]
-    n_apart = sum(cell.verdict == NOT_COMPARABLE for cell in measured)
+    n_apart = sum(cell.verdict in (NOT_COMPARABLE, "") for cell in measured)
     told = ", ".join(parts)
     if not n_apart:
         return told
@@ -114,6 +117,8 @@ def _others(records: Sequence[Record], of: Table) -> list[str]:
             origin = source.get("target")
             outside.append(f"{record.title}{f' ({origin})' if origin else ''}")
         found = shelf.elsewhere(of, record.method, record.k_shot)
+        if not record.task.has_reported:
+            found = None
         if record.outside:
             pass
         elif found is None:
@@ -203,6 +208,19 @@ def seed_notes(cells: Sequence[Cell]) -> list[str]:
     return told
 
 
+def unreported(cells: Sequence[Cell]) -> list[str]:
+    """Rows of the paper at a size of which it has no number, and so nothing to be held against."""
+    found = [c for c in cells if c.measured is not None and c.in_paper and c.reported is None]
+    if not found:
+        return []
+    task = found[0].task
+    what = f" ({task.told})" if not task.has_reported else ""
+    return [
+        f"No number is reported for {_named(found)}{what}, so there is neither a difference nor a "
+        "verdict; numbers of other shots, ways or data sets are not compared."
+    ]
+
+
 def left_out_note(left_out: Sequence[LeftOut]) -> list[str]:
     """Which records of the cells shown are not shown, each with its reason."""
     return [f"Left out: {'; '.join(map(str, left_out))}."] if left_out else []
@@ -286,6 +304,7 @@ def notes(
         for c in apart
     ]
     told += [sentence for cell in cells if (sentence := known(cell, records))]
+    told += unreported(cells)
     told += _others(records, of)
     told += _of_the_paper(of, cells)
     here = measured_here(records)

@@ -36,6 +36,7 @@ from repro.papers.catalogue import order
 from repro.papers.pack import Plain
 from repro.papers.pack import Table as PaperTable
 from repro.papers.reported import Reported
+from repro.records.task import PAPERS, Task
 from repro.system.errors import RecordError, unknown
 
 if TYPE_CHECKING:
@@ -88,11 +89,18 @@ def _published(of: PaperTable, key: str, k_shot: int) -> tuple[Reported | None, 
     return shelf.elsewhere(of, key, k_shot) or (None, {})
 
 
+def _has_reported(of: PaperTable, task: Task) -> bool:
+    """Whether the table can have a number of it: of as many classes, on the training's data set."""
+    return task.n_way == of.n_way and not task.test_dataset
+
+
 def not_comparable(record: Record, dataset: str, of: PaperTable = OF) -> str:
     """Why a record cannot be held against what was published of its row; empty when it can."""
     reasons = []
     if dataset.partition("@")[0] != of.dataset:
         reasons.append(f"{dataset} is not {of.dataset}")
+    if record.task.test_dataset:
+        reasons.append(f"trained on {record.dataset}, {record.task.told}")
     if record.budget_name != "paper":
         reasons.append(f"budget {record.budget_name} is not the paper's")
     if record.unfinished:
@@ -123,19 +131,22 @@ def not_comparable(record: Record, dataset: str, of: PaperTable = OF) -> str:
 
 def _cell(
     method: str, title: str, k_shot: int, records: Sequence[Record], dataset: str, margin: float,
-    of: PaperTable,
+    of: PaperTable, task: Task,
 ) -> Cell:  # fmt: skip
     in_paper = method in of.keys
     reported, _ = _published(of, method, k_shot)
+    published_reruns = of.reruns(method, k_shot)
+    if not _has_reported(of, task):
+        reported, published_reruns = None, ()
     if not records:
-        return Cell(method, k_shot, reported, title=title, in_paper=in_paper)
+        return Cell(method, k_shot, reported, title=title, in_paper=in_paper, task=task)
     first = records[0]
     accuracy = stacked(records)
     measured = estimate(accuracy)  # single episodes, as the paper has them, however many seeds
     reason = not_comparable(first, dataset, of)
     reruns = tuple(
         Rerun(published, judge(measured, published, why, margin))
-        for published in of.reruns(method, k_shot)
+        for published in published_reruns
         for why in [rerun_reason(published, first.recipe_name, reason)]
     )
     return Cell(
@@ -156,10 +167,11 @@ def _cell(
         in_paper,
         first.apart,
         first.steps,
-        same_images=dataset.partition("@")[0] == of.dataset,
+        same_images=first.tested_on == of.dataset == dataset.partition("@")[0],
         progress=f"{first.n_step:,} of {int(first.training['n_step']):,} steps"
         if first.unfinished
         else "",
+        task=task,
     )
 
 
@@ -173,7 +185,7 @@ def result(record: Record) -> str:
         )
     progress = f", trained for {record.n_step:,} steps" if record.unfinished else ""
     return (
-        f"{record.title} {record.k_shot}-shot, seed {record.seed}, budget {record.budget_name}: "
+        f"{record.told}, seed {record.seed}, budget {record.budget_name}: "
         f"{measured} % over {record.n_episode:,} episodes{progress} ({record.path})"
     )
 
@@ -189,7 +201,10 @@ def _further(
             if record.seed not in [other.seed for other in group]:
                 group.append(record)
     return tuple(
-        replace(_cell(cell.method, cell.title, cell.k_shot, group, dataset, margin, of), reruns=())
+        replace(
+            _cell(cell.method, cell.title, cell.k_shot, group, dataset, margin, of, cell.task),
+            reruns=(),
+        )
         for group in groups.values()
     )
 
@@ -211,8 +226,17 @@ def build(
         apart: what stands beside the cells, in lines of its own.
         shots: columns of the table; by default the paper's and those of the records.
     Raises:
-        RecordError: two records for one cell that differ in more than the seed.
+        RecordError: two records for one cell that differ in more than the seed, or records of
+            several tasks.
     """
+    tasks = {record.task: record for record in records}
+    if len(tasks) > 1:
+        one, other, *_ = tasks.values()
+        raise RecordError(
+            f"{one.path} and {other.path} are of different tasks ({one.task.told or '5-way'}; "
+            f"{other.task.told or '5-way'}); a table is of one"
+        )
+    task = next(iter(tasks), PAPERS)
     chosen: dict[tuple[str, int], list[Record]] = {}
     for record in records:
         group = chosen.setdefault((record.method, record.k_shot), [])
@@ -225,12 +249,15 @@ def build(
                 "choose one by recipe, budget or seed"
             )
         group.append(record)
+    # Of what nobody reported, a shot that was not run has nothing to show.
+    reportable = _has_reported(of, task)
+    usual = of.shots if reportable else tuple({record.k_shot for record in records})
     others = {record.method: record.title for record in records if record.method not in of.keys}
     cells = [
-        _cell(method, title, k_shot, chosen.get((method, k_shot), ()), dataset, margin, of)
+        _cell(method, title, k_shot, chosen.get((method, k_shot), ()), dataset, margin, of, task)
         for method, title in (of.titles | {m: others[m] for m in sorted(others, key=order)}).items()
-        for k_shot in sorted({*(shots or (*of.shots, *(r.k_shot for r in records)))})
-        if k_shot in (shots or of.shots) or (method, k_shot) in chosen
+        for k_shot in sorted({*(shots or (*usual, *(r.k_shot for r in records)))})
+        if k_shot in (shots or usual) or (method, k_shot) in chosen
     ]
     with_holm = iter(adjusted([cell.judged for cell in cells if cell.judged]))
     shown = tuple(
@@ -242,4 +269,4 @@ def build(
         for c in cells
     )
     told = notes(shown, records, margin, left_out, of)
-    return Table(title(shown, records, dataset, of), shown, told, of)
+    return Table(title(shown, records, dataset, of, task), shown, told, of, task)

@@ -57,7 +57,7 @@ def test_a_verdict_follows_the_interval_of_the_difference(mean: float, verdict: 
         {"dataset": "glyphs"},
         {"budget": "quick"},
         {"switches": {"query_batch_norm": "query"}},
-        {"config": {"n_way": 20}},
+        {"config": {"n_query": 5}},
     ],
 )
 def test_another_protocol_is_not_comparable_whatever_the_number(fields: dict[str, object]) -> None:
