@@ -149,7 +149,7 @@ def test_other_shots_than_the_papers_are_in_the_table_and_in_every_format() -> N
     for k in (3, 10):
         (line,) = [x for x in text.splitlines() if x.split()[:1] == [f"{k}-shot"]]
         assert "50.00 ± " in line
-    assert text.count("3-shot") == 1
+    assert text.count("\n  3-shot") == 1
     assert table.format("latex").count(r"\textbf{10-shot}") == 1
     assert [c["k_shot"] for c in json.loads(table.format("json")) if c["measured_mean"]] == [3, 10]
 

@@ -260,7 +260,7 @@ def test_a_page_that_could_be_committed_does_not_depend_on_the_cache(
     monkeypatch.setenv("REPRO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("repro.data.registry.load_split", lambda *_: split_of([made]))
     monkeypatch.setattr(
-        "repro.cli.report.chosen_records", lambda *_: (Selection((made,)), "results")
+        "repro.cli.report.chosen_records", lambda *_, **__: (Selection((made,)), "results")
     )
     subprocess.run(["git", "init", "-q", str(tmp_path / "repository")], check=True)
     for folder, n_picture in (("repository", 0), ("elsewhere", 8)):
