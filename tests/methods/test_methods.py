@@ -124,7 +124,7 @@ def test_finetune_equals_sgd_on_an_ordinary_module_and_leaves_no_trace() -> None
     actual = method.predict(drawn, images)
     assert torch.equal(method.predict(drawn, images), actual)
     learner = method.learner
-    parts = iter(learner.split(torch.cat([method._body, method._head()])))
+    parts = iter(learner.split(torch.cat([method._body, method._head(learner)])))
     layers = random_images.conv4_layers()
     model = torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(64, 5))
     with torch.no_grad():
