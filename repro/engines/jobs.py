@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from repro import records
 from repro.papers.catalogue import PRETRAIN, SESSION
 from repro.papers.config import RunConfig
 from repro.papers.switches import changes_of_preset
+from repro.run import training
+from repro.system.errors import RecordError
 from repro.system.progress import Phase
 
 # Seconds for a step of pre-training, in which MethodSpec.cost counts, as `repro bench` measured
@@ -94,3 +98,13 @@ def units(cells: Sequence[RunConfig]) -> list[Unit]:
         title += f" {label}" if label else ""
         tasks.append(Unit(title, "cell", config, digest, label))
     return sorted(trainings.values(), key=lambda unit: unit.weight, reverse=True) + tasks
+
+
+def training_ended(config: RunConfig, runs: Path) -> bool:
+    """Whether the training that a config needs has nothing left to do."""
+    needed = config.training()
+    assert needed is not None
+    try:
+        return training.ended(needed, records.training_folder(runs, needed))
+    except RecordError:
+        return False  # the training itself says what is damaged, or goes on before it

@@ -17,13 +17,13 @@ from typing import Any
 
 from repro import records
 from repro.engines.episode_ranges import PART_EPISODES, Divided, Part, kinds
-from repro.engines.jobs import Unit, units
+from repro.engines.jobs import Unit, training_ended, units
 from repro.engines.local import Failure, after, failure, stopped, unfinished
 from repro.engines.overview import Board
 from repro.engines.ray import transfer as ship
 from repro.engines.ray.cluster import RayOptions, check_fits, cluster, slots
 from repro.engines.ray.hub import start_hub
-from repro.engines.ray.tasks import Task, folder_of, training_ended
+from repro.engines.ray.tasks import Task, folder_of
 from repro.engines.ray.worker import Job, Outcome, work
 from repro.learner.kernels.library import wanted
 from repro.papers.config import RunConfig

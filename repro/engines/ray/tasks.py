@@ -10,9 +10,6 @@ from filelock import FileLock
 from repro import records
 from repro.engines.episode_ranges import Divided
 from repro.engines.jobs import Unit
-from repro.papers.config import RunConfig
-from repro.run import training
-from repro.system.errors import RecordError
 from repro.system.progress import Phase
 
 
@@ -50,13 +47,3 @@ def folder_of(unit: Unit, runs: Path) -> Path:
     if unit.kind == "training" and needed is not None:
         return records.training_folder(runs, needed)
     return records.cell_folder(runs, unit.config)
-
-
-def training_ended(config: RunConfig, runs: Path) -> bool:
-    """Whether the training that a config needs has nothing left to do."""
-    needed = config.training()
-    assert needed is not None
-    try:
-        return training.ended(needed, records.training_folder(runs, needed))
-    except RecordError:
-        return False  # the training itself says what is damaged, or goes on before it

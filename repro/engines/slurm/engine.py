@@ -15,10 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from repro.engines.jobs import Unit, units
+from repro.engines.jobs import Unit, training_ended, units
 from repro.engines.local import Failure, after, do, failure, stopped, unfinished
 from repro.engines.overview import Board
-from repro.engines.ray.tasks import training_ended
 from repro.engines.slurm.options import SlurmOptions
 from repro.papers.config import RunConfig
 from repro.run.context import RunContext
