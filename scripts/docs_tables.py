@@ -69,12 +69,19 @@ def budgets() -> str:
 SHORT = ("Model", "Shot", "reported", "measured", "difference", "verdict")
 
 
+def _brief(cell: str) -> str:
+    """A verdict without its sentence: of one seed with the bound of the spread of seeds."""
+    word, _, rest = cell.partition(" (")
+    bound = re.search(r"spread less than ([\d.]+) points", rest)
+    return f"{word} (one seed; SD < {bound[1]})" if bound else word
+
+
 def shortened(table: str) -> str:
     """The paper's rows of a Markdown table: columns :data:`SHORT`, verdicts in a word."""
     lines = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in table.split("\n")]
     columns = [lines[0].index(name) for name in SHORT]
     kept = [
-        [line[i].partition(" (")[0] if i < len(line) else "" for i in columns]
+        [_brief(line[i]) if i < len(line) else "" for i in columns]
         for line in lines
         if "(not in the paper)" not in line[0]
     ]

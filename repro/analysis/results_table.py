@@ -134,6 +134,8 @@ def _checked(task: dict[str, Any]) -> dict[str, Any]:
 
 def _of_one(results: Iterable[Record], dataset: str | None) -> tuple[list[Record], str]:
     """The records of one data set, and its name."""
+    if isinstance(results, str):
+        raise UsageError(f'expected are results, not {results!r}; take repro.results("runs")')
     found = list(results)
     names = sorted({record.dataset for record in found})
     if not found:

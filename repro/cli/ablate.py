@@ -94,7 +94,8 @@ def ablate(
         if not found:
             raise RecordError(
                 f"no ablation of {row.name} {k_shot}-shot with base {recipe.name} and budget "
-                f"{budget.name} under {root}; run `repro ablate` without --show first"
+                f"{budget.name} on {options['dataset']} under {root}; published ones are shown "
+                "with --from results, --dataset and --budget; else run it without --show first"
             )
         for ablation in found:
             _tell(ablation, source, runs, style, publish)

@@ -124,16 +124,18 @@ def plot_differences(chosen: Sequence[Record], _: str, folder: Path) -> list[Pat
 @click.command("plot-cell")
 @click.option("--method", default="meta_lstm", show_default=True, help="Name of the method.")
 @click.option("--k-shot", default=5, show_default=True, type=click.IntRange(min=1))
-@click.option("--dataset", default="mini-imagenet", show_default=True, help="Data set.")
+@click.option("--dataset", default="glyphs", show_default=True, help="Data set.")
+@click.option("--budget", default="paper", show_default=True, help="Budget of the records.")
 @click.option("--from", "source", type=click.Choice(["runs", "results"]), help="Records to read.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder to write the figures to.")
 @runs_option("read")
 def plot_cell(
-    method: str, k_shot: int, dataset: str, source: str | None, runs: Path, output: Path | None
-) -> None:
+    method: str, k_shot: int, dataset: str, budget: str, source: str | None, runs: Path,
+    output: Path | None,
+) -> None:  # fmt: skip
     """Draw one cell: reported, re-run by others, and every test here, of all recipes and seeds.
 
-    Example: repro plot-cell --method meta_lstm --k-shot 5 --from results
+    Example: repro plot-cell --method meta_lstm --dataset mini-imagenet --from results
     """
     from repro.analysis.table import one_cell
 
@@ -143,5 +145,5 @@ def plot_cell(
     if not cells:
         raise UsageError(f"there is no cell {method} {k_shot}-shot; `repro table` lists them")
     folder = figure_folder(output, runs, dataset, name)
-    for path in one_cell.plot_cell(cells[0], found, folder):
+    for path in one_cell.plot_cell(cells[0], found, folder, budget):
         click.echo(str(path))

@@ -137,7 +137,8 @@ def chosen_records(
             + (f" and budget {budget}" if budget else "")
             + (f" and seed {seed}" if seed is not None else "")
             + "".join(f" and --{name.replace('_', '-')} {value}" for name, value in task.items())
-            + "; `repro table` without these shows what is there"
+            + f"; there are budgets {', '.join(sorted({r.budget_name for r in found}))}"
+            + f" and recipes {', '.join(sorted({r.recipe_name for r in found}))}"
         )
     return chosen, name
 

@@ -75,7 +75,7 @@ def test_an_installed_data_set_is_listed_prepared_and_run(run: Run, tmp_path: Pa
         ("accepts =", "takes =", "is not a data set: it has no accepts"),
         ("return build_pack", "build_pack", "prepared no usable pack"),
         ("build_pack(self.name", "build_pack('glyphs'", "it is a pack of glyphs"),
-        ("(25,) * len", "(19,) * len", "every class needs at least 20 images"),
+        ("(25,) * len", "(1,) * len", "every class needs at least 16 images"),
     ],
 )
 def test_a_broken_data_set_is_one_sentence_and_others_still_work(

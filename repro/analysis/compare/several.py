@@ -12,7 +12,7 @@ from repro.analysis.compare.power_answers import PairPower, of_pair
 from repro.analysis.results import Results, html_table
 from repro.analysis.selection import Selection, select
 from repro.records import Record, check_revision
-from repro.system.errors import RecordError
+from repro.system.errors import RecordError, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,6 +93,7 @@ def compare(
         recipe, budget: only these.
     Raises:
         RecordError: there are no two sides, or they have different images or episodes.
+        UsageError: a side is neither results nor a record.
 
     >>> import repro
     >>> results = repro.results("results", dataset="mini-imagenet")
@@ -100,6 +101,12 @@ def compare(
     >>> f"{100 * pairs[0].interval.mean:+.2f} points"
     '+4.97 points'
     """
+    for one in sides:
+        if not isinstance(one, Results | Record):
+            raise UsageError(
+                f"expected are results or records, not {one!r}; take them from "
+                'repro.results("runs"), for instance results["nearest_neighbor", 5]'
+            )
     given = [Results([side]) if isinstance(side, Record) else side for side in sides]
     groups: dict[tuple[str, int], list[Side]] = {}
     for results in given:

@@ -16,7 +16,7 @@ from repro.papers.reported import Reported
 from repro.records.task import PAPERS, Task
 
 SCHEMA = 2  # of the JSON and CSV
-NOT_RUN = "not run"
+NOT_RUN, NOT_IMPORTED = "not run", "not imported"
 NOT_IN_PAPER = "not in the paper"
 
 
@@ -73,7 +73,9 @@ class Cell:
         """Empty for what was run and nobody published."""
         if self.judged:
             return self.judged.label
-        return NOT_RUN if self.estimate is None else ""
+        if self.estimate is not None:
+            return ""
+        return NOT_IMPORTED if is_outside(self.method) else NOT_RUN
 
     @property
     def told(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from repro.analysis.selection import ignoring_seed, stacked
 from repro.analysis.statistics.intervals import Interval
 from repro.analysis.statistics.seeds import estimate
 from repro.analysis.table.cell import Cell
-from repro.analysis.text import percent_interval
+from repro.analysis.text import percent, percent_interval
 from repro.papers.config import recipe
 from repro.records import Record
 from repro.system.errors import RecordError
@@ -37,19 +38,17 @@ class Line:
 def _variant(record: Record, base: dict[str, object]) -> str:
     """What the test has that another of the cell might not have."""
     own = dict(record.config.get("recipe") or {})
-    # Transductive tests have a mark of their own.
-    changed = [f"{k}={v}" for k, v in own.items()
-               if base.get(k) != v and k in base and k != "query_batch_norm"]  # fmt: skip
+    changed = [f"{k}={v}" for k, v in own.items() if k in base and base[k] != v]
     told = [", ".join([BASE, *changed]), f"{record.steps} steps"]
     if record.unfinished:
         told.append("not finished")
     return ", ".join(told)
 
 
-def lines(cell: Cell, records: Iterable[Record]) -> list[Line]:
+def lines(cell: Cell, records: Iterable[Record], budget: str = "paper") -> list[Line]:
     """The reported number, the public re-runs and a line for each config tested here.
 
-    Seeds of one config are one line.
+    Seeds of one config are one line. Earlier tests of a training have no interval.
 
     Args:
         cell: of the table. records: those of other cells and budgets are passed over.
@@ -72,7 +71,7 @@ def lines(cell: Cell, records: Iterable[Record]) -> list[Line]:
     key = (cell.method, cell.k_shot)
     groups: dict[str, dict[int, Record]] = {}
     for record in records:
-        if (record.method, record.k_shot) == key and record.budget_name == "paper":
+        if (record.method, record.k_shot) == key and record.budget_name == budget:
             groups.setdefault(ignoring_seed(record), {}).setdefault(record.seed, record)
     base = recipe(BASE).switches()
     ours = []
@@ -86,10 +85,18 @@ def lines(cell: Cell, records: Iterable[Record]) -> list[Line]:
                 shown[0].transductive, tuple(accuracy.mean(1)) if len(shown) > 1 else (),
             )
         )  # fmt: skip
+        ours += [
+            Line(
+                f"{BASE}, {int(test['reached_step']):,} steps, seed {shown[0].seed}, "
+                "an earlier test", HERE, Interval(float(test["accuracy"]), math.inf),
+            )
+            for test in shown[0].earlier_tests
+            if shown[0].recipe_name == BASE and test["reached_step"] != shown[0].n_step
+        ]  # fmt: skip
     if not ours:
         raise RecordError(
-            f"there is no record of {cell.method} {cell.k_shot}-shot with budget paper; run "
-            f"`repro reproduce --methods {cell.method} --shots {cell.k_shot} --budget paper` first"
+            f"there is no record of {cell.method} {cell.k_shot}-shot with budget {budget}; "
+            "`repro table` shows what there is"
         )
     return found + sorted(ours, key=lambda line: (line.label, line.transductive))
 
@@ -109,7 +116,8 @@ def _draw(shown: Sequence[Line], cell: Cell) -> Figure:
     for y, line in enumerate(shown):
         color = colors[line.kind]
         axes.errorbar(
-            [line.interval.mean], [y], xerr=[line.interval.half_width], color=color, ms=5,
+            [line.interval.mean], [y], color=color, ms=5,
+            xerr=[line.interval.half_width if math.isfinite(line.interval.half_width) else 0.0],
             fmt="s" if line.transductive else "o", mfc="white" if line.transductive else color,
             mew=1.2, elinewidth=1.6, capsize=3,
         )  # fmt: skip
@@ -117,7 +125,8 @@ def _draw(shown: Sequence[Line], cell: Cell) -> Figure:
             below = [y + 0.28] * len(line.seed_means)
             axes.plot(line.seed_means, below, "|", color=color, ms=6, mew=1.2)
         axes.annotate(
-            percent_interval(line.interval), (1.01, y), xycoords=("axes fraction", "data"),
+            percent_interval(line.interval) if math.isfinite(line.interval.half_width)
+            else percent(line.interval.mean), (1.01, y), xycoords=("axes fraction", "data"),
             va="center", fontsize=8, annotation_clip=False,
         )  # fmt: skip
     axes.set_yticks(range(len(shown)), [line.label for line in shown])
@@ -136,12 +145,14 @@ def _draw(shown: Sequence[Line], cell: Cell) -> Figure:
     return fig
 
 
-def plot_cell(cell: Cell, records: Iterable[Record], folder: Path) -> list[Path]:
+def plot_cell(
+    cell: Cell, records: Iterable[Record], folder: Path, budget: str = "paper"
+) -> list[Path]:
     """Draw ``cell-METHOD-K-shot.png`` and ``.svg``.
 
     Raises:
         RecordError: as :func:`lines`.
     """
-    shown = lines(cell, records)
+    shown = lines(cell, records, budget)
     with style.applied():
         return style.save(_draw(shown, cell), folder / f"cell-{cell.method}-{cell.k_shot}-shot")

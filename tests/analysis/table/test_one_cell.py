@@ -23,6 +23,8 @@ def cell_of(records: list[Record]) -> Cell:
 
 def test_each_config_is_a_line_and_seeds_of_one_config_are_one() -> None:
     seeds = [record(seed=s, accuracy=spread(m)) for s, m in ((0, 0.57), (1, 0.59))]
+    earlier = [{"reached_step": 21_967, "accuracy": 0.58}]
+    seeds[0] = replace(seeds[0], earlier_tests=earlier)
     transductive = record(switches={"query_batch_norm": "query"}, accuracy=spread(0.593))
     augmented = record(switches={"augmentation": "port"}, accuracy=spread(0.61))
     smoke, other = record(budget="smoke"), record("finetune", 5)
@@ -31,20 +33,21 @@ def test_each_config_is_a_line_and_seeds_of_one_config_are_one() -> None:
     )  # fmt: skip
     reruns = paper.RERUNS["meta_lstm", 5]
     assert [line.kind for line in shown] == (
-        [one_cell.REPORTED] + [one_cell.RERUN] * len(reruns) + [one_cell.HERE] * 3
+        [one_cell.REPORTED] + [one_cell.RERUN] * len(reruns) + [one_cell.HERE] * 4
     )
     ours = {line.label: line for line in shown if line.kind == one_cell.HERE}
     assert list(ours) == [
+        "authors-code, 21,967 steps, seed 0, an earlier test",
         "authors-code, 50,000 steps, 2 seeds",
-        "authors-code, 50,000 steps, seed 0",
         "authors-code, augmentation=port, 50,000 steps, seed 0",
+        "authors-code, query_batch_norm=query, 50,000 steps, seed 0",
     ]
     both = ours["authors-code, 50,000 steps, 2 seeds"]
     assert both.seed_means == pytest.approx((0.57, 0.59)) and not both.transductive
     # With two seeds two points apart, the interval is of seeds and episodes.
     single = np.mean([s.accuracy.std(ddof=1) for s in seeds]) * 1.96 / np.sqrt(600)
     assert both.interval.half_width > 3 * single
-    assert ours["authors-code, 50,000 steps, seed 0"].transductive
+    assert ours["authors-code, query_batch_norm=query, 50,000 steps, seed 0"].transductive
 
 
 def test_a_cell_that_was_not_run_at_the_papers_budget_has_no_figure(tmp_path: Path) -> None:
