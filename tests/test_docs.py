@@ -24,6 +24,7 @@ TINY = (
     "smoke,n_test_episode=4,n_validation_episode=2,n_grid_episode=2,validate_every=2,pretrain=2,"
     "matching_net=2,meta_lstm_5shot=2"
 )
+SLOW_PAGES = ("shapes", "clusters")
 _BLOCK = re.compile(r"(<!-- tested -->\n)?^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -111,7 +112,12 @@ def a_folder_of_classes(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", [p for p in PAGES if any(blocks(p, "bash", tested=True))], ids=lambda p: p.name
+    "page",
+    [
+        pytest.param(p, id=p.name, marks=[pytest.mark.slow] if p.stem in SLOW_PAGES else [])
+        for p in PAGES
+        if any(blocks(p, "bash", tested=True))
+    ],
 )
 def test_the_commands_of_a_page_run(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -19,6 +19,7 @@ def shown(cell: Any) -> str:
     return "".join(part for text in texts for part in text)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # the kernel's own
 def test_the_notebook_runs_where_there_is_no_checkout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -41,6 +41,7 @@ def trained(tmp_path: Path) -> list[Record]:
     return records
 
 
+@pytest.mark.slow
 def test_figures_are_the_same_bytes_twice(tmp_path: Path) -> None:
     records = trained(tmp_path)
     table = table1.build(records, "mini-imagenet")

@@ -33,6 +33,7 @@ def test_a_meta_lstm_episode_has_44_8_gflop() -> None:
     assert total / 1e9 == pytest.approx(44.8, abs=0.3)
 
 
+@pytest.mark.slow
 def test_rows_have_their_fields_and_both_paths_a_time() -> None:
     args = ["bench", "--quick", "--json", "--image-size", "16", "--precision", "fp32"]
     result = CliRunner().invoke(cli, [*args, "--rows", "pretrain_step,gather_100"])

@@ -169,7 +169,10 @@ def test_under_one_seed_all_variants_start_and_train_on_the_same(tiny_pack: Path
     assert not another.training_episode(its_images, 7)[0].equal(expected[0])
 
 
-@pytest.mark.parametrize("method", ["finetune", "nearest_neighbor", "matching_net"])
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param("finetune", marks=pytest.mark.slow), "nearest_neighbor", "matching_net"],
+)
 def test_every_method_is_ablated_by_its_own_switches(
     method: str, tmp_path: Path, tiny_pack: Path
 ) -> None:

@@ -74,6 +74,7 @@ def test_submitits_debug_executor_runs_the_jobs_in_this_process(
     gc.collect()  # submitit leaves the logs open
 
 
+@pytest.mark.slow
 def test_a_failed_job_is_told_in_its_own_words_and_stops_no_other(
     tiny_pack: Path, tmp_path: Path
 ) -> None:

@@ -51,6 +51,7 @@ def folder(config: RunConfig, runs: Path) -> Path:
     return records.training_folder(runs, training)
 
 
+@pytest.mark.slow
 def test_a_milestone_has_the_parameters_of_a_training_of_that_length(
     tmp_path: Path, tiny_pack: Path
 ) -> None:
@@ -82,7 +83,7 @@ def test_a_training_with_a_milestone_is_the_training_without(
     )
 
 
-@pytest.mark.parametrize("after", [2, 3, 4])
+@pytest.mark.parametrize("after", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 4))])
 def test_an_interrupted_training_keeps_its_milestone_without_being_told_again(
     after: int, tmp_path: Path, tiny_pack: Path
 ) -> None:
@@ -128,6 +129,7 @@ def test_what_is_no_milestone_is_refused_in_one_sentence(tmp_path: Path, tiny_pa
         finish(cell(tiny_pack, at=AT), tmp_path, tiny_pack)
 
 
+@pytest.mark.slow
 def test_milestone_and_end_are_published_verified_and_restored_side_by_side(
     tmp_path: Path, tiny_pack: Path
 ) -> None:
@@ -174,6 +176,7 @@ def test_an_unfinished_training_is_published_with_its_milestone(
     assert finish(config, elsewhere, tiny_pack).n_step == 5
 
 
+@pytest.mark.slow
 def test_an_ablation_at_a_milestone_stands_beside_that_of_the_end(
     tmp_path: Path, tiny_pack: Path
 ) -> None:

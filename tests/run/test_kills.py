@@ -67,7 +67,13 @@ def assert_same(cell: RunConfig, whole: Path, cut: Path) -> None:
     assert not list(cut.rglob("*.partial"))
 
 
-@pytest.mark.parametrize("method", paper.METHODS)
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in ("finetune", "meta_lstm") else [])
+        for name in paper.METHODS
+    ],
+)
 def test_a_cell_killed_at_random_moments_ends_with_the_same_bits(
     method: str, tmp_path: Path, tiny_pack: Path
 ) -> None:

@@ -83,7 +83,9 @@ def assert_numbers_are_the_tables(page: str, listed: list[dict[str, object]]) ->
         assert cells[name, "n_step"] == steps
 
 
-@pytest.mark.parametrize("dataset", ["mini-imagenet", "glyphs"])
+@pytest.mark.parametrize(
+    "dataset", ["mini-imagenet", pytest.param("glyphs", marks=pytest.mark.slow)]
+)
 def test_the_page_of_the_published_records_says_what_the_table_says(
     dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -104,6 +104,7 @@ def test_the_power_of_one_seed_a_side_is_how_often_compare_finds_it(
     assert same == pytest.approx(reference.ttest_1samp(blocks[0], 0).pvalue)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n_episode", "n_seed", "seed", "difference", "within"),
     [
