@@ -217,7 +217,9 @@ def _why(record: Record, chosen: Sequence[Record]) -> str:
         return f"trained for {record.n_step:,} of {int(record.training['n_step']):,} steps"
     if ignoring_seed(record) == ignoring_seed(chosen[0]):
         return "an older record of a seed that is shown"
-    ours, theirs = chosen[0].config, record.config
+    ours, theirs = (
+        {**r.config, "n_test_class": n_class(r)} for r in (chosen[0], record)
+    )  # fmt: skip
     differing = sorted(
         name
         for name in {*ours, *theirs} - {"seed", "training"}
@@ -319,6 +321,7 @@ def siblings(record: Record, records: Iterable[Record]) -> list[Record]:
 def ignoring_seed(record: Record) -> str:
     """A key of everything that moves a record's numbers but the training seed."""
     config = {k: v for k, v in record.config.items() if k not in ("seed", "training")}
+    config["n_test_class"] = n_class(record)  # older records do not say it
     step = record.n_step if record.unfinished else "all"
     digests = [record.digests.get(name) for name in ("data", "episodes")]
     return storage.digest([config, record.numerics_revision, digests, step])

@@ -14,8 +14,9 @@ from repro.analysis.compare import pairs as compare
 from repro.analysis.compare import power_answers, power_text
 from repro.analysis.report import differences_section as report_differences
 from repro.analysis.report.page import render
-from repro.analysis.selection import block_size, select
+from repro.analysis.selection import block_size, ignoring_seed, select
 from repro.analysis.table import check, table1
+from repro.papers import paper
 from repro.records import Record
 from repro.system.errors import RecordError
 from tests.analysis.analysis_doubles import record
@@ -175,3 +176,15 @@ def test_numbers_have_one_style() -> None:
         "< 0.001", "0.001", "0.870", "1.000",
     ]  # fmt: skip
     assert [text.margin_text(m) for m in (0.0025, 0.01, 0.015)] == ["0.25", "1", "1.5"]
+
+
+def test_a_seed_of_an_older_version_stands_beside_a_new_one() -> None:
+    """Older records do not say how many classes their test has; the paper's number is meant."""
+    old = record(seed=0)
+    new = record(seed=1, config={"n_test_class": paper.N_TEST_CLASS})
+    other = record(seed=2, config={"n_test_class": 8})
+    assert ignoring_seed(old) == ignoring_seed(new) != ignoring_seed(other)
+    chosen = select([old, new, other], "authors-code")
+    assert [r.seed for r in chosen.records] == [0, 1]
+    (left,) = chosen.left_out
+    assert "another configuration (n_test_class)" in left.reason
