@@ -217,14 +217,8 @@ def _why(record: Record, chosen: Sequence[Record]) -> str:
         return f"trained for {record.n_step:,} of {int(record.training['n_step']):,} steps"
     if ignoring_seed(record) == ignoring_seed(chosen[0]):
         return "an older record of a seed that is shown"
-    ours, theirs = (
-        {**r.config, "n_test_class": n_class(r)} for r in (chosen[0], record)
-    )  # fmt: skip
-    differing = sorted(
-        name
-        for name in {*ours, *theirs} - {"seed", "training"}
-        if ours.get(name) != theirs.get(name)
-    )
+    ours, theirs = _without_seed(chosen[0]), _without_seed(record)
+    differing = sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name))
     return f"another configuration ({', '.join(differing) or 'other episodes'})"
 
 
@@ -318,13 +312,18 @@ def siblings(record: Record, records: Iterable[Record]) -> list[Record]:
     return [by_seed[seed] for seed in sorted(by_seed)]
 
 
-def ignoring_seed(record: Record) -> str:
-    """A key of everything that moves a record's numbers but the training seed."""
+def _without_seed(record: Record) -> dict[str, Any]:
+    """The record's config without what a training seed changes."""
     config = {k: v for k, v in record.config.items() if k not in ("seed", "training")}
     config["n_test_class"] = n_class(record)  # older records do not say it
+    return config
+
+
+def ignoring_seed(record: Record) -> str:
+    """A key of everything that moves a record's numbers but the training seed."""
     step = record.n_step if record.unfinished else "all"
     digests = [record.digests.get(name) for name in ("data", "episodes")]
-    return storage.digest([config, record.numerics_revision, digests, step])
+    return storage.digest([_without_seed(record), record.numerics_revision, digests, step])
 
 
 def block_size(record: Record) -> int:

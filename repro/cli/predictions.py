@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from repro.cli.data import episodes
-from repro.cli.options import runs_option, with_options
-from repro.papers import paper
+from repro.cli.options import SHAPE, runs_option, with_options
 from repro.system import storage
 from repro.system.errors import UsageError
 
@@ -28,10 +27,7 @@ def episode_options(function: F) -> F:
                      help="Folder or archive with the images."),
         click.option("--k-shot", type=click.IntRange(min=1), default=5, show_default=True,
                      help="Support images per class."),
-        click.option("--n-way", type=click.IntRange(min=2), default=paper.N_WAY,
-                     show_default=True, help="Classes per episode."),
-        click.option("--n-query", type=click.IntRange(min=1), default=paper.N_QUERY,
-                     show_default=True, help="Queries per class."),
+        *SHAPE,
         click.option("--budget", default="paper", show_default=True, metavar="NAME[,field=n]",
                      help="As many test episodes as this budget has."),
     ]  # fmt: skip

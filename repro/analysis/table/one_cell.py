@@ -115,9 +115,10 @@ def _draw(shown: Sequence[Line], cell: Cell) -> Figure:
         axes.axvspan(low, high, color=style.ACCENT, alpha=0.10, lw=0, zorder=0)
     for y, line in enumerate(shown):
         color = colors[line.kind]
+        known = math.isfinite(line.interval.half_width)  # not of an earlier test
         axes.errorbar(
             [line.interval.mean], [y], color=color, ms=5,
-            xerr=[line.interval.half_width if math.isfinite(line.interval.half_width) else 0.0],
+            xerr=[line.interval.half_width if known else 0.0],
             fmt="s" if line.transductive else "o", mfc="white" if line.transductive else color,
             mew=1.2, elinewidth=1.6, capsize=3,
         )  # fmt: skip
@@ -125,8 +126,8 @@ def _draw(shown: Sequence[Line], cell: Cell) -> Figure:
             below = [y + 0.28] * len(line.seed_means)
             axes.plot(line.seed_means, below, "|", color=color, ms=6, mew=1.2)
         axes.annotate(
-            percent_interval(line.interval) if math.isfinite(line.interval.half_width)
-            else percent(line.interval.mean), (1.01, y), xycoords=("axes fraction", "data"),
+            percent_interval(line.interval) if known else percent(line.interval.mean), (1.01, y),
+            xycoords=("axes fraction", "data"),
             va="center", fontsize=8, annotation_clip=False,
         )  # fmt: skip
     axes.set_yticks(range(len(shown)), [line.label for line in shown])
