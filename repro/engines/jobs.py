@@ -85,7 +85,7 @@ class Unit:
 
 
 def units(cells: Sequence[RunConfig]) -> list[Unit]:
-    """Trainings first, the longest first, each once; then the cells."""
+    """Trainings first, each once, in the order of :func:`longest_first`; then the cells."""
     trainings: dict[str, Unit] = {}
     tasks = []
     for config in cells:
@@ -97,7 +97,17 @@ def units(cells: Sequence[RunConfig]) -> list[Unit]:
         title = f"{config.method} {config.spec.told} seed {config.seed}"
         title += f" {label}" if label else ""
         tasks.append(Unit(title, "cell", config, digest, label))
-    return sorted(trainings.values(), key=lambda unit: unit.weight, reverse=True) + tasks
+    of_training = set(trainings)
+    ordered = longest_first([*trainings.values(), *tasks])
+    return [unit for unit in ordered if unit.name in of_training] + tasks
+
+
+def longest_first(tasks: Sequence[Unit]) -> list[Unit]:
+    """By the time that a task and the longest cell waiting for it take, so that none ends late."""
+    after: dict[str | None, float] = {}
+    for unit in tasks:
+        after[unit.needs] = max(after.get(unit.needs, 0.0), unit.weight)
+    return sorted(tasks, key=lambda unit: unit.weight + after.get(unit.name, 0.0), reverse=True)
 
 
 def training_ended(config: RunConfig, runs: Path) -> bool:

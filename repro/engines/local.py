@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from repro import records
-from repro.engines.jobs import Unit, units
+from repro.engines.jobs import Unit, longest_first, units
 from repro.engines.overview import Board
 from repro.papers.config import RunConfig
 from repro.run.context import RunContext
@@ -228,7 +228,7 @@ class _Pool:
             raise
 
     def _run(self, tasks: list[Unit]) -> list[Failure]:
-        waiting = list(tasks)
+        waiting = longest_first(tasks)
         self.units = {task.name: task for task in tasks}
         for task in tasks:
             self.board.add(task.name, task.weight, task.kind != "training", task.needs)

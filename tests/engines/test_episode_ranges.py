@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from repro import records
 from repro.cli.main import cli
 from repro.engines.episode_ranges import Divided, kinds, run_part
-from repro.engines.jobs import units
+from repro.engines.jobs import longest_first, units
 from repro.engines.overview import Board
 from repro.engines.ray import transfer as ship
 from repro.engines.ray.cluster import RayOptions, cluster
@@ -175,6 +175,15 @@ def test_units_have_names_of_their_own_and_trainings_come_once(tiny_pack: Path) 
     n_grid_episode = cells[0].budget.n_grid_episode
     assert [unit.n_episode for unit in found[3::2]] == [6 + 4 * n_grid_episode, 6, 6]
     assert found[3].share("grid", 4, 4) == found[3].share("test", 0, 6) == 12 / 18
+
+
+def test_what_takes_longest_with_the_cells_behind_it_comes_first(tiny_pack: Path) -> None:
+    found = units(tiny_cells(tiny_pack, ["nearest_neighbor", "finetune", "meta_lstm"], (1, 5)))
+    pretrain = next(unit for unit in found if unit.title.startswith("train pretrain"))
+    grid = max(unit.weight for unit in found if unit.needs == pretrain.name)
+    assert grid > max(unit.weight for unit in found if unit.needs is None) > pretrain.weight
+    assert found[0] == pretrain == longest_first(found)[0]
+    assert longest_first(found)[1].config.method == "finetune"
 
 
 def test_without_ray_one_sentence_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,9 @@
 /* The meta-learner's cell over a flat vector of coordinates, forward and backward.
 
    Included once per type of arithmetic, after block.h's macros NAME, REAL, INT and LANES, with
-     EXP(x), TANH(x)  of a vector
+     SIGMOID(x)  of a vector
+     TANH(x, y)  y: of four vectors
+     OPEN(x)     in place: sigmoids of three vectors, tanh of the fourth
 
    Coordinates come in groups of LANES. The forward pass keeps the learner's parameters alone; the
    backward pass computes a group's states again, where they fit in a core's cache, for that costs
@@ -12,7 +14,10 @@ typedef REAL NAME(cell_v) __attribute__((vector_size(LANES * sizeof(REAL)), alig
 #define H CELL_HIDDEN
 #define N_IN (H + 5)  /* features, hidden state, 1 */
 #define N_OUT (H + 3) /* new hidden state, theta, recurrent values of forget and input gate */
+#define N_SUM (4 * H * N_IN + 2 * N_OUT + 2)
+#define STRIDE (4 * H + 1) /* of gradients of gates; odd, or their rows would share few cache sets */
 #define TOGETHER 8    /* groups whose products are added at once */
+#define OWN __attribute__((aligned(64))) /* a vector across two cache lines takes twice as long */
 
 typedef struct {
     const REAL *lstm, *lstm_bias; /* [4 h, 4 + h], [4 h] */
@@ -24,7 +29,7 @@ typedef struct {
     REAL *theta;                  /* [n_step + 1, n] */
     REAL *state;                  /* [n / LANES, 2 h + 2, LANES]: hidden, cell, recurrent */
     REAL *of_theta;               /* [n], backward only */
-    double *sums;                 /* [4 h * N_IN + 2 * N_OUT] of this job */
+    double *sums;                 /* [N_SUM, LANES] of this job */
     V *scratch;                   /* of this job */
     long n, n_step, step, first, last; /* in groups */
     int logit_recurs;
@@ -35,8 +40,6 @@ typedef struct {
     V gates[4 * H], cell_before[H], tanh_cell[H], opened[2], theta;
 } NAME(cell_kept);
 
-static inline V NAME(sigmoid)(V x) { return 1 / (1 + EXP(-x)); }
-
 /* One step of one group. in: [N_IN], its hidden part set; out: [N_OUT]. */
 static inline void NAME(cell_step)(const NAME(cell_job) *job, long step, long group, V *in,
                                    V *cell, V *recurrent, V theta, V *out,
@@ -46,22 +49,26 @@ static inline void NAME(cell_step)(const NAME(cell_job) *job, long step, long gr
         in[i] = (V){0} + job->of_loss[2 * step + i];
         in[2 + i] = *(const V *)(job->features + (2 * step + i) * job->n + at);
     }
-    for (int g = 0; g < 4 * H; g += 4) {
-        const REAL *w = job->lstm + g * (4 + H), *bias = job->lstm_bias + g;
-        V a = (V){0} + bias[0], b = (V){0} + bias[1], c = (V){0} + bias[2], d = (V){0} + bias[3];
-        for (int j = 0; j < 4 + H; j++) {
-            a += w[j] * in[j], b += w[4 + H + j] * in[j];
-            c += w[2 * (4 + H) + j] * in[j], d += w[3 * (4 + H) + j] * in[j];
-        }
-        kept->gates[g] = a, kept->gates[g + 1] = b, kept->gates[g + 2] = c, kept->gates[g + 3] = d;
+    /* Eight sums at once: an addition waits four cycles for the one before. */
+    for (int g = 0; g < 4 * H; g += 8) {
+        const REAL *w = job->lstm + g * (4 + H);
+        V sum[8];
+        for (int r = 0; r < 8; r++) sum[r] = (V){0} + job->lstm_bias[g + r];
+        for (int j = 0; j < 4 + H; j++)
+            for (int r = 0; r < 8; r++) sum[r] += w[r * (4 + H) + j] * in[j];
+        for (int r = 0; r < 8; r++) kept->gates[g + r] = sum[r];
     }
-    for (int g = 0; g < 3 * H; g++) kept->gates[g] = NAME(sigmoid)(kept->gates[g]);
-    for (int g = 3 * H; g < 4 * H; g++) kept->gates[g] = TANH(kept->gates[g]);
     for (int i = 0; i < H; i++) {
+        V x[4] = {kept->gates[i], kept->gates[H + i], kept->gates[2 * H + i],
+                  kept->gates[3 * H + i]};
+        OPEN(x);
         kept->cell_before[i] = cell[i];
-        cell[i] = kept->gates[H + i] * cell[i] + kept->gates[i] * kept->gates[3 * H + i];
-        kept->tanh_cell[i] = TANH(cell[i]);
-        out[i] = kept->gates[2 * H + i] * kept->tanh_cell[i];
+        cell[i] = x[1] * cell[i] + x[0] * x[3];
+        for (int k = 0; k < 4; k++) kept->gates[k * H + i] = x[k];
+    }
+    for (int i = 0; i < H; i += 4) {
+        TANH(cell + i, kept->tanh_cell + i);
+        for (int k = i; k < i + 4; k++) out[k] = kept->gates[2 * H + k] * kept->tanh_cell[k];
     }
     out[H] = theta;
     kept->theta = theta;
@@ -70,7 +77,7 @@ static inline void NAME(cell_step)(const NAME(cell_job) *job, long step, long gr
         V logit = (V){0} + job->gate_bias[k];
         for (int i = 0; i <= H; i++) logit += w[i] * out[i];
         logit += w[H + 1] * recurrent[k];
-        kept->opened[k] = NAME(sigmoid)(logit);
+        kept->opened[k] = SIGMOID(logit);
         recurrent[k] = job->logit_recurs ? logit : kept->opened[k];
     }
     *new_theta = kept->opened[0] * theta -
@@ -79,8 +86,8 @@ static inline void NAME(cell_step)(const NAME(cell_job) *job, long step, long gr
 
 static void *NAME(cell_update)(void *given) {
     const NAME(cell_job) *job = given;
-    V in[N_IN], out[N_OUT];
-    NAME(cell_kept) kept;
+    V in[N_IN] OWN, out[N_OUT] OWN;
+    NAME(cell_kept) kept OWN;
     for (long group = job->first; group < job->last; group++) {
         V *state = (V *)(job->state + group * (2 * H + 2) * LANES);
         REAL *theta = job->theta + job->step * job->n + group * LANES;
@@ -92,29 +99,33 @@ static void *NAME(cell_update)(void *given) {
     return 0;
 }
 
-/* sums [rows, columns] += left [k, rows] @ right [k, columns] over k and lanes. */
-static void NAME(add_products)(double *sums, const V *left, const V *right, long k, int rows,
-                               int columns) {
-    for (int r = 0; r < rows; r += 2)
+/* sums [rows, columns, LANES] += left [k, rows] @ right [k, columns] over k, lane by lane.
+   stride: of left. Tiles of tall x 5 stay in registers, and rows of left in the nearest cache. */
+static inline __attribute__((always_inline)) void NAME(add_products)(
+    double *sums, const V *left, long stride, const V *right, long k, int rows, int columns,
+    const int tall) {
+    for (int r = 0; r < rows; r += tall)
         for (int c = 0; c < columns; c += 5) {
             int wide = columns - c < 5 ? columns - c : 5;
-            V s[2][5];
-            memset(s, 0, sizeof(s));
+            V s[5][5];
+            for (int p = 0; p < tall; p++)
+                for (int q = 0; q < 5; q++) s[p][q] = (V){0};
             if (wide == 5)
                 for (long i = 0; i < k; i++) {
-                    const V *a = left + i * rows + r, *b = right + i * columns + c;
-                    for (int q = 0; q < 5; q++) s[0][q] += a[0] * b[q], s[1][q] += a[1] * b[q];
+                    const V *a = left + i * stride + r, *b = right + i * columns + c;
+                    for (int p = 0; p < tall; p++)
+                        for (int q = 0; q < 5; q++) s[p][q] += a[p] * b[q];
                 }
             else
                 for (long i = 0; i < k; i++) {
-                    const V *a = left + i * rows + r, *b = right + i * columns + c;
-                    for (int q = 0; q < wide; q++) s[0][q] += a[0] * b[q], s[1][q] += a[1] * b[q];
+                    const V *a = left + i * stride + r, *b = right + i * columns + c;
+                    for (int p = 0; p < tall; p++)
+                        for (int q = 0; q < wide; q++) s[p][q] += a[p] * b[q];
                 }
-            for (int p = 0; p < 2; p++)
+            for (int p = 0; p < tall; p++)
                 for (int q = 0; q < wide; q++) {
-                    double sum = 0;
-                    for (int l = 0; l < LANES; l++) sum += s[p][q][l];
-                    sums[(r + p) * columns + c + q] += sum;
+                    double *to = sums + ((r + p) * columns + c + q) * LANES;
+                    for (int l = 0; l < LANES; l++) to[l] += s[p][q][l];
                 }
         }
 }
@@ -122,8 +133,8 @@ static void NAME(add_products)(double *sums, const V *left, const V *right, long
 /* Gradients of one group's loop. of_gates [n_step, 4 h], in, of_logits [n_step, 2], out. */
 static void NAME(cell_group)(const NAME(cell_job) *job, long group, NAME(cell_kept) *kept,
                              V *of_gates, V *in, V *of_logits, V *out) {
-    V cell[H], recurrent[2], theta = *(const V *)(job->theta + group * LANES);
-    V of_hidden[H], of_cell[H], of_recurrent[2];
+    V cell[H] OWN, recurrent[2] OWN, theta = *(const V *)(job->theta + group * LANES);
+    V of_hidden[H] OWN, of_cell[H] OWN, of_recurrent[2] OWN;
     memset(cell, 0, sizeof(cell)), memset(recurrent, 0, sizeof(recurrent));
     memset(of_hidden, 0, sizeof(of_hidden)), memset(of_cell, 0, sizeof(of_cell));
     memset(of_recurrent, 0, sizeof(of_recurrent));
@@ -140,7 +151,7 @@ static void NAME(cell_group)(const NAME(cell_job) *job, long group, NAME(cell_ke
     V of_theta = *(const V *)(job->upstream + group * LANES);
     for (long t = job->n_step - 1; t >= 0; t--) {
         const NAME(cell_kept) *k = kept + t;
-        V *og = of_gates + t * 4 * H, *ol = of_logits + t * 2, into = {0};
+        V *og = of_gates + t * STRIDE, *ol = of_logits + t * 2, into = {0};
         V of_opened[2] = {k->theta * of_theta,
                           -*(const V *)(job->gradient + t * job->n + group * LANES) * of_theta};
         for (int i = 0; i < 2; i++) {
@@ -163,12 +174,12 @@ static void NAME(cell_group)(const NAME(cell_job) *job, long group, NAME(cell_ke
             og[3 * H + i] = oc * enter * (1 - candidate * candidate);
             of_cell[i] = oc * keep;
         }
-        for (int i = 0; i < H; i += 5) {
-            V s[5];
+        for (int i = 0; i < H; i += 10) {
+            V s[10];
             memset(s, 0, sizeof(s));
             for (int g = 0; g < 4 * H; g++)
-                for (int q = 0; q < 5; q++) s[q] += og[g] * job->lstm[g * (4 + H) + 4 + i + q];
-            memcpy(of_hidden + i, s, sizeof(s));
+                for (int q = 0; q < 10; q++) s[q] += og[g] * job->lstm[g * (4 + H) + 4 + i + q];
+            for (int q = 0; q < 10; q++) of_hidden[i + q] = s[q];
         }
     }
     *(V *)(job->of_theta + group * LANES) = of_theta;
@@ -177,23 +188,23 @@ static void NAME(cell_group)(const NAME(cell_job) *job, long group, NAME(cell_ke
 static void *NAME(cell_gradient)(void *given) {
     const NAME(cell_job) *job = given;
     long n_step = job->n_step, most = TOGETHER * n_step;
-    V *of_gates = job->scratch, *in = of_gates + most * 4 * H, *of_logits = in + most * N_IN,
+    V *of_gates = job->scratch, *in = of_gates + most * STRIDE, *of_logits = in + most * N_IN,
       *out = of_logits + most * 2;
     NAME(cell_kept) *kept = (NAME(cell_kept) *)(out + most * N_OUT);
-    memset(job->sums, 0, (4 * H * N_IN + 2 * N_OUT + 2) * sizeof(double));
+    memset(job->sums, 0, N_SUM * LANES * sizeof(double));
     for (long first = job->first; first < job->last; first += TOGETHER) {
         long count = job->last - first < TOGETHER ? job->last - first : TOGETHER;
         for (long i = 0; i < count; i++)
-            NAME(cell_group)(job, first + i, kept, of_gates + i * n_step * 4 * H,
+            NAME(cell_group)(job, first + i, kept, of_gates + i * n_step * STRIDE,
                              in + i * n_step * N_IN, of_logits + i * n_step * 2,
                              out + i * n_step * N_OUT);
-        double *of_gate = job->sums + 4 * H * N_IN;
-        NAME(add_products)(job->sums, of_gates, in, count * n_step, 4 * H, N_IN);
-        NAME(add_products)(of_gate, of_logits, out, count * n_step, 2, N_OUT);
+        double *of_gate = job->sums + 4 * H * N_IN * LANES;
+        NAME(add_products)(job->sums, of_gates, STRIDE, in, count * n_step, 4 * H, N_IN, 5);
+        NAME(add_products)(of_gate, of_logits, 2, out, count * n_step, 2, N_OUT, 2);
         for (int i = 0; i < 2; i++) {
             V sum = {0};
             for (long k = 0; k < count * n_step; k++) sum += of_logits[2 * k + i];
-            for (int l = 0; l < LANES; l++) of_gate[2 * N_OUT + i] += sum[l];
+            for (int l = 0; l < LANES; l++) of_gate[(2 * N_OUT + i) * LANES + l] += sum[l];
         }
     }
     return 0;
@@ -224,11 +235,11 @@ int NAME(cell_backward)(const REAL *lstm, const REAL *lstm_bias, const REAL *gat
                         const REAL *gradient, REAL *theta, const REAL *upstream, REAL *of_theta,
                         double *sums, long n, long n_step, int logit_recurs, int t) {
     NAME(cell_job) jobs[MAX_THREADS];
-    long groups = n / LANES, n_sum = 4 * H * N_IN + 2 * N_OUT + 2;
+    long groups = n / LANES;
     t = threads(t, groups);
-    size_t vectors = TOGETHER * n_step * (4 * H + N_IN + 2 + N_OUT);
+    size_t vectors = TOGETHER * n_step * (STRIDE + N_IN + 2 + N_OUT);
     size_t size = vectors * sizeof(V) + n_step * sizeof(NAME(cell_kept));
-    size = (size + n_sum * sizeof(double) + 63) / 64 * 64;
+    size = (size + N_SUM * LANES * sizeof(double) + 63) / 64 * 64;
     char *memory = aligned_alloc(64, size * t);
     if (!memory) return 1;
     for (int i = 0; i < t; i++) {
@@ -242,9 +253,11 @@ int NAME(cell_backward)(const REAL *lstm, const REAL *lstm_bias, const REAL *gat
             .first = groups * i / t, .last = groups * (i + 1) / t};
     }
     run_jobs(NAME(cell_gradient), jobs, sizeof(jobs[0]), t);
-    memcpy(sums, jobs[0].sums, n_sum * sizeof(double));
-    for (int i = 1; i < t; i++)
-        for (long k = 0; k < n_sum; k++) sums[k] += jobs[i].sums[k];
+    for (int k = 0; k < N_SUM; k++) {
+        sums[k] = 0;
+        for (int i = 0; i < t; i++)
+            for (int l = 0; l < LANES; l++) sums[k] += jobs[i].sums[k * LANES + l];
+    }
     free(memory);
     return 0;
 }
@@ -253,10 +266,14 @@ int NAME(cell_backward)(const REAL *lstm, const REAL *lstm_bias, const REAL *gat
 #undef H
 #undef N_IN
 #undef N_OUT
+#undef N_SUM
+#undef STRIDE
 #undef TOGETHER
+#undef OWN
 #undef NAME
 #undef REAL
 #undef INT
 #undef LANES
-#undef EXP
+#undef SIGMOID
 #undef TANH
+#undef OPEN

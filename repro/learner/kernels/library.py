@@ -66,7 +66,7 @@ def library() -> ctypes.CDLL | None:
     Raises:
         KernelError: native kernels are wanted and cannot be had.
     """
-    return _library(wanted(), folder())
+    return _library(wanted(), os.environ.get("REPRO_CACHE"))  # asked a hundred times a step
 
 
 def used(device: str = "cpu") -> str:
@@ -84,11 +84,11 @@ def at(tensor: Tensor | None) -> ctypes.c_void_p:
 
 
 @functools.cache
-def _library(choice: str, cache: Path) -> ctypes.CDLL | None:
+def _library(choice: str, _cache: str | None) -> ctypes.CDLL | None:
     if choice == "torch":
         return None
     try:
-        return load(cache)
+        return load(folder())
     except KernelError as error:
         if choice == "native":
             raise

@@ -96,3 +96,32 @@ def test_constant_gates_and_other_sizes_have_no_kernel() -> None:
     assert not fits(meta, Recipe(gates="constant"))
     meta.lstm_weight = meta.lstm_weight[:32, :12]
     assert not fits(meta, Recipe())
+
+
+def test_gates_that_saturate_are_those_of_float64() -> None:
+    recipe, n = Recipe(), 1000
+    meta = MetaParams(*(30 * part for part in random_meta(recipe)))
+    start = torch.linspace(-2, 2, n, dtype=torch.float64)
+    exact, of_exact = loop(Tape(n, len(SIZES), meta), meta, start, recipe)
+    small = MetaParams(*(part.float() for part in meta))
+    params, gradients = loop(NativeTape(n, len(SIZES), small), small, start.float(), recipe)
+    by_torch = loop(Tape(n, len(SIZES), small), small, start.float(), recipe)[0]
+    error, of_torch = (params - exact).abs().max(), (by_torch - exact).abs().max()
+    assert error < 3 * of_torch + 1e-5
+    assert all(part.isfinite().all() for part in (*gradients, *of_exact))
+
+
+def test_a_value_that_is_no_number_stays_one_and_at_its_place() -> None:
+    recipe, n = Recipe(), 100
+    meta = MetaParams(*(part.float() for part in random_meta(recipe)))
+    bad, found = torch.tensor(37), {}
+    for value in (0.1, float("nan"), float("inf")):
+        tape, gradient = NativeTape(n, 1, meta), torch.full((n,), 0.1)
+        gradient[bad] = value
+        tape.start(torch.ones(n))
+        tape.step(meta, 0, gradient, torch.ones(1), recipe)
+        found[value] = tape.learner_params(1).clone()
+    elsewhere = torch.arange(n) != bad
+    for value, params in found.items():
+        assert params[bad].isfinite() == (value == 0.1)
+        assert torch.equal(params[elsewhere], found[0.1][elsewhere])
