@@ -78,11 +78,18 @@ def _notes(paper: Paper) -> list[str]:
     """What is allowed and may be a mistake."""
     import importlib.metadata
 
+    from repro.data.registry import names
     from repro.papers.catalogue import BUILT_IN
 
     installed = {entry.name for entry in importlib.metadata.entry_points(group="repro.methods")}
     told = []
     for table in paper.tables:
+        if table.dataset not in names():
+            near = near_miss(table.dataset, names())
+            told.append(
+                f"{table.key}: the data set {table.dataset} is neither built in nor installed"
+                f"{near}; no run can be held against this table"
+            )
         for row in table.rows:
             for name in filter(None, (row.method, row.printed_as, *row.stands_for)):
                 if name not in {*BUILT_IN, *installed}:

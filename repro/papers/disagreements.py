@@ -38,8 +38,10 @@ class Disagreement:
 
     @property
     def title(self) -> str:
-        """The row's name."""
-        return BUILT_IN[self.method].title if self.method in BUILT_IN else self.method
+        """The row's name; that of the paper where no method is the row's."""
+        if self.method in BUILT_IN:
+            return BUILT_IN[self.method].title
+        return self.printed[0].source.rpartition(": ")[2]
 
 
 def disagreements(papers: Iterable[Paper]) -> list[Disagreement]:
@@ -56,12 +58,25 @@ def disagreements(papers: Iterable[Paper]) -> list[Disagreement]:
                     key = (table.dataset, table.n_way, name, k_shot)
                     found.setdefault(key, []).append(printed)
     return [
-        Disagreement(dataset, n_way, k_shot, name, tuple(sorted(printed, key=lambda p: p.rerun)))
+        Disagreement(dataset, n_way, k_shot, name, _ordered(printed))
         for (dataset, n_way, name, k_shot), printed in sorted(
             found.items(), key=lambda item: (*item[0][:2], *order(item[0][2]), item[0][3])
         )
         if len({(p.reported.mean, p.reported.half_width) for p in printed}) > 1
     ]
+
+
+def _ordered(printed: list[Printed]) -> tuple[Printed, ...]:
+    """Papers first; a re-run that one of these papers prints itself is left out."""
+    own = [p for p in printed if not p.rerun]
+
+    def is_copy(rerun: Printed) -> bool:
+        return any(
+            p.source.startswith(f"{rerun.source}, ") and p.reported.mean == rerun.reported.mean
+            for p in own
+        )
+
+    return (*own, *(p for p in printed if p.rerun and not is_copy(p)))
 
 
 def _numbers(source: str, row: Row) -> Iterator[tuple[str, int, Printed]]:

@@ -106,7 +106,7 @@ class Row(_Fields, frozen=True):
         """The method, or what stands for it where there is none and is no method's name."""
         if self.method is not None:
             return self.method
-        words = re.findall("[a-z0-9]+", self.title.lower())
+        words = re.findall("[a-z0-9]+", self.title.lower().replace("+", "-plus"))
         return "-".join(["row", *(words or [str(zlib.crc32(self.title.encode()))])])[:60]
 
     @property

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PLUG_INS = "repro.papers"
 DEFAULT = "ravi2017"
-BUILT_IN = ("ravi2017", "snell2017", "finn2017")  # in the order of their tables
+BUILT_IN = ("ravi2017", "snell2017", "finn2017", "chen2019")  # in the order of their tables
 
 
 @cache

@@ -90,9 +90,10 @@ class Filled:
                     f"from 0; expected are {wanted}"
                 )
         if not 0 <= label < wanted.n_way:
+            from_1 = " (counted from 1?)" if label == wanted.n_way else ""
             raise self.error(
-                f"{where} has label {shown_number(label)}, which is no class of the episode; "
-                f"labels are 0 to {wanted.n_way - 1}, as in the export"
+                f"{where} has label {shown_number(label)}{from_1}, which is no class of the "
+                f"episode; labels are 0 to {wanted.n_way - 1}, as in the export"
             )
         if self._seen[episode, query]:
             raise self.error(

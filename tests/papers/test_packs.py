@@ -59,6 +59,14 @@ def test_the_tables_of_the_packs_are_those_of_the_publications() -> None:
         "MAML, first order approx.": ["48.07 ± 1.75", "63.15 ± 0.91"],
         "MAML": ["48.70 ± 1.84", "63.11 ± 0.92"],
     }
+    assert printed("chen2019", "mini-imagenet") == {
+        "Baseline": ["42.11 ± 0.71", "62.53 ± 0.69"],
+        "Baseline++": ["48.24 ± 0.75", "66.43 ± 0.63"],
+        "MatchingNet": ["48.14 ± 0.78", "63.48 ± 0.66"],
+        "ProtoNet": ["44.42 ± 0.84", "64.24 ± 0.72"],
+        "MAML": ["46.47 ± 0.82", "62.71 ± 0.71"],
+        "RelationNet": ["49.31 ± 0.85", "66.60 ± 0.69"],
+    }
     assert printed("finn2017", "omniglot-20way")["MAML"] == ["95.80 ± 0.30", "98.90 ± 0.20"]
     assert printed("snell2017", "omniglot")["Prototypical Networks"] == [
         "98.80 ± inf",
@@ -217,6 +225,17 @@ def test_a_row_without_a_method_is_never_taken_for_a_method_of_its_title(tmp_pat
     assert [c.verdict for c in cells if c.method == "row-maml" and c.reported] == ["not run"]
 
 
+def test_a_data_set_that_nobody_has_is_noted(tmp_path: Path) -> None:
+    file = tmp_path / "paper.toml"
+    file.write_text(EXAMPLE.read_text().replace('dataset = "glyphs"', 'dataset = "glyfs"'))
+    done = CliRunner().invoke(cli, ["papers", "check", str(file)])
+    assert done.exit_code == 0
+    told = (
+        "note: glyphs: the data set glyfs is neither built in nor installed; did you mean 'glyphs'"
+    )
+    assert told in done.output
+
+
 def test_a_number_without_an_interval_gets_no_verdict() -> None:
     made = [record("matching_net", 5, accuracy=spread(0.98))]
     of = shelf.find("snell2017").table("omniglot")
@@ -236,13 +255,16 @@ def test_papers_that_print_a_cell_differently_are_side_by_side() -> None:
     }
     assert found["matching_net", 5] == ["51.09", "51.09", "55.31", "63.48"]
     assert found["nearest_neighbor", 1] == ["41.08", "28.86", "41.08"]
-    assert found["proto_net", 1] == ["46.61", "46.14"]
-    assert ("proto_net", 5) not in found and ("maml", 1) not in found
+    assert found["proto_net", 1] == ["46.61", "46.14", "44.42"]
+    assert found["proto_net", 5] == ["65.77", "65.77", "64.24"]
+    assert found["row-baseline-plus-plus", 5] == ["66.43", "65.18"]
+    assert ("maml", 1) not in found
     said = CliRunner().invoke(cli, ["papers", "disagree", "--dataset", "mini-imagenet"]).output
     assert (
         "28.86 ± 0.54  Snell et al. 2017, Prototypical Networks, Table 2: Baseline Nearest" in said
     )
     assert "erratum of Snell et al. 2017" in said
+    assert "\nBaseline++, 5-shot (mini-imagenet, 5-way)\n" in said
     listed = CliRunner().invoke(cli, ["papers", "disagree", "--format", "json"]).output
     assert {one["method"] for one in json.loads(listed)} >= {"matching_net", "nearest_neighbor"}
 

@@ -73,7 +73,7 @@ def covering(cells: Sequence[Cell]) -> list[str]:
     if one or not more:
         which = f" ({_named(one)})" if more else ""
         told.append(
-            f"±{which} is the paper's 95% interval (1.96 s/√n) over the draw of episodes from "
+            f"±{which} is a 95% interval (1.96 s/√n) over the draw of episodes from "
             "these classes with this one trained model; verdicts rest on it and are about these "
             "checkpoints."
         )
