@@ -91,7 +91,7 @@ def _start(*words: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.parametrize("jobs", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_a_stopped_run_saves_its_checkpoint_and_says_so(
     number: signal.Signals, code: int, jobs: str
 ) -> None:
@@ -112,7 +112,8 @@ def test_a_stopped_run_saves_its_checkpoint_and_says_so(
     assert not list(Path().rglob("record.json"))
 
 
-@pytest.mark.parametrize("jobs", ["1", pytest.param("2", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", ["1", "2"])
 def test_a_second_ctrl_c_stops_at_once(jobs: str) -> None:
     # Validation on 30,000 episodes: no safe point comes by itself.
     budget = "smoke,pretrain=100000,validate_every=1,n_validation_episode=30000"

@@ -71,11 +71,16 @@ def test_an_installed_data_set_is_listed_prepared_and_run(run: Run, tmp_path: Pa
     ("old", "new", "said"),
     [
         ("import numpy", "import nowhere.numpy", "cannot be loaded (No module named 'nowhere')"),
-        ('name = "stripes"', 'name = "lines"', "is not a data set: it calls itself 'lines'"),
-        ("accepts =", "takes =", "is not a data set: it has no accepts"),
-        ("return build_pack", "build_pack", "prepared no usable pack"),
         ("build_pack(self.name", "build_pack('glyphs'", "it is a pack of glyphs"),
-        ("(25,) * len", "(1,) * len", "every class needs at least 16 images"),
+        *(
+            pytest.param(old, new, said, marks=pytest.mark.slow)
+            for old, new, said in (
+                ('name = "stripes"', 'name = "lines"', "not a data set: it calls itself 'lines'"),
+                ("accepts =", "takes =", "is not a data set: it has no accepts"),
+                ("return build_pack", "build_pack", "prepared no usable pack"),
+                ("(25,) * len", "(1,) * len", "every class needs at least 16 images"),
+            )
+        ),
     ],
 )
 def test_a_broken_data_set_is_one_sentence_and_others_still_work(
@@ -113,6 +118,7 @@ def test_a_data_set_that_ends_its_process_is_an_error_that_names_it(
     assert not list((tmp_path / "packs").glob("stripes-*"))
 
 
+@pytest.mark.slow
 def test_prepare_and_reproduce_fail_where_a_data_set_exits_with_0(
     run: Run, installed: Path, tmp_path: Path
 ) -> None:
@@ -145,6 +151,7 @@ def test_the_code_of_a_data_set_changes_nothing_in_the_process_that_asks(
     assert "stripes" not in sys.modules
 
 
+@pytest.mark.slow
 def test_an_installed_data_set_with_a_built_in_name_is_named_and_not_used(
     run: Run, installed: Path, tmp_path: Path
 ) -> None:

@@ -76,6 +76,7 @@ def trainings(runs: Path) -> int:
     return len(list((runs / "tiny" / "trainings").glob("*/seed-*/*")))
 
 
+@pytest.mark.slow
 def test_cells_share_episodes_and_what_needs_no_training_has_the_bases(
     tmp_path: Path, tiny_pack: Path
 ) -> None:

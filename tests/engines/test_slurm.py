@@ -43,6 +43,7 @@ class Heard(Silent):
         self.said.append(message)
 
 
+@pytest.mark.slow
 def test_jobs_on_this_machine_give_the_records_of_the_local_engine(
     tiny_pack: Path, tmp_path: Path
 ) -> None:

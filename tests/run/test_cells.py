@@ -250,7 +250,7 @@ def test_the_port_recipe_runs_augmented_and_concerns_the_meta_lstm_only(
         cells(tiny_pack, "finetune", (5,), "port")
 
 
-@pytest.mark.parametrize("tested", ["last", "best"])
+@pytest.mark.parametrize("tested", ["last", pytest.param("best", marks=pytest.mark.slow)])
 def test_a_training_is_tested_as_far_as_it_got_published_and_gone_on_with_elsewhere(
     tmp_path: Path, tiny_pack: Path, tested: str
 ) -> None:

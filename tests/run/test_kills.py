@@ -120,7 +120,8 @@ def test_two_processes_share_the_cells_and_one_may_be_killed(
         assert_same(cell, whole, runs)
 
 
-@pytest.mark.parametrize("shots", [(5,), pytest.param((1, 5), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("shots", [(5,), (1, 5)])
 def test_a_reproduction_killed_again_and_again_ends_with_the_same_bits(
     shots: tuple[int, ...], tmp_path: Path, tiny_pack: Path
 ) -> None:
