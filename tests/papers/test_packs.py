@@ -1,4 +1,4 @@
-"""Papers as data: the three packs, what a file may say, and a paper of a user's own."""
+"""Papers as data: the packs, what a file may say, and a paper of a user's own."""
 
 import json
 import re
