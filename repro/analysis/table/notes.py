@@ -299,8 +299,7 @@ def notes(
     apart = [line for cell in cells for line in (cell, *cell.further) if line.apart]
     told += [
         f"Shown apart, not as the row's own number: {c.title} {c.k_shot}-shot, {c.apart}, "
-        f"{c.steps} steps "
-        f"({c.reason})."
+        f"{c.steps} steps" + (f" ({c.reason})." if c.reason else ".")
         for c in apart
     ]
     told += [sentence for cell in cells if (sentence := known(cell, records))]
