@@ -97,9 +97,8 @@ def units(cells: Sequence[RunConfig]) -> list[Unit]:
         title = f"{config.method} {config.spec.told} seed {config.seed}"
         title += f" {label}" if label else ""
         tasks.append(Unit(title, "cell", config, digest, label))
-    of_training = set(trainings)
     ordered = longest_first([*trainings.values(), *tasks])
-    return [unit for unit in ordered if unit.name in of_training] + tasks
+    return [unit for unit in ordered if unit.kind == "training"] + tasks
 
 
 def longest_first(tasks: Sequence[Unit]) -> list[Unit]:

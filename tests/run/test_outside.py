@@ -260,8 +260,14 @@ MISTAKES: list[tuple[Edit, str]] = [
     (lambda lines: [*lines, lines[-1]], "line 602 has episode 7, query 74 again"),
     (lambda lines: [*lines, [lines[1][0], 8, 0, 0]], "line 602 is of episode 8, but there are 8"),
     (with_value(1, 2, 75), "line 2 is of query 75, but there are 75, counted from 0"),
-    (with_value(4, 3, 5), "label 5 (counted from 1?), which is no class of the episode; labels"),
-    (with_value(4, 3, 17), "line 5 has label 17, which is no class of the episode; labels are 0"),
+    (
+        with_value(4, 3, 5),
+        "line 5 has label 5 (counted from 1?), which is no class of the episode; labels are 0 to",
+    ),
+    (
+        with_value(4, 3, 17),
+        "line 5 has label 17, which is no class of the episode; labels are 0 to",
+    ),
     (with_value(4, 3, -1), "line 5 has label -1, which is no class of the episode"),
     (with_value(4, 3, "n01930112"), "line 5 has label 'n01930112', which is not a whole number"),
     (with_value(4, 3, "1" * 400), "which is not a whole number"),
@@ -298,7 +304,10 @@ def refuses(path: Path, runs: Path, sentence: str, *more: str) -> None:
         (np.zeros((N, 74), int), "array of int64 of shape (8, 74); expected are whole labels of"),
         (np.zeros((N - 1, 75), int), "of shape (7, 75); expected are whole labels of shape (8, 75"),
         (np.zeros((N, 75)), "an array of float64 of shape (8, 75)"),
-        (np.full((N, 75), 5), "query 0 has label 5 (counted from 1?), which is no class"),
+        (
+            np.full((N, 75), 5),
+            "episode 0, query 0 has label 5 (counted from 1?), which is no class",
+        ),
         (np.full((N, 75, 5), np.nan), "episode 0, query 0 has a score that is NaN"),
         (np.zeros((N, 75, 4)), "of shape (8, 75, 4)"),
         (np.zeros((N, 75), complex), "an array of complex128"),
