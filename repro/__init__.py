@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # for editors and type checkers; _HOMES says the same at run 
     from repro.papers.config import EpisodeSpec
     from repro.papers.paper import TABLE_1
     from repro.papers.presets import Budget, Recipe
-    from repro.records.record import Record
+    from repro.records.tested_cell import Record
     from repro.run.function import evaluate
     from repro.run.outside import import_predictions
     from repro.run.verify_results import verify

@@ -19,7 +19,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from repro.analysis import style
 from repro.analysis.table.table1 import select_records
 from repro.papers import paper
-from repro.papers.catalogue import PRETRAIN, order
+from repro.papers.catalogue import order
+from repro.papers.method_names import PRETRAIN
 from repro.records.files import CURVE, read_beside
 from repro.records.schema import Line, TrainLine
 from repro.system.errors import RecordError

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from repro.analysis.selection import stacked
+from repro.analysis.seeds import stacked
 from repro.analysis.statistics.intervals import Interval, mean_interval
 from repro.analysis.text import percent_interval
 from repro.papers.catalogue import numerics_revision, order

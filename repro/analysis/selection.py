@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
-from repro.analysis.statistics.classes import n_class
+from repro.analysis.apart import select_apart
+from repro.analysis.seeds import ignoring_seed, siblings, without_seed
 from repro.papers import paper
 from repro.papers.catalogue import numerics_revision, order
-from repro.papers.presets import BUDGETS, RECIPES, Recipe
+from repro.papers.presets import BUDGETS
 from repro.system import storage
-from repro.system.errors import RecordError, UsageError
+from repro.system.errors import RecordError
 
 if TYPE_CHECKING:
     from repro.records import Record
@@ -217,7 +215,7 @@ def _why(record: Record, chosen: Sequence[Record]) -> str:
         return f"trained for {record.n_step:,} of {int(record.training['n_step']):,} steps"
     if ignoring_seed(record) == ignoring_seed(chosen[0]):
         return "an older record of a seed that is shown"
-    ours, theirs = _without_seed(chosen[0]), _without_seed(record)
+    ours, theirs = without_seed(chosen[0]), without_seed(record)
     differing = sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name))
     return f"another configuration ({', '.join(differing) or 'other episodes'})"
 
@@ -258,94 +256,3 @@ def select_records(
 ) -> list[Record]:
     """One record for each method and shot: the lowest seed of :func:`select`."""
     return select(records, recipe, budget, seed).one_each
-
-
-def select_apart(
-    records: Sequence[Record],
-    chosen: Sequence[Record],
-    recipe: str | None,
-    budget: str | None = None,
-    seed: int | None = None,
-) -> list[Record]:
-    """What is shown beside the chosen records and never as them: milestones and transductive
-    tests of the recipe's trainings, on the same images.
-    """
-    images = {record.digests.get("data") for record in chosen}
-    tasks = {record.task for record in chosen}
-    shown = {record.path for record in chosen}
-    found = [
-        record
-        for record in records
-        if record.apart
-        and record.path not in shown
-        and record.config.get("train_k_shot") is None
-        and record.digests.get("data") in images
-        and record.task in tasks
-        and record.numerics_revision == numerics_revision(record.method)
-        and (recipe is None or recipe in (record.recipe_name, _trained_by(record)))
-        and (budget is None or record.budget_name == budget)
-        and (seed is None or record.seed == seed)
-    ]
-    return sorted(found, key=lambda r: (r.apart, r.at_step or 0, r.budget_name, r.seed))
-
-
-def _trained_by(record: Record) -> str:
-    """The preset that a record's recipe is but for the batch norm of its queries; else empty."""
-    name = record.recipe_name.removesuffix("-custom")
-    if name not in RECIPES:
-        return ""
-    kept = {**dict(record.config["recipe"]), "name": name}
-    kept["query_batch_norm"] = RECIPES[name].query_batch_norm
-    try:
-        return name if Recipe(**kept) == RECIPES[name] else ""
-    except (TypeError, UsageError):  # a switch or value of another version
-        return ""
-
-
-def siblings(record: Record, records: Iterable[Record]) -> list[Record]:
-    """The record and those that differ from it in nothing but the seed, by seed, the newest of
-    each."""
-    key, by_seed = ignoring_seed(record), {record.seed: record}
-    for other in sorted(records, key=lambda r: r.when):
-        if other.seed != record.seed and ignoring_seed(other) == key:
-            by_seed[other.seed] = other
-    return [by_seed[seed] for seed in sorted(by_seed)]
-
-
-def _without_seed(record: Record) -> dict[str, Any]:
-    """The record's config without what a training seed changes."""
-    config = {k: v for k, v in record.config.items() if k not in ("seed", "training")}
-    config["n_test_class"] = n_class(record)  # older records do not say it
-    return config
-
-
-def ignoring_seed(record: Record) -> str:
-    """A key of everything that moves a record's numbers but the training seed."""
-    step = record.n_step if record.unfinished else "all"
-    digests = [record.digests.get(name) for name in ("data", "episodes")]
-    return storage.digest([_without_seed(record), record.numerics_revision, digests, step])
-
-
-def block_size(record: Record) -> int:
-    """Episodes of a block, which uses each test class once; 1 when drawn independently."""
-    if record.episode_classes == "independent":
-        return 1
-    return max(1, n_class(record) // int(record.config.get("n_way") or paper.N_WAY))
-
-
-def stacked(records: Sequence[Record]) -> npt.NDArray[Any]:
-    """Accuracies of several seeds, ``[n_seed, n_episode]``.
-
-    Raises:
-        RecordError: the records are of other episodes.
-    """
-    first = records[0]
-    for record in records[1:]:
-        if record.n_episode != first.n_episode or record.digests.get(
-            "episodes"
-        ) != first.digests.get("episodes"):
-            raise RecordError(
-                f"{first.path} and {record.path} are of different episodes (digest of episodes); "
-                "run them with the same budget"
-            )
-    return np.stack([record.accuracy for record in records])

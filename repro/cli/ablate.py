@@ -14,13 +14,7 @@ from repro import records
 from repro.analysis.ablation.formats import FORMATS
 from repro.cli.options import paper_option
 from repro.cli.results import FIGURES, RESULTS
-from repro.cli.work import (
-    at_step_option,
-    k_shot_option,
-    rows_named,
-    run_cells,
-    run_options,
-)
+from repro.cli.work import at_step_option, k_shot_option, rows_named, run_cells, run_options
 from repro.engines.planning import RunOptions
 from repro.papers.pack import Paper
 from repro.records import publishing
@@ -29,8 +23,8 @@ from repro.system.errors import RecordError, UsageError
 if TYPE_CHECKING:
     from repro.analysis.ablation.effects import Ablation
     from repro.engines.local import Failure
-    from repro.papers.catalogue import MethodSpec
     from repro.papers.config import RunConfig
+    from repro.papers.method_spec import MethodSpec
     from repro.papers.switches import Switch
     from repro.run.context import RunContext
     from repro.system.interrupts import StopRequest
@@ -188,7 +182,8 @@ def _tell_final(
 ) -> None:
     """The final choice against the base on meta-test."""
     from repro.analysis.compare.formats import format_pairs
-    from repro.analysis.compare.pairs import Side, all_pairs
+    from repro.analysis.compare.pairs import all_pairs
+    from repro.analysis.compare.sides import Side
 
     base, chosen = (
         tuple(records.read_record(records.cell_folder(runs, pair[side])) for pair in cells)

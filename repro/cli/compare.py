@@ -11,7 +11,7 @@ import click
 
 from repro import records
 from repro.analysis.compare import pairs as pairs
-from repro.analysis.compare import power_answers, power_text
+from repro.analysis.compare import power_answers, power_text, sides
 from repro.analysis.compare.formats import FORMATS, format_pairs
 from repro.analysis.selection import select
 from repro.analysis.table import table1
@@ -52,7 +52,7 @@ def _pairs(
     if len(selectors) == 1:
         raise UsageError("name two sides or more, or none for all methods")
     known = records.methods_in(runs, RESULTS)
-    chosen = [pairs.parse(text, known) for text in selectors]
+    chosen = [sides.parse(text, known) for text in selectors]
     folders = {s.text: records.read_record(s.folder) for s in chosen if s.folder is not None}
     names = list(datasets) or ["glyphs"]
     if chosen and len(folders) == len(chosen):
@@ -64,7 +64,7 @@ def _pairs(
         found = {name: read_source(name, source, runs)[0] for name in dict.fromkeys(names)}
     others = {s.fields["dataset"] for s in chosen if "dataset" in s.fields} - set(found)
     elsewhere = {name: read_source(name, source, runs)[0] for name in sorted(others)}
-    groups = pairs.gather(chosen, found, recipe, budget, folders, elsewhere, task)
+    groups = sides.gather(chosen, found, recipe, budget, folders, elsewhere, task)
     return pairs.all_pairs(groups)
 
 

@@ -17,6 +17,7 @@ import click
 
 from repro import records
 from repro.analysis.compare import pairs as pairs
+from repro.analysis.compare import sides
 from repro.analysis.selection import Selection, at_shots, one_budget, select
 from repro.analysis.table import check as checks
 from repro.analysis.table import table1
@@ -25,7 +26,7 @@ from repro.analysis.table.verdicts import MARGIN
 from repro.cli.options import RUNS, paper_option, runs_option, with_options
 from repro.engines.planning import numbers
 from repro.papers.pack import Paper
-from repro.records import publishing
+from repro.records import published_trainings, publishing
 from repro.system.errors import RecordError, unknown
 
 margin_option = click.option(
@@ -277,10 +278,10 @@ def publish(
     if trainings:
         if cells or unsealed:
             raise click.UsageError("--trainings takes neither CELLS nor --unsealed")
-        for folder in publishing.publish_trainings(runs, output, dataset):
+        for folder in published_trainings.publish_trainings(runs, output, dataset):
             click.echo(str(folder))
         return
-    chosen = [pairs.parse(text, records.methods_in(runs)) for text in cells]
+    chosen = [sides.parse(text, records.methods_in(runs)) for text in cells]
     there = records.read_records(runs, dataset)
     for selector in chosen:
         if not any(selector.names(record) for record in there):
@@ -312,5 +313,5 @@ def restore(dataset: str, runs: Path, source: Path) -> None:
 
     Example: repro restore --dataset mini-imagenet
     """
-    for folder in publishing.restore(source, runs, dataset):
+    for folder in published_trainings.restore(source, runs, dataset):
         click.echo(str(folder))

@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from repro import records
-from repro.analysis.selection import select_apart
+from repro.analysis.apart import select_apart
 from repro.analysis.table import table1
 from repro.cli.config_file import ConfigCommand
 from repro.cli.features import frozen_options
@@ -31,7 +31,7 @@ from repro.cli.work import (
 from repro.engines.frozen import Frozen
 from repro.engines.planning import RunOptions, numbers
 from repro.papers import shelf
-from repro.papers.catalogue import MethodSpec
+from repro.papers.method_spec import MethodSpec
 from repro.papers.pack import Paper, Table
 from repro.system.allocator import keep_large_buffers
 from repro.system.errors import RecordError, UsageError

@@ -20,8 +20,8 @@ from repro.system.errors import from_os_error
 
 if TYPE_CHECKING:
     from repro.engines.local import Failure
-    from repro.papers.catalogue import MethodSpec
     from repro.papers.config import RunConfig
+    from repro.papers.method_spec import MethodSpec
     from repro.run.context import RunContext
     from repro.system.interrupts import StopRequest
     from repro.system.progress import Reporter

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repro.papers import heads
-from repro.papers.catalogue import BUILT_IN, PRETRAIN, MethodSpec
+from repro.papers.catalogue import BUILT_IN
+from repro.papers.method_names import PRETRAIN
+from repro.papers.method_spec import MethodSpec
 from repro.system.errors import UsageError
 
 if TYPE_CHECKING:

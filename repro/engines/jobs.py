@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from repro import records
-from repro.papers.catalogue import PRETRAIN, SESSION
 from repro.papers.config import RunConfig
+from repro.papers.method_names import PRETRAIN
+from repro.papers.method_spec import SESSION
 from repro.papers.switches import changes_of_preset
 from repro.run import training
 from repro.system.errors import RecordError

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from repro.data.dataset import Selection
     from repro.engines.ray.cluster import RayOptions
     from repro.engines.slurm.options import SlurmOptions
-    from repro.papers.catalogue import MethodSpec
     from repro.papers.config import RunConfig, Split
+    from repro.papers.method_spec import MethodSpec
     from repro.records.remote.session import Session
     from repro.run.context import RunContext
     from repro.system.interrupts import StopRequest

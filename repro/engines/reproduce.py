@@ -13,7 +13,7 @@ from repro.engines.frozen import Frozen
 from repro.engines.local import run
 from repro.engines.planning import RunOptions, plan_cells
 from repro.papers import presets, shelf
-from repro.papers.catalogue import SESSION, MethodSpec
+from repro.papers.method_spec import SESSION, MethodSpec
 from repro.papers.paper import N_QUERY, N_WAY
 from repro.system.errors import TrainingError, UsageError
 from repro.system.interrupts import stop_requests

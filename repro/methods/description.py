@@ -6,16 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from repro.papers.catalogue import (
-    BUILT_IN,
-    PRETRAIN,
-    TRAIN_SHOTS,
-    TRAIN_WAYS,
-    MethodSpec,
-    Source,
-    pretrain_switches,
-)
+from repro.papers.catalogue import BUILT_IN, pretrain_switches
 from repro.papers.config import BUDGETS, Recipe
+from repro.papers.method_names import PRETRAIN
+from repro.papers.method_spec import TRAIN_SHOTS, TRAIN_WAYS, MethodSpec, Source
 from repro.system.errors import MethodError, UsageError, unknown
 
 

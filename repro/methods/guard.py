@@ -17,7 +17,7 @@ from torch import Tensor
 
 from repro.episodes import Episode
 from repro.methods.base import Setting, SplitImages, Stackable, StepResult
-from repro.papers.catalogue import MethodSpec
+from repro.papers.method_spec import MethodSpec
 from repro.system.errors import MethodError, ReproError, text_of
 
 DEBUG = "REPRO_DEBUG"  # set to anything: tracebacks of methods are shown, too

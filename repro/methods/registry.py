@@ -25,16 +25,9 @@ from repro.methods.description import describe
 from repro.methods.guard import guarded
 from repro.methods.live_code import code_digest
 from repro.papers import paper
-from repro.papers.catalogue import (
-    BUILT_IN,
-    OUTSIDE,
-    PRETRAIN,
-    PRETRAIN_TARGET,
-    SESSION,
-    MethodSpec,
-    Source,
-    built_in,
-)
+from repro.papers.catalogue import BUILT_IN, PRETRAIN_TARGET, built_in
+from repro.papers.method_names import OUTSIDE, PRETRAIN
+from repro.papers.method_spec import SESSION, MethodSpec, Source
 from repro.system import processes, storage
 from repro.system.errors import MethodError, UsageError, text_of, unknown
 from repro.system.regular import read_file

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from repro.papers import paper, references
-from repro.papers.catalogue import PRETRAIN, PRETRAIN_REVISION, TRAIN_SHOTS, MethodSpec, built_in
+from repro.papers.catalogue import PRETRAIN_REVISION, built_in
+from repro.papers.method_names import PRETRAIN
+from repro.papers.method_spec import TRAIN_SHOTS, MethodSpec
 from repro.papers.presets import (
     BUDGETS,
     PRESETS,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from repro.papers.catalogue import Features, MethodSpec
+from repro.papers.method_spec import Features, MethodSpec
 from repro.system.errors import UsageError, unknown
 
 INDUCTIVE = "heads"  # as a name in a list of methods: every head that is not transductive

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_type_hints
 
 from repro.papers import paper, shelf
-from repro.papers.catalogue import BUILT_IN, MethodSpec
+from repro.papers.catalogue import BUILT_IN
+from repro.papers.method_spec import MethodSpec
 from repro.papers.pack import Paper
 from repro.system.errors import UsageError, unknown
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, get_args, get_type_hints
 
 from repro.papers import config, paper
-from repro.papers.catalogue import MethodSpec
 from repro.papers.config import RECIPES, Budget, Recipe, RunConfig
+from repro.papers.method_spec import MethodSpec
 from repro.system.errors import UsageError, unknown
 
 # Switches that only tests read, or that are a training's length; others are in Row.switches.

@@ -7,7 +7,8 @@ from pathlib import Path
 from repro.papers.config import Split
 from repro.records.files import FILE
 from repro.records.folders import below
-from repro.records.record import Record, read_record
+from repro.records.record import read_record
+from repro.records.tested_cell import Record
 from repro.system.errors import RecordError
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from repro import records
 from repro.records import publishing
 from repro.records.files import CURVE, FILE, GATES, MODEL, PREDICTIONS, SEALED
-from repro.records.record import Record
+from repro.records.tested_cell import Record
 from repro.system import storage
 from repro.system.errors import RecordError, UsageError
 

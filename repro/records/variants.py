@@ -13,8 +13,8 @@ import numpy as np
 
 from repro.records.files import outcome_digest, sealed
 from repro.records.listing import read_records
-from repro.records.record import Record
 from repro.records.schema import VariantFile
+from repro.records.tested_cell import Record
 from repro.system import names, storage
 from repro.system.errors import RecordError
 

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from repro import records
 from repro.episodes.images import Episodes
-from repro.papers.catalogue import MethodSpec
 from repro.papers.config import RunConfig
+from repro.papers.method_spec import MethodSpec
 from repro.papers.presets import RECIPES
 from repro.run.evaluation import accuracies
 

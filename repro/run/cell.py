@@ -18,7 +18,7 @@ from repro.episodes import episodes_digest
 from repro.methods.base import OPTIMIZERS, Diagnosing, Searching
 from repro.methods.registry import build_training
 from repro.papers import paper
-from repro.papers.catalogue import MethodSpec, built_in
+from repro.papers.catalogue import built_in
 from repro.papers.config import (
     TESTED_SEED,
     Budget,
@@ -28,6 +28,7 @@ from repro.papers.config import (
     Split,
     TrainingConfig,
 )
+from repro.papers.method_spec import MethodSpec
 from repro.records.checkpoints import parse_json_lines, write_tensors
 from repro.run.context import RunContext
 from repro.run.evaluation import Partial, accuracies, evaluate

@@ -14,8 +14,8 @@ from repro.data.features import store
 from repro.data.pack import SPLITS, open_pack
 from repro.learner.backbones import Backbone, Embed, find
 from repro.methods.nearest_neighbor import NearestNeighbor
-from repro.papers.catalogue import PRETRAIN
 from repro.papers.config import RunConfig
+from repro.papers.method_names import PRETRAIN
 from repro.run.cell import trained_for
 from repro.run.context import RunContext
 from repro.run.setup import cell_run

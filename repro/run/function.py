@@ -24,8 +24,8 @@ from repro.methods.base import Setting, SplitImages
 from repro.methods.description import describe
 from repro.methods.guard import guarded
 from repro.methods.live_code import code_digest
-from repro.papers.catalogue import SESSION, Source
 from repro.papers.config import RunConfig
+from repro.papers.method_spec import SESSION, Source
 from repro.run import answers
 from repro.run.evaluation import evaluate as predictions_of
 from repro.run.provenance import provenance

@@ -15,7 +15,8 @@ import numpy.typing as npt
 from repro import records
 from repro.analysis.results import Results
 from repro.episodes.images import Episodes
-from repro.papers.catalogue import OUTSIDE, OUTSIDE_PREFIX, MethodSpec, Source, refuse_title
+from repro.papers.method_names import OUTSIDE, OUTSIDE_PREFIX, refuse_title
+from repro.papers.method_spec import MethodSpec, Source
 from repro.run import answers, predictions_file
 from repro.run.predictions import Filled, Wanted, from_array
 from repro.run.provenance import git_state, source_digest

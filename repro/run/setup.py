@@ -17,8 +17,8 @@ from repro.episodes import Episode, EpisodeSampler
 from repro.methods.base import Setting, SplitImages
 from repro.methods.heads import FeatureImages
 from repro.methods.registry import build
-from repro.papers.catalogue import PRETRAIN
 from repro.papers.config import EpisodeSpec, RunConfig, TrainingConfig
+from repro.papers.method_names import PRETRAIN
 from repro.records.checkpoints import load_into
 from repro.run.context import RunContext
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from repro.data.pack import ImageSplit
 from repro.papers import paper
-from repro.papers.catalogue import PRETRAIN
 from repro.papers.config import RunConfig
+from repro.papers.method_names import PRETRAIN
 from repro.system.errors import UsageError
 
 Opened = Callable[[str], ImageSplit]

@@ -11,10 +11,11 @@ import pytest
 from repro.analysis import text
 from repro.analysis.compare import formats as compare_formats
 from repro.analysis.compare import pairs as compare
-from repro.analysis.compare import power_answers, power_text
+from repro.analysis.compare import power_answers, power_text, sides
 from repro.analysis.report import differences_section as report_differences
 from repro.analysis.report.page import render
-from repro.analysis.selection import block_size, ignoring_seed, select
+from repro.analysis.seeds import block_size, ignoring_seed
+from repro.analysis.selection import select
 from repro.analysis.table import check, table1
 from repro.papers import paper
 from repro.records import Record
@@ -86,7 +87,7 @@ def test_table_check_compare_report_figure_and_power_agree(name: str) -> None:
             said = text.class_text(cell.class_half_width)
             for where in ("\n".join(lines), plain, markdown, page):
                 assert said in where
-    groups = compare.gather([], {dataset: records}, "authors-code", None, {}, {})
+    groups = sides.gather([], {dataset: records}, "authors-code", None, {}, {})
     pairs = compare.all_pairs(groups)
     told = compare_formats.format_pairs(pairs, "text")
     (matrix,) = report_differences.matrices(chosen.records)
@@ -153,7 +154,7 @@ def test_finished_seeds_are_preferred_and_each_one_left_out_is_named_with_its_re
     for where in (table.format("markdown"), "\n".join(lines)):
         assert "Meta-Learner LSTM 5-shot seed 0: trained for 9,000 of 50,000 steps" in where
     third = [*(drawn("finetune", s) for s in (0, 1)), unfinished("finetune", 2, 10)]
-    groups = compare.gather([], {"": [*records, *third]}, "authors-code", None, {}, {})
+    groups = sides.gather([], {"": [*records, *third]}, "authors-code", None, {}, {})
     told = " ".join(compare_formats.format_pairs(compare.all_pairs(groups), "text").split())
     assert "Baseline-finetune 5-shot seed 2: trained for 10 of 50,000 steps" in told
     assert "Meta-Learner LSTM 5-shot seed 0: trained for 9,000 of 50,000 steps" in told

@@ -12,7 +12,7 @@ import repro
 from repro.cli.main import cli
 from repro.methods.nearest_neighbor import NearestNeighbor
 from repro.methods.registry import from_class, load
-from repro.papers.catalogue import SESSION
+from repro.papers.method_spec import SESSION
 from repro.system.errors import MethodError, TrainingError, UsageError
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "own-method" / "class_means.py"

@@ -12,8 +12,10 @@ from repro.methods import registry
 from repro.methods.base import Stackable
 from repro.methods.registry import find, resolve
 from repro.papers import config, paper
-from repro.papers.catalogue import BUILT_IN, PRETRAIN, MethodSpec, from_record
+from repro.papers.catalogue import BUILT_IN
 from repro.papers.config import BUDGETS, EpisodeSpec, RunConfig, TrainingConfig
+from repro.papers.method_names import PRETRAIN
+from repro.papers.method_spec import MethodSpec, from_record
 from repro.records import Record, publishing
 from repro.run.cell import RunContext, plan, run_cell
 from repro.system.errors import MethodError, RecordError, ReproError, UsageError

@@ -25,7 +25,7 @@ from repro.cli.main import cli
 from repro.engines.ray import transfer
 from repro.methods import registry
 from repro.papers import config
-from repro.papers.catalogue import check_name
+from repro.papers.method_names import check_name
 from repro.records import Record, checkpoints, publishing
 from repro.records import files as record_files
 from repro.records.remote.lease import Holder, Lease

@@ -13,7 +13,7 @@ from repro.engines import ablation
 from repro.papers.catalogue import built_in
 from repro.papers.config import RunConfig, recipe
 from repro.papers.switches import parse
-from repro.records import Record, milestones, publishing
+from repro.records import Record, milestones, published_trainings, publishing
 from repro.run.cell import RunContext, plan, run_cell, run_training
 from repro.run.verify import verify
 from repro.system import storage
@@ -144,7 +144,7 @@ def test_milestone_and_end_are_published_verified_and_restored_side_by_side(
     }
     for record in published:
         assert verify(record.path, tiny_pack, Silent(), StopRequest()).ok
-    publishing.restore(results, elsewhere, "tiny")
+    published_trainings.restore(results, elsewhere, "tiny")
     shutil.rmtree(runs)
     text = "authors-code,query_batch_norm=query"
     for step, before in ((AT, at), (None, end)):
@@ -155,7 +155,7 @@ def test_milestone_and_end_are_published_verified_and_restored_side_by_side(
         assert apart.digests["model"] == before.digests["model"]
         assert apart.transductive and apart.apart.startswith("transductive")
     assert milestones.kept(folder(cell(tiny_pack), elsewhere)) == {AT: 0}
-    assert publishing.restore(results, elsewhere, "tiny") == []
+    assert published_trainings.restore(results, elsewhere, "tiny") == []
 
 
 def test_an_unfinished_training_is_published_with_its_milestone(
@@ -171,7 +171,7 @@ def test_an_unfinished_training_is_published_with_its_milestone(
     finish(cell(tiny_pack, at=AT), runs, tiny_pack)
     publishing.publish(runs, results, "tiny", allow_dirty=True)
     assert len(list(results.glob("tiny/trainings/*/*/*/milestone-*.json"))) == 1
-    publishing.restore(results, elsewhere, "tiny")
+    published_trainings.restore(results, elsewhere, "tiny")
     assert finish(cell(tiny_pack, at=AT), elsewhere, tiny_pack).at_step == AT
     assert finish(config, elsewhere, tiny_pack).n_step == 5
 

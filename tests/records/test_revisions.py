@@ -11,6 +11,7 @@ from repro import records
 from repro.analysis.selection import select_records
 from repro.analysis.table.check import pinned
 from repro.papers import catalogue as rows
+from repro.papers import method_names
 from repro.records import publishing
 from repro.run.verify import verify
 from repro.system.errors import RecordError
@@ -77,7 +78,7 @@ def test_the_two_matching_rows_and_their_trainings_are_of_revision_2_and_no_othe
         training = config.training()
         assert training is not None
         own = training.content()["numerics_revision"]
-        assert own == (1 if row.training == rows.PRETRAIN else expected), name
+        assert own == (1 if row.training == method_names.PRETRAIN else expected), name
 
 
 def test_published_records_of_rows_that_did_not_move_have_the_digests_of_this_code() -> None:

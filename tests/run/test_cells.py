@@ -19,7 +19,7 @@ from repro.methods.meta_lstm import MetaLSTM
 from repro.papers import config, paper
 from repro.papers.catalogue import BUILT_IN
 from repro.papers.config import RunConfig
-from repro.records import Record, checkpoints, publishing
+from repro.records import Record, checkpoints, published_trainings, publishing
 from repro.run.cell import plan, resolve_precision, run_cell, run_training
 from repro.run.context import Pace, RunContext
 from repro.system import storage
@@ -271,8 +271,8 @@ def test_a_training_is_tested_as_far_as_it_got_published_and_gone_on_with_elsewh
 
     published = publishing.publish(runs, results, "tiny", allow_dirty=True)
     assert [path.relative_to(results).parts[1] for path in published] == ["meta_lstm", "trainings"]
-    copied = publishing.restore(results, elsewhere, "tiny")
-    assert publishing.restore(results, elsewhere, "tiny") == []
+    copied = published_trainings.restore(results, elsewhere, "tiny")
+    assert published_trainings.restore(results, elsewhere, "tiny") == []
     assert [path.relative_to(elsewhere) for path in copied] == [published[1].relative_to(results)]
     there = finish(elsewhere, tiny_pack, cell)
     assert there.digests == whole.digests
@@ -282,9 +282,9 @@ def test_a_training_is_tested_as_far_as_it_got_published_and_gone_on_with_elsewh
         publishing.publish(elsewhere, results, "tiny", allow_dirty=True)
     (told,) = records.read_records(results, "tiny")
     assert told.earlier_tests == here.earlier_tests
-    assert publishing.restore(results, elsewhere, "tiny") == []
+    assert published_trainings.restore(results, elsewhere, "tiny") == []
     with pytest.raises(RecordError, match="no unfinished trainings"):
-        publishing.restore(tmp_path / "nothing", elsewhere, "tiny")
+        published_trainings.restore(tmp_path / "nothing", elsewhere, "tiny")
 
 
 def test_an_unfinished_training_is_published_without_a_test_and_gone_on_with_elsewhere(
@@ -296,9 +296,9 @@ def test_an_unfinished_training_is_published_without_a_test_and_gone_on_with_els
     stop = StopRequest()
     with pytest.raises(Interrupted):
         run_cell(cell, context(runs, tiny_pack), StopAfter(stop, 4), stop, "repro test")
-    (published,) = publishing.publish_trainings(runs, results, "tiny")
+    (published,) = published_trainings.publish_trainings(runs, results, "tiny")
     assert records.read_records(results, "tiny") == []
-    (copied,) = publishing.restore(results, elsewhere, "tiny")
+    (copied,) = published_trainings.restore(results, elsewhere, "tiny")
     assert copied.relative_to(elsewhere) == published.relative_to(results)
     assert finish(elsewhere, tiny_pack, cell).digests == whole.digests
 
@@ -308,7 +308,7 @@ def test_an_unfinished_training_is_published_without_a_test_and_gone_on_with_els
     storage.write_json(description, old)
     for where in (elsewhere, tmp_path / "whole"):  # ended, or of other arithmetic
         with pytest.raises(RecordError, match="no unfinished training of tiny under"):
-            publishing.publish_trainings(where, tmp_path / "none", "tiny")
+            published_trainings.publish_trainings(where, tmp_path / "none", "tiny")
 
 
 def test_a_training_whose_best_parameters_were_lost_is_not_gone_on_with(
@@ -334,7 +334,7 @@ def test_a_published_training_serves_further_rows_without_being_made_again(
     record = finish(runs, tiny_pack, shared)
     expected = finish(runs, tiny_pack, further)
     publishing.publish(runs, results, "tiny", allow_dirty=True)
-    restored = publishing.restore(results, elsewhere, "tiny")
+    restored = published_trainings.restore(results, elsewhere, "tiny")
     assert [path.parts[-3] for path in restored] == ["pretrain"]
     stop = StopRequest()  # asked for at once, so that a single training step would interrupt
     stop.exit_code = 130
@@ -343,11 +343,11 @@ def test_a_published_training_serves_further_rows_without_being_made_again(
     there = finish(elsewhere, tiny_pack, further)
     assert there.digests["model"] == expected.digests["model"] == record.digests["model"]
     assert there.accuracy.tolist() == expected.accuracy.tolist()
-    assert publishing.restore(results, elsewhere, "tiny") == []
+    assert published_trainings.restore(results, elsewhere, "tiny") == []
     (model,) = results.glob("tiny/nearest_neighbor/*/*/*/model.safetensors")
     model.write_bytes(model.read_bytes()[:-1] + b"x")
     with pytest.raises(RecordError, match=r"model.safetensors does not have the digest"):
-        publishing.restore(results, tmp_path / "third", "tiny")
+        published_trainings.restore(results, tmp_path / "third", "tiny")
 
 
 @pytest.mark.parametrize("method", ["nearest_neighbor", "proto_net", "meta_lstm"])

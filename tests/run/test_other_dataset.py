@@ -10,7 +10,7 @@ from PIL import Image
 
 import repro
 from repro import records
-from repro.analysis.compare import pairs
+from repro.analysis.compare import pairs, sides
 from repro.analysis.selection import select
 from repro.analysis.table import table1
 from repro.cli.main import cli
@@ -114,7 +114,7 @@ def test_it_is_never_held_against_a_reported_number_nor_mixed_with_the_own_test(
     assert "No number is reported" in table.format("text")
     (row,) = [line for line in json.loads(table.format("json")) if line["n_episode"]]
     assert row["test_dataset"] == there.task.test_dataset
-    one, two = (pairs.Side(name, (r,)) for name, r in (("here", here), ("there", there)))
+    one, two = (sides.Side(name, (r,)) for name, r in (("here", here), ("there", there)))
     with pytest.raises(RecordError, match="have different images"):
         pairs.compare(one, two)
 
@@ -126,7 +126,7 @@ def test_trainings_on_different_data_are_paired_on_the_images_that_both_are_test
     recipe = config.recipe("authors-code")
     (own,) = plan("folder", other, ["nearest_neighbor"], [1], [0], recipe, TINY, "fp32", "cpu")
     native = finish(tmp_path, other, None, own)
-    found = pairs.compare(pairs.Side("foreign", (foreign,)), pairs.Side("own", (native,)))
+    found = pairs.compare(sides.Side("foreign", (foreign,)), sides.Side("own", (native,)))
     expected = foreign.accuracy.mean() - native.accuracy.mean()
     assert found.interval.mean == pytest.approx(expected)
     assert found.dataset == "tested on folder"

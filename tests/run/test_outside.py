@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 import repro
 from repro.analysis.report.differences_section import short
 from repro.cli.main import cli
-from repro.papers.catalogue import OUTSIDE
+from repro.papers.method_names import OUTSIDE
 from repro.records import config_of, read_record
 from repro.system.errors import RecordError
 

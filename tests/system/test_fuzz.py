@@ -25,7 +25,8 @@ from repro.analysis import curves
 from repro.analysis.ablation.effects import of_presets
 from repro.analysis.ablation.formats import format_ablation
 from repro.analysis.gates import figure as gates
-from repro.analysis.selection import select_records, siblings
+from repro.analysis.seeds import siblings
+from repro.analysis.selection import select_records
 from repro.analysis.table import table1
 from repro.analysis.table.formats import FORMATS
 from repro.data.files.sources import open_source

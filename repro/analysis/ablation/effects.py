@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from repro.analysis.compare.pairs import Side, compare
-from repro.analysis.selection import block_size
+from repro.analysis.compare.pairs import compare
+from repro.analysis.compare.sides import Side
+from repro.analysis.seeds import block_size
 from repro.analysis.statistics.paired import holm, quantile
 from repro.papers.config import RECIPES
 from repro.papers.switches import BASE, changes, trained_as

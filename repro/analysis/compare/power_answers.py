@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from repro.analysis.compare.pairs import Comparison
-from repro.analysis.selection import stacked
+from repro.analysis.seeds import stacked
 from repro.analysis.statistics import power
 from repro.analysis.statistics.classes import n_class
 from repro.analysis.statistics.paired import quantile

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, overload
 
 from repro.analysis.compare.formats import HEADER, format_pairs, notes, row
-from repro.analysis.compare.pairs import Comparison, Side, all_pairs
+from repro.analysis.compare.pairs import Comparison, all_pairs
 from repro.analysis.compare.power_answers import PairPower, of_pair
+from repro.analysis.compare.sides import Side
 from repro.analysis.results import Results, html_table
 from repro.analysis.selection import Selection, select
 from repro.records import Record, check_revision

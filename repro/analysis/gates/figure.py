@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from repro.analysis import style
 from repro.analysis.gates import numbers as gate_numbers
 from repro.analysis.gates.numbers import Background
-from repro.analysis.selection import siblings
+from repro.analysis.seeds import siblings
 from repro.analysis.table.table1 import not_comparable, select_records
 from repro.papers import paper
 from repro.records.files import GATES as FILE_OF_GATES

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from repro.analysis.compare.pairs import Comparison, Side, compare, with_holm
+from repro.analysis.compare.pairs import Comparison, compare, with_holm
+from repro.analysis.compare.sides import Side
 from repro.analysis.statistics.intervals import Interval
 from repro.analysis.text import class_text, fixed, p_text, percent_interval, share
-from repro.papers.catalogue import OUTSIDE_MARK, order
+from repro.papers.catalogue import order
+from repro.papers.method_names import OUTSIDE_MARK
 
 if TYPE_CHECKING:
     from repro.records import Record

@@ -10,7 +10,7 @@ from repro.analysis.statistics.intervals import Interval
 from repro.analysis.statistics.seeds import Estimate
 from repro.analysis.statistics.strays import strays
 from repro.analysis.table.verdicts import Verdict
-from repro.papers.catalogue import is_outside
+from repro.papers.method_names import is_outside
 from repro.papers.pack import Table
 from repro.papers.reported import Reported
 from repro.records.task import PAPERS, Task

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from repro.analysis.selection import block_size, select
+from repro.analysis.seeds import block_size
+from repro.analysis.selection import select
 from repro.analysis.statistics.paired import compare_paired
 from repro.analysis.table import table1
 from repro.analysis.table.cell import NOT_IN_PAPER, NOT_RUN

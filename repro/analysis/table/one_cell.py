@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from repro.analysis import style
-from repro.analysis.selection import ignoring_seed, stacked
+from repro.analysis.seeds import ignoring_seed, stacked
 from repro.analysis.statistics.intervals import Interval
 from repro.analysis.statistics.seeds import estimate
 from repro.analysis.table.cell import Cell

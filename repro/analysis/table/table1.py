@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from repro.analysis.selection import LeftOut, ignoring_seed, select_records, stacked
+from repro.analysis.seeds import ignoring_seed, stacked
+from repro.analysis.selection import LeftOut, select_records
 from repro.analysis.statistics.classes import class_half_width, episode_classes
 from repro.analysis.statistics.seeds import estimate
 from repro.analysis.table.cell import NOT_RUN, Cell, Rerun, TableContent

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from repro.data.pack import SPLITS, building, cache_folder
-from repro.papers.catalogue import Features
+from repro.papers.method_spec import Features
 from repro.system import storage
 from repro.system.errors import DataError, RecordError, StorageError, UsageError, unknown
 

@@ -22,7 +22,7 @@ from repro.methods.checks.probes import reseed
 from repro.methods.checks.questions import Examination
 from repro.methods.checks.watch import changed, opened, settings
 from repro.methods.registry import find
-from repro.papers.catalogue import MethodSpec
+from repro.papers.method_spec import MethodSpec
 from repro.system.errors import MethodError
 
 OK, FAILED, NOTE, SKIPPED = "ok", "FAILED", "note", "skipped"

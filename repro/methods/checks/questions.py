@@ -31,8 +31,8 @@ from repro.methods.checks.probes import (
 from repro.methods.checks.watch import changed, foreign, hidden_numbers, images_of, opened, settings
 from repro.methods.guard import problem_of_scores, problem_of_state
 from repro.methods.registry import build, build_training, covered
-from repro.papers.catalogue import MethodSpec
 from repro.papers.config import EpisodeSpec, Recipe
+from repro.papers.method_spec import MethodSpec
 from repro.system.errors import ReproError, text_of
 
 N_TRAIN_CLASS, N_WAY, N_QUERY = 12, 5, 8

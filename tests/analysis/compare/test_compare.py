@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from repro.analysis.compare import pairs as compare
+from repro.analysis.compare import sides
 from repro.analysis.compare.formats import format_pairs
 from repro.analysis.statistics.paired import compare_paired, holm
 from repro.analysis.statistics.seeds import difference_of_seeds
@@ -26,8 +27,8 @@ def made(method: str, mean: float, seed: int = 0, **fields: object) -> Record:
 
 
 def pairs(records: list[Record], *texts: str) -> list[compare.Comparison]:
-    chosen = [compare.parse(text) for text in texts]
-    groups = compare.gather(chosen, {"mini-imagenet": records}, "authors-code", None, {}, {})
+    chosen = [sides.parse(text) for text in texts]
+    groups = sides.gather(chosen, {"mini-imagenet": records}, "authors-code", None, {}, {})
     return compare.all_pairs(groups)
 
 
@@ -121,13 +122,13 @@ def test_unfinished_trainings_are_told() -> None:
 
 def test_what_does_not_exist_is_named() -> None:
     with pytest.raises(UsageError, match="did you mean 'meta_lstm'"):
-        compare.parse("meta_lst")
+        sides.parse("meta_lst")
     with pytest.raises(UsageError, match="did you mean 'seed'"):
-        compare.parse("meta_lstm@sed=1")
+        sides.parse("meta_lstm@sed=1")
     with pytest.raises(UsageError, match="whole number"):
-        compare.parse("meta_lstm@seed=x")
+        sides.parse("meta_lstm@seed=x")
     with pytest.raises(UsageError, match=r"no record\.json"):
-        compare.parse("some/folder")
+        sides.parse("some/folder")
     with pytest.raises(RecordError, match="no record matches 'nearest_neighbor'"):
         pairs(THREE, "meta_lstm", "nearest_neighbor")
     with pytest.raises(RecordError, match="same record"):

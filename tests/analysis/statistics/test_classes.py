@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats as reference
 
-from repro.analysis.compare.pairs import Side, compare
+from repro.analysis.compare.pairs import compare
+from repro.analysis.compare.sides import Side
 from repro.analysis.confusion import redrawn_episodes
 from repro.analysis.selection import select
 from repro.analysis.statistics.classes import class_half_width, episode_classes

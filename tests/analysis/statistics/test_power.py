@@ -8,8 +8,9 @@ import pytest
 from scipy import stats as reference
 
 from repro.analysis.compare import power_text
-from repro.analysis.compare.pairs import Side, compare
+from repro.analysis.compare.pairs import compare
 from repro.analysis.compare.power_answers import PairPower, of_cell, of_pair
+from repro.analysis.compare.sides import Side
 from repro.analysis.statistics import power
 from repro.analysis.statistics.intervals import Interval
 from repro.analysis.statistics.paired import compare_paired

@@ -11,6 +11,7 @@ import pytest
 
 from repro.analysis.compare import formats as compare_formats
 from repro.analysis.compare import pairs as compare
+from repro.analysis.compare import sides
 from repro.analysis.report import charts as report_charts
 from repro.analysis.statistics.strays import strays
 from repro.analysis.table import bars, check, table1
@@ -58,7 +59,7 @@ def test_table_check_compare_and_figures_show_the_stray_seed() -> None:
     assert said in table.format("markdown") and said in " ".join(lines)
     row = json.loads(table.format("json"))[9]
     assert row["stray_seeds"] == [1] and row["seed_means"] == pytest.approx(means, abs=1e-3)
-    pair = compare.compare(compare.Side("a", tuple(records)), compare.Side("b", (other,)))
+    pair = compare.compare(sides.Side("a", tuple(records)), sides.Side("b", (other,)))
     told = compare_formats.format_pairs([pair], "markdown")
     assert "a 5-shot seed 1 (21.00), against 57.00 to 58.00 of the others" in told
     with matplotlib.rc_context():

@@ -6,10 +6,12 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from repro.analysis.apart import select_apart
 from repro.analysis.compare.formats import FORMATS, format_pairs
-from repro.analysis.compare.pairs import Side, all_pairs
+from repro.analysis.compare.pairs import all_pairs
+from repro.analysis.compare.sides import Side
 from repro.analysis.report.page import render
-from repro.analysis.selection import select, select_apart, select_records
+from repro.analysis.selection import select, select_records
 from repro.analysis.table import check, table1
 from repro.records import Record
 from tests.analysis.analysis_doubles import record, spread

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from repro.analysis.compare import pairs
+from repro.analysis.compare import pairs, sides
 from repro.analysis.selection import select
 from repro.analysis.table import table1
 from repro.analysis.table.check import reported
@@ -66,7 +66,7 @@ def test_a_table_is_of_one_task() -> None:
 def test_records_of_different_tasks_are_not_paired() -> None:
     there = [of(), of(n_way=20), of(n_way=20, method="finetune")]
     five, wide, other = (
-        pairs.sides(pairs.parse(text), there, None, None)[0]
+        sides.sides(sides.parse(text), there, None, None)[0]
         for text in ("meta_lstm", "meta_lstm@n_way=20", "finetune")
     )
     with pytest.raises(RecordError, match=r"5-shot, 5-way, and .* 5-shot, 20-way; only records of"):
