@@ -13,22 +13,18 @@ if TYPE_CHECKING:  # for editors and type checkers; _HOMES says the same at run 
     from repro.analysis.results import Results, results
     from repro.analysis.results_table import Check, check, table1
     from repro.data.dataset import Selection
-    from repro.data.pack import SplitPlan, build_pack
+    from repro.data.pack_builder import SplitPlan, build_pack
     from repro.engines.reproduce import reproduce
     from repro.episodes.images import Episodes, episodes
     from repro.episodes.sampler import Episode, EpisodeSampler
-    from repro.methods.base import (
-        Adam,
-        Method,
-        Setting,
-        SplitImages,
-        StepResult,
-        Trainable,
-        accuracy,
-    )
+    from repro.methods.base import Method, StepResult, Trainable, accuracy
+    from repro.methods.optimizers import Adam
+    from repro.methods.setting import Setting
+    from repro.methods.split_images import SplitImages
+    from repro.papers.budgets import Budget
     from repro.papers.config import EpisodeSpec
     from repro.papers.paper import TABLE_1
-    from repro.papers.presets import Budget, Recipe
+    from repro.papers.recipes import Recipe
     from repro.records.tested_cell import Record
     from repro.run.function import evaluate
     from repro.run.outside import import_predictions
@@ -49,26 +45,26 @@ _HOMES = {
     "import_predictions": "repro.run.outside",
     "verify": "repro.run.verify_results",
     "reproduce": "repro.engines.reproduce",
-    "Record": "repro.records.record",
+    "Record": "repro.records.tested_cell",
     "Episode": "repro.episodes.sampler",
     "EpisodeSampler": "repro.episodes.sampler",
     "EpisodeSpec": "repro.papers.config",
-    "Recipe": "repro.papers.presets",
-    "Budget": "repro.papers.presets",
+    "Recipe": "repro.papers.recipes",
+    "Budget": "repro.papers.budgets",
     "Selection": "repro.data.dataset",
     "Method": "repro.methods.base",
     "Trainable": "repro.methods.base",
-    "Setting": "repro.methods.base",
-    "SplitImages": "repro.methods.base",
+    "Setting": "repro.methods.setting",
+    "SplitImages": "repro.methods.split_images",
     "StepResult": "repro.methods.base",
-    "Adam": "repro.methods.base",
+    "Adam": "repro.methods.optimizers",
     "accuracy": "repro.methods.base",
     "rng": "repro.system.seeding",
     "Stream": "repro.system.seeding",
     "ReproError": "repro.system.errors",
     "TABLE_1": "repro.papers.paper",
-    "SplitPlan": "repro.data.pack",
-    "build_pack": "repro.data.pack",
+    "SplitPlan": "repro.data.pack_builder",
+    "build_pack": "repro.data.pack_builder",
 }
 
 __all__ = [

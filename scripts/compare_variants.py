@@ -29,7 +29,7 @@ from repro.analysis.statistics.paired import compare_paired  # noqa: E402
 from repro.analysis.statistics.seeds import difference_of_seeds  # noqa: E402
 from repro.analysis.table.verdicts import smallest_margin  # noqa: E402
 from repro.data.pack import open_pack  # noqa: E402
-from repro.data.registry import prepare  # noqa: E402
+from repro.data.preparing import prepare  # noqa: E402
 from repro.episodes import EpisodeSampler  # noqa: E402
 from repro.learner.kernels import library  # noqa: E402
 from repro.papers import config  # noqa: E402

@@ -24,8 +24,9 @@ import click
 from click.testing import CliRunner
 
 from repro.cli.main import cli
+from repro.papers.budgets import BUDGETS, Budget
 from repro.papers.heads import HEADS
-from repro.papers.presets import BUDGETS, PRESETS, RECIPES, Budget, Recipe
+from repro.papers.recipes import PRESETS, RECIPES, Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 _TABLE = re.compile(r"(<!-- ([^\n]*?) -->\n)(?:(?!<!--).)*?(<!-- end -->)", re.DOTALL)

@@ -36,11 +36,13 @@ from torch import Tensor  # noqa: E402
 
 from repro.analysis import style  # noqa: E402
 from repro.data.pack import open_pack  # noqa: E402
-from repro.data.registry import prepare  # noqa: E402
+from repro.data.preparing import prepare  # noqa: E402
 from repro.episodes import EpisodeSampler  # noqa: E402
 from repro.learner.fused_cell import Tape  # noqa: E402
-from repro.methods.base import Setting, SplitImages, StepResult  # noqa: E402
+from repro.methods.base import StepResult  # noqa: E402
 from repro.methods.meta_lstm import MetaLSTM  # noqa: E402
+from repro.methods.setting import Setting  # noqa: E402
+from repro.methods.split_images import SplitImages  # noqa: E402
 from repro.papers import config, paper  # noqa: E402
 from repro.run.cell import resolve_precision  # noqa: E402
 from repro.run.evaluation import accuracies, evaluate  # noqa: E402

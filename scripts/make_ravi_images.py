@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from repro.data.files.sources import open_source
+from repro.data.files.opening import open_source
 from repro.data.mini_imagenet import colours, marks
 from repro.data.mini_imagenet import dataset as mini_imagenet
 

@@ -35,10 +35,12 @@ from torch import Tensor
 
 from repro import records
 from repro.bench.measure import peak_rss_mib
-from repro.data.registry import prepare
+from repro.data.preparing import prepare
 from repro.engines.local import run
 from repro.episodes import Episode
-from repro.methods.base import Setting, SplitImages, StepResult
+from repro.methods.base import StepResult
+from repro.methods.setting import Setting
+from repro.methods.split_images import SplitImages
 from repro.papers import config, paper
 from repro.papers.catalogue import built_in
 from repro.run.cell import RunContext, plan

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from repro.data.pack import Pixels, SplitPlan, build_pack
+from repro.data.pack import Pixels
+from repro.data.pack_builder import SplitPlan, build_pack
 from repro.papers.config import BUDGETS, Budget
 from repro.system.seeding import Stream, rng
 

@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 
-from repro.data.registry import load_split
+from repro.data.preparing import load_split
 
 
 def backbone(images):  # uint8 [n, height, width, 3] -> float [n, n_feature]; put yours here

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from repro.data.pack import SplitPlan, build_pack
+from repro import SplitPlan, build_pack
 
 SPLITS = {"train": range(0, 10), "val": range(10, 15), "test": range(15, 20)}
 

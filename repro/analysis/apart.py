@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from repro.papers.catalogue import numerics_revision
-from repro.papers.presets import RECIPES, Recipe
+from repro.papers.recipes import RECIPES, Recipe
 from repro.system.errors import UsageError
 
 if TYPE_CHECKING:

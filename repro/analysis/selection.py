@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from repro.analysis.apart import select_apart
 from repro.analysis.seeds import ignoring_seed, siblings, without_seed
 from repro.papers import paper
+from repro.papers.budgets import BUDGETS
 from repro.papers.catalogue import numerics_revision, order
-from repro.papers.presets import BUDGETS
 from repro.system import storage
 from repro.system.errors import RecordError
 

@@ -18,11 +18,11 @@ from torch.nn import functional as F
 from repro.learner.conv4 import N_BLOCK, BatchNormStatistics, Conv4
 from repro.learner.kernels.block import Dropout
 from repro.learner.meta_learner import inner_loop
-from repro.methods.base import SplitImages
 from repro.methods.finetune import Finetune
 from repro.methods.matching_net import MatchingNet
 from repro.methods.meta_lstm import MetaLSTM
 from repro.methods.nearest_neighbor import NearestNeighbor
+from repro.methods.split_images import SplitImages
 from repro.papers import paper
 from repro.system.seeding import Rng
 

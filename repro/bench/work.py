@@ -11,11 +11,12 @@ from repro.bench.oracle import PlainImages, PlainMetaLSTM, make_plain
 from repro.bench.request import Request, cell_flop, conv_flop
 from repro.data.pack import ImageSplit, open_pack
 from repro.episodes import Episode, EpisodeSampler
-from repro.methods.base import Setting, SplitImages
 from repro.methods.finetune import Finetune
 from repro.methods.matching_net import MatchingNet, MatchingNetFCE
 from repro.methods.meta_lstm import MetaLSTM, inner_schedule
 from repro.methods.nearest_neighbor import NearestNeighbor
+from repro.methods.setting import Setting
+from repro.methods.split_images import SplitImages
 from repro.papers import paper
 from repro.papers.config import EpisodeSpec, recipe
 

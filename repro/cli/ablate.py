@@ -12,8 +12,8 @@ import click
 
 from repro import records
 from repro.analysis.ablation.formats import FORMATS
+from repro.cli.chosen import FIGURES, RESULTS
 from repro.cli.options import paper_option
-from repro.cli.results import FIGURES, RESULTS
 from repro.cli.work import at_step_option, k_shot_option, rows_named, run_cells, run_options
 from repro.engines.planning import RunOptions
 from repro.papers.pack import Paper

@@ -50,7 +50,7 @@ def bench(
     """
     from repro.bench import measure as benchmark
     from repro.data.pack import open_pack
-    from repro.data.registry import prepare
+    from repro.data.preparing import prepare
     from repro.run.cell import resolve_precision
     from repro.run.provenance import processor
     from repro.system.progress import ConsoleReporter

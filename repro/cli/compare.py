@@ -15,8 +15,8 @@ from repro.analysis.compare import power_answers, power_text, sides
 from repro.analysis.compare.formats import FORMATS, format_pairs
 from repro.analysis.selection import select
 from repro.analysis.table import table1
+from repro.cli.chosen import RESULTS, margin_option, read_source, task_options
 from repro.cli.options import paper_option, runs_option
-from repro.cli.results import RESULTS, margin_option, read_source, task_options
 from repro.papers import paper
 from repro.papers.pack import Paper
 from repro.system.errors import UsageError

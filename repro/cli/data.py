@@ -58,7 +58,7 @@ def prepare_data(dataset: str, root: Path | None, selection: Selection) -> None:
 
     Example: repro data prepare mini-imagenet --data ~/mini-imagenet
     """
-    from repro.data.registry import prepare
+    from repro.data.preparing import prepare
     from repro.system.progress import ConsoleReporter
 
     with ConsoleReporter() as reporter:
@@ -109,7 +109,7 @@ def episodes() -> None:
 def _sampler(
     dataset: str, root: Path | None, split: str, spec: EpisodeSpec, seed: int
 ) -> EpisodeSampler:
-    from repro.data.registry import load_split
+    from repro.data.preparing import load_split
     from repro.episodes import EpisodeSampler
 
     return EpisodeSampler(load_split(dataset, root, split).class_rows, split, spec, seed)

@@ -82,7 +82,7 @@ def embed(
 
     Example: repro embed pixels --dataset glyphs
     """
-    from repro.data.registry import prepare
+    from repro.data.preparing import prepare
     from repro.papers import config
     from repro.run.cell import plan
     from repro.run.context import RunContext

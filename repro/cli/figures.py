@@ -13,8 +13,8 @@ import click
 from repro.analysis.selection import one_budget, select
 from repro.analysis.table import table1
 from repro.analysis.table.notes import left_out_note
+from repro.cli.chosen import chosen_records, figure_folder, read_source, source_options
 from repro.cli.options import runs_option
-from repro.cli.results import chosen_records, figure_folder, read_source, source_options
 from repro.papers.pack import Table
 from repro.records import Record
 from repro.system.errors import UsageError

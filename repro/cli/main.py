@@ -29,13 +29,9 @@ from repro.cli.merge import merge
 from repro.cli.method import method
 from repro.cli.papers import papers
 from repro.cli.predictions import import_
+from repro.cli.publish import publish, restore
 from repro.cli.report import report
-from repro.cli.results import (
-    check,
-    publish,
-    restore,
-    table,
-)
+from repro.cli.results import check, table
 from repro.cli.run import evaluate, reproduce, train, verify
 from repro.system.errors import Interrupted, ReproError, from_os_error, unknown
 

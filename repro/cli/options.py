@@ -77,7 +77,7 @@ def runs_option(access: Literal["read", "copy", "write", "drive"]) -> Callable[[
             if isinstance(runs, Path):
                 return function(*words, runs=runs, **options)
             from repro.records.remote import session
-            from repro.records.remote.store import shown
+            from repro.records.remote.refusals import shown
 
             say = functools.partial(click.echo, err=True)
             if access in ("write", "drive"):
@@ -110,10 +110,10 @@ def runs_option(access: Literal["read", "copy", "write", "drive"]) -> Callable[[
 
 
 def _paper(_ctx: click.Context, _param: click.Parameter, word: str) -> Paper:
-    from repro.papers import presets, shelf
+    from repro.papers import recipes, shelf
 
     found = shelf.find(word)
-    presets.add(found)
+    recipes.add(found)
     return found
 
 

@@ -61,11 +61,11 @@ def check_paper(file: Path) -> None:
 
     Example: repro papers check path/to/paper.toml
     """
-    from repro.papers import presets, reading, shelf
+    from repro.papers import reading, recipes, shelf
 
     path = file / reading.FILE if file.is_dir() else file
     found = reading.read(path)
-    presets.add(found)
+    recipes.add(found)
     click.echo("\n".join(_lines(found)))
     if found.key in shelf.known() and found != shelf.find(found.key):
         click.echo(f"note: the key {found.key} is taken; use this file by its path")

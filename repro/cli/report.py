@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
+from repro.cli.chosen import RESULTS, chosen_records, figure_folder, source_options
 from repro.cli.data import episodes, shape_options
 from repro.cli.options import paper_option
-from repro.cli.results import RESULTS, chosen_records, figure_folder, source_options
 from repro.papers.pack import Paper
 from repro.system import storage
 from repro.system.errors import UsageError
@@ -49,7 +49,7 @@ def report(
     from repro.analysis.report.mlrc import render_mlrc
     from repro.analysis.report.page import render
     from repro.data.pack import cache_folder
-    from repro.data.registry import load_split
+    from repro.data.preparing import load_split
     from repro.records.variants import read_validation
 
     chosen, name = chosen_records(dataset, source, runs, recipe, budget, seed, task=task)
@@ -112,7 +112,7 @@ def draw_episode(
     Example: repro episodes draw glyphs --index 3 --k-shot 5 --output episode.png
     """
     from repro.analysis.report.episode_picture import draw, png, refuse_committed
-    from repro.data.registry import load_split
+    from repro.data.preparing import load_split
     from repro.episodes import EpisodeSampler
     from repro.papers import paper
     from repro.papers.config import EpisodeSpec

@@ -85,7 +85,7 @@ class Dataset(Protocol):
     def accepts(self) -> tuple[str, ...]: ...
 
     def prepare(self, root: Path | None, selection: Selection, progress: ImageProgress) -> Path:
-        """The folder of the pack, built with :func:`repro.data.pack.build_pack` if need be.
+        """The folder of the pack, built with :func:`repro.data.pack_builder.build_pack` if need be.
 
         Raises:
             DataError: what is wrong with the files at ``root``; no pack is left behind.

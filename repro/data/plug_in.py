@@ -117,6 +117,6 @@ def _prepare(
         raise DataError(
             f"the data set {name} prepared no usable pack (prepare returned a "
             f"{type(pack).__name__}); it has to return the folder that "
-            "repro.data.pack.build_pack gives for its own name"
+            "repro.data.pack_builder.build_pack gives for its own name"
         )
     return pack

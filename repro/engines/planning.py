@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from repro.engines.frozen import Frozen
 from repro.learner.kernels import library
-from repro.papers import paper, presets
+from repro.papers import budgets, paper, recipes
 from repro.system.errors import UsageError
 
 if TYPE_CHECKING:
@@ -93,10 +93,10 @@ def plan_cells(
     Raises:
         UsageError: an unknown name or an impossible choice. DataError: the images are not there.
     """
-    recipe, budget = presets.recipe(asked.recipe), presets.budget(asked.budget, rows)
+    recipe, budget = recipes.recipe(asked.recipe), budgets.budget(asked.budget, rows)
 
     from repro.data.pack import open_pack
-    from repro.data.registry import prepare, prepare_test
+    from repro.data.preparing import prepare, prepare_test
     from repro.engines.local import default_jobs, needed
     from repro.run.cell import plan
     from repro.run.context import RunContext

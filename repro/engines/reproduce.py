@@ -12,7 +12,7 @@ from repro.data.dataset import Selection
 from repro.engines.frozen import Frozen
 from repro.engines.local import run
 from repro.engines.planning import RunOptions, plan_cells
-from repro.papers import presets, shelf
+from repro.papers import recipes, shelf
 from repro.papers.method_spec import SESSION, MethodSpec
 from repro.papers.paper import N_QUERY, N_WAY
 from repro.system.errors import TrainingError, UsageError
@@ -80,7 +80,7 @@ def reproduce(
     (1, 4)
     """
     of = shelf.find(paper)
-    presets.add(of)
+    recipes.add(of)
     table = of.table(dataset)
     shots = table.shots if shots is None else shots
     listed = [methods] if isinstance(methods, str | type) else list(methods)

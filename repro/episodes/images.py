@@ -13,10 +13,10 @@ import numpy as np
 
 from repro.data.dataset import Selection
 from repro.data.pack import SPLITS, ImageSplit, open_pack
-from repro.data.registry import prepare
+from repro.data.preparing import prepare
 from repro.episodes import export
 from repro.episodes.sampler import Episode, EpisodeSampler, Rows, episodes_digest
-from repro.papers import paper, presets
+from repro.papers import budgets, paper
 from repro.papers.config import EpisodeSpec
 from repro.system.errors import UsageError, unknown
 
@@ -112,7 +112,7 @@ class Episodes(Sequence[EpisodeImages]):
     """
 
     def __init__(
-        self, split: ImageSplit, sampler: EpisodeSampler, budget: presets.Budget, pack: Path
+        self, split: ImageSplit, sampler: EpisodeSampler, budget: budgets.Budget, pack: Path
     ) -> None:
         self.split, self.sampler, self.budget, self.pack = split, sampler, budget, pack
 
@@ -173,7 +173,7 @@ class Episodes(Sequence[EpisodeImages]):
         )
 
 
-def _with_tests(budget: presets.Budget, n: int) -> presets.Budget:
+def _with_tests(budget: budgets.Budget, n: int) -> budgets.Budget:
     if n == budget.n_test_episode:
         return budget
     name = budget.name.removesuffix("-custom") + "-custom"
@@ -217,7 +217,7 @@ def episodes(
     """
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
-    asked = presets.budget(budget)
+    asked = budgets.budget(budget)
     if n_episode is not None:
         asked = _with_tests(asked, n_episode)
     pack = prepare(dataset, None if data is None else Path(data), selection=selection)

@@ -16,9 +16,11 @@ from torch import Tensor
 from repro.episodes import Episode
 from repro.learner.conv4 import BatchNormStatistics, Conv4
 from repro.learner.side_by_side import StackedConv4
-from repro.methods.base import Setting, SplitImages, Stackable
+from repro.methods.base import Stackable
+from repro.methods.setting import Setting
+from repro.methods.split_images import SplitImages
 from repro.papers import paper
-from repro.papers.presets import GridPoint
+from repro.papers.budgets import GridPoint
 from repro.system.seeding import Stream, rng
 
 

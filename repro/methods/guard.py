@@ -16,7 +16,9 @@ import torch
 from torch import Tensor
 
 from repro.episodes import Episode
-from repro.methods.base import Setting, SplitImages, Stackable, StepResult
+from repro.methods.base import Stackable, StepResult
+from repro.methods.setting import Setting
+from repro.methods.split_images import SplitImages
 from repro.papers.method_spec import MethodSpec
 from repro.system.errors import MethodError, ReproError, text_of
 

@@ -14,13 +14,9 @@ from torch.nn import functional as F
 
 from repro.data.pack import ImageSplit
 from repro.episodes import Episode
-from repro.learner.classifiers import (
-    class_means,
-    fit_logistic_newton,
-    fit_ridge,
-    soft_kmeans,
-)
-from repro.methods.base import Setting, SplitImages
+from repro.learner.classifiers import class_means, fit_logistic_newton, fit_ridge, soft_kmeans
+from repro.methods.setting import Setting
+from repro.methods.split_images import SplitImages
 from repro.papers import references
 
 

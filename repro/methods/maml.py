@@ -23,7 +23,10 @@ from repro.episodes import Episode, EpisodeSampler
 from repro.learner.conv4 import Conv4
 from repro.learner.inner_loop import ConstantGates, on_support, run
 from repro.learner.side_by_side import StackedConv4
-from repro.methods.base import Adam, Setting, SplitImages, Stackable, StepResult, accuracy
+from repro.methods.base import Stackable, StepResult, accuracy
+from repro.methods.optimizers import Adam
+from repro.methods.setting import Setting
+from repro.methods.split_images import SplitImages
 from repro.papers import paper, references
 from repro.papers.config import EpisodeSpec
 from repro.system.seeding import Stream, rng

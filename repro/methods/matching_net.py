@@ -15,7 +15,10 @@ from repro.episodes import Episode, EpisodeSampler
 from repro.learner.conv4 import BatchNormStatistics, Conv4
 from repro.learner.full_context import FullContext
 from repro.learner.kernels.block import Dropout
-from repro.methods.base import Adam, Setting, SplitImages, StepResult, accuracy
+from repro.methods.base import StepResult, accuracy
+from repro.methods.optimizers import Adam
+from repro.methods.setting import Setting
+from repro.methods.split_images import SplitImages
 from repro.papers import paper
 from repro.papers.config import EpisodeSpec
 from repro.system.seeding import Rng, Stream, rng

@@ -24,7 +24,10 @@ from repro.learner.meta_learner import (
     second_order_gradient,
 )
 from repro.learner.side_by_side import StackedConv4
-from repro.methods.base import Adam, Setting, SplitImages, Stackable, StepResult, accuracy
+from repro.methods.base import Stackable, StepResult, accuracy
+from repro.methods.optimizers import Adam
+from repro.methods.setting import Setting
+from repro.methods.split_images import SplitImages
 from repro.papers import paper
 from repro.papers.config import EpisodeSpec, Recipe
 from repro.records.files import GATES

@@ -14,7 +14,10 @@ from torch.nn import functional as F
 
 from repro.episodes import Episode
 from repro.learner.conv4 import BatchNormStatistics, Conv4
-from repro.methods.base import Adam, Setting, SplitImages, StepResult, accuracy
+from repro.methods.base import StepResult, accuracy
+from repro.methods.optimizers import Adam
+from repro.methods.setting import Setting
+from repro.methods.split_images import SplitImages
 from repro.papers import paper
 from repro.system.seeding import Stream, rng
 

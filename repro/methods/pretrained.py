@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from repro.episodes import Episode
 from repro.learner.classifiers import fit_logistic
 from repro.learner.conv4 import BatchNormStatistics, Conv4
-from repro.methods.base import Setting, SplitImages
+from repro.methods.setting import Setting
+from repro.methods.split_images import SplitImages
 from repro.papers import paper, references
 
 

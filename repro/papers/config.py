@@ -7,20 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from repro.papers import paper, references
+from repro.papers.budgets import BUDGETS, Budget, GridPoint, budget, grid
 from repro.papers.catalogue import PRETRAIN_REVISION, built_in
 from repro.papers.method_names import PRETRAIN
 from repro.papers.method_spec import TRAIN_SHOTS, MethodSpec
-from repro.papers.presets import (
-    BUDGETS,
-    PRESETS,
-    RECIPES,
-    Budget,
-    GridPoint,
-    Recipe,
-    budget,
-    grid,
-    recipe,
-)
+from repro.papers.recipes import PRESETS, RECIPES, Recipe, recipe
 from repro.system import storage
 from repro.system.errors import UsageError
 

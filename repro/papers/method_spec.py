@@ -64,7 +64,7 @@ class MethodSpec:
 
     Attributes:
         name: as after ``--methods``, and in the folders of its records.
-        target: ``module:Class`` that is built from a :class:`repro.methods.base.Setting`.
+        target: ``module:Class`` that is built from a :class:`repro.methods.setting.Setting`.
         training: its own name, ``pretrain`` (shared with the baselines), or None: nothing is
             trained.
         train_shot: support images per class in training episodes: the ``task``'s, always ``five``

@@ -12,7 +12,7 @@ from repro import records
 from repro.episodes.images import Episodes
 from repro.papers.config import RunConfig
 from repro.papers.method_spec import MethodSpec
-from repro.papers.presets import RECIPES
+from repro.papers.recipes import RECIPES
 from repro.run.evaluation import accuracies
 
 Predictions = npt.NDArray[np.uint8]

@@ -15,7 +15,8 @@ import torch
 from repro import records
 from repro.data.pack import open_pack
 from repro.episodes import episodes_digest
-from repro.methods.base import OPTIMIZERS, Diagnosing, Searching
+from repro.methods.base import Diagnosing, Searching
+from repro.methods.optimizers import OPTIMIZERS
 from repro.methods.registry import build_training
 from repro.papers import paper
 from repro.papers.catalogue import built_in

@@ -15,7 +15,8 @@ import numpy.typing as npt
 from torch import Tensor
 
 from repro.episodes import Episode
-from repro.methods.base import Method, SplitImages, Stackable
+from repro.methods.base import Method, Stackable
+from repro.methods.split_images import SplitImages
 from repro.run.context import Pace
 from repro.system import storage
 from repro.system.errors import Interrupted, TrainingError

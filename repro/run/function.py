@@ -20,10 +20,11 @@ from repro.analysis.results import Results
 from repro.data.pack import open_pack
 from repro.episodes.images import Episodes, image_batch
 from repro.episodes.sampler import Episode
-from repro.methods.base import Setting, SplitImages
 from repro.methods.description import describe
 from repro.methods.guard import guarded
 from repro.methods.live_code import code_digest
+from repro.methods.setting import Setting
+from repro.methods.split_images import SplitImages
 from repro.papers.config import RunConfig
 from repro.papers.method_spec import SESSION, Source
 from repro.run import answers

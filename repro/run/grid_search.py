@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from repro.episodes import Episode
-from repro.methods.base import Searching, SplitImages
-from repro.papers.presets import GridPoint
+from repro.methods.base import Searching
+from repro.methods.split_images import SplitImages
+from repro.papers.budgets import GridPoint
 from repro.run.context import Pace
 from repro.run.evaluation import Partial, accuracies, evaluate
 from repro.system import storage

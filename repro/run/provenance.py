@@ -17,7 +17,7 @@ import torch
 
 from repro import __version__
 from repro.learner.kernels.library import used
-from repro.records.remote.store import shown as url_shown
+from repro.records.remote.refusals import shown as url_shown
 from repro.system import storage
 
 DISTRIBUTION = "repro-fewshot"

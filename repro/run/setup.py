@@ -14,9 +14,10 @@ from repro import records
 from repro.data.features import store
 from repro.data.pack import ImageSplit, open_pack
 from repro.episodes import Episode, EpisodeSampler
-from repro.methods.base import Setting, SplitImages
 from repro.methods.heads import FeatureImages
 from repro.methods.registry import build
+from repro.methods.setting import Setting
+from repro.methods.split_images import SplitImages
 from repro.papers.config import EpisodeSpec, RunConfig, TrainingConfig
 from repro.papers.method_names import PRETRAIN
 from repro.records.checkpoints import load_into

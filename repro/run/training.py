@@ -12,7 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-from repro.methods.base import SplitImages, Trainable
+from repro.methods.base import Trainable
+from repro.methods.split_images import SplitImages
 from repro.papers.config import TrainingConfig
 from repro.records import checkpoints, milestones
 from repro.run.context import Pace

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from repro import records
 from repro.data.pack import open_pack
-from repro.data.registry import pack_of, prepare, prepare_test
+from repro.data.preparing import pack_of, prepare, prepare_test
 from repro.episodes import episodes_digest
-from repro.methods.registry import with_code
-from repro.papers.presets import GridPoint
+from repro.methods.own_code import with_code
+from repro.papers.budgets import GridPoint
 from repro.run.context import RunContext
 from repro.run.evaluation import accuracies, evaluate
 from repro.run.provenance import provenance

@@ -9,11 +9,12 @@ import torch
 from repro.bench.oracle import PlainImages, PlainMetaLSTM, make_plain
 from repro.data.pack import ImageSplit
 from repro.episodes import EpisodeSampler
-from repro.methods.base import Setting, SplitImages
 from repro.methods.finetune import Finetune
 from repro.methods.matching_net import MatchingNet
 from repro.methods.meta_lstm import MetaLSTM
 from repro.methods.nearest_neighbor import NearestNeighbor
+from repro.methods.setting import Setting
+from repro.methods.split_images import SplitImages
 from repro.papers.config import EpisodeSpec
 
 

@@ -38,7 +38,7 @@ def test_a_stop_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*_: object, **__: object) -> None:
         raise Interrupted("stopped; run the same command to continue", 143)
 
-    monkeypatch.setattr("repro.cli.results.read_source", stop)
+    monkeypatch.setattr("repro.cli.chosen.read_source", stop)
     result = run("table")
     assert (result.exit_code, result.output) == (143, "stopped; run the same command to continue\n")
 

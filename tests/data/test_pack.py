@@ -15,15 +15,8 @@ import pytest
 
 import repro
 from repro.data import pack as images
-from repro.data.pack import (
-    Pixels,
-    SplitPlan,
-    build_pack,
-    check_pack,
-    open_pack,
-    release,
-    verify_pack,
-)
+from repro.data.pack import Pixels, check_pack, open_pack, release, verify_pack
+from repro.data.pack_builder import SplitPlan, build_pack
 from repro.data.sets import glyphs
 from repro.system.errors import DataError, StorageError
 
@@ -172,7 +165,7 @@ def test_space_is_reserved_before_anything_is_decoded(
 _ON_A_FULL_DISK = """
 import os, sys
 from pathlib import Path
-from repro.data.pack import SplitPlan, build_pack
+from repro.data.pack_builder import SplitPlan, build_pack
 plan = SplitPlan(("a",), (5000,), lambda array: array.fill(7))
 try:
     build_pack("toy", 16, dict.fromkeys(("train", "val", "test"), plan), "here")
@@ -199,7 +192,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_nothing(tmp_path: Path) -> None:
 
 _KILLED = """
 import os, sys, time
-from repro.data.pack import SplitPlan, build_pack
+from repro.data.pack_builder import SplitPlan, build_pack
 def fill(array):
     print("building", flush=True)
     time.sleep(600)

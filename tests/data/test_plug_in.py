@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import repro
-from repro.data import registry
+from repro.data import preparing
 from repro.data.dataset import Selection
 from repro.system import storage
 from repro.system.errors import DataError
@@ -114,7 +114,7 @@ def test_a_data_set_that_ends_its_process_is_an_error_that_names_it(
     monkeypatch.syspath_prepend(site)
     monkeypatch.setenv("REPRO_CACHE", str(tmp_path))
     with pytest.raises(DataError, match=re.escape(said)):
-        registry.prepare("stripes", None)
+        preparing.prepare("stripes", None)
     assert not list((tmp_path / "packs").glob("stripes-*"))
 
 
@@ -146,7 +146,7 @@ def test_the_code_of_a_data_set_changes_nothing_in_the_process_that_asks(
 ) -> None:
     monkeypatch.syspath_prepend(installed)
     monkeypatch.setenv("REPRO_CACHE", str(tmp_path))
-    pack = registry.prepare("stripes", None, selection=Selection(image_size=20))
+    pack = preparing.prepare("stripes", None, selection=Selection(image_size=20))
     assert pack.parent == tmp_path / "packs"
     assert "stripes" not in sys.modules
 

@@ -14,7 +14,7 @@ from repro.data.dataset import Selection
 from repro.data.mini_imagenet import dataset as mini_imagenet
 from repro.data.mini_imagenet.ravi import Target
 from repro.data.pack import check_pack, open_pack, packs_of, stamp
-from repro.data.registry import prepare
+from repro.data.preparing import prepare
 from repro.system import storage
 from repro.system.errors import DataError, UsageError
 from tests.data.mini_imagenet.layout_copies import SMALL, jpeg, small_files, split_folders

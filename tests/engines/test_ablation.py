@@ -15,8 +15,9 @@ from repro.data.pack import open_pack
 from repro.engines import ablation
 from repro.engines.ablation import Pair
 from repro.episodes import EpisodeSampler, episodes_digest
-from repro.methods.base import Setting, SplitImages
 from repro.methods.meta_lstm import MetaLSTM
+from repro.methods.setting import Setting
+from repro.methods.split_images import SplitImages
 from repro.papers import config
 from repro.papers.catalogue import built_in
 from repro.papers.config import RunConfig

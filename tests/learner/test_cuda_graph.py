@@ -16,10 +16,11 @@ from repro.episodes import EpisodeSampler
 from repro.learner.conv4 import BatchNormStatistics, Conv4
 from repro.learner.cuda_graph import Replay
 from repro.learner.side_by_side import StackedConv4
-from repro.methods.base import Setting, SplitImages
 from repro.methods.finetune import Finetune
 from repro.methods.meta_lstm import MetaLSTM
 from repro.methods.nearest_neighbor import NearestNeighbor
+from repro.methods.setting import Setting
+from repro.methods.split_images import SplitImages
 from repro.papers.config import EpisodeSpec, recipe
 from repro.run import evaluation
 from repro.run.evaluation import Partial, evaluate

@@ -18,8 +18,9 @@ from repro.learner.meta_learner import (
     replay_backward,
     second_order_gradient,
 )
-from repro.methods.base import Setting, SplitImages
 from repro.methods.meta_lstm import MetaLSTM
+from repro.methods.setting import Setting
+from repro.methods.split_images import SplitImages
 from repro.papers import config
 from repro.papers.config import Recipe
 from repro.system.seeding import Stream, rng

@@ -7,7 +7,8 @@ from torch import Tensor
 from repro.data.pack import ImageSplit
 from repro.episodes import Episode, EpisodeSampler
 from repro.learner.conv4 import Conv4
-from repro.methods.base import Setting, SplitImages
+from repro.methods.setting import Setting
+from repro.methods.split_images import SplitImages
 from repro.papers.config import EpisodeSpec, Recipe
 from repro.system.seeding import Rng, Stream, rng
 

@@ -6,14 +6,15 @@ import torch
 
 from repro.episodes import Episode
 from repro.methods import registry
-from repro.methods.base import Searching, SplitImages, Trainable
+from repro.methods.base import Searching, Trainable
 from repro.methods.finetune import Finetune
 from repro.methods.meta_lstm import inner_schedule
 from repro.methods.nearest_neighbor import NearestNeighbor
 from repro.methods.registry import build_training
+from repro.methods.split_images import SplitImages
+from repro.papers.budgets import GridPoint, grid
 from repro.papers.catalogue import BUILT_IN
 from repro.papers.config import RECIPES, Recipe
-from repro.papers.presets import GridPoint, grid
 from tests.methods import random_images
 
 # One row of each training.

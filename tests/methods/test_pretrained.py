@@ -8,9 +8,9 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 from torch.nn import functional as F
 
-from repro.methods.base import SplitImages
 from repro.methods.nearest_neighbor import NearestNeighbor
 from repro.methods.pretrained import Pretrained, PretrainedCosine, PretrainedLogistic, fit_logistic
+from repro.methods.split_images import SplitImages
 from repro.system.seeding import Stream, rng
 from tests.methods.random_images import decided, episode, images, setting
 

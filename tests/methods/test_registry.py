@@ -8,7 +8,7 @@ import torch
 
 from repro import records
 from repro.episodes import EpisodeSampler
-from repro.methods import registry
+from repro.methods import own_code, registry
 from repro.methods.base import Stackable
 from repro.methods.registry import find, resolve
 from repro.papers import config, paper
@@ -212,11 +212,11 @@ def test_a_package_counts_with_all_its_modules(
     monkeypatch.syspath_prepend(tmp_path)
     import ours  # type: ignore[import-not-found]
 
-    before = registry.package_digest(ours.Net)
+    before = own_code.package_digest(ours.Net)
     (folder / "helper.py").write_text("x = 1")
-    assert registry.package_digest(ours.Net) != before
+    assert own_code.package_digest(ours.Net) != before
     (folder / "helper.py").unlink()
-    assert registry.package_digest(ours.Net) == before
+    assert own_code.package_digest(ours.Net) == before
     for name in ("ours", "ours.net"):
         del sys.modules[name]
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from repro.analysis.table import check, table1
 from repro.cli.main import cli
-from repro.papers import paper, presets, shelf
+from repro.papers import paper, recipes, shelf
 from repro.papers.catalogue import BUILT_IN
 from repro.papers.config import RECIPES
 from repro.papers.disagreements import disagreements
@@ -307,10 +307,10 @@ def test_a_paper_of_a_package_is_found_by_its_name_and_runs_no_code(
 def test_a_recipe_of_a_paper_has_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(RECIPES):
         monkeypatch.setitem(RECIPES, name, RECIPES[name])
-    presets.add(read(EXAMPLE))
+    recipes.add(read(EXAMPLE))
     try:
-        assert presets.recipe("best-kept").parameters_tested == "best"
-        assert presets.recipe("best-kept").name == "best-kept"
+        assert recipes.recipe("best-kept").parameters_tested == "best"
+        assert recipes.recipe("best-kept").name == "best-kept"
     finally:
         del RECIPES["best-kept"]
 

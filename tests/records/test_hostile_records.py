@@ -23,14 +23,15 @@ from repro.analysis.selection import select_records
 from repro.analysis.table import table1
 from repro.cli.main import cli
 from repro.engines.ray import transfer
-from repro.methods import registry
+from repro.methods import own_code
 from repro.papers import config
 from repro.papers.method_names import check_name
 from repro.records import Record, checkpoints, publishing
 from repro.records import files as record_files
 from repro.records.remote.lease import Holder, Lease
 from repro.records.remote.mirror import Mirror
-from repro.records.remote.store import Store, shown
+from repro.records.remote.refusals import shown
+from repro.records.remote.store import Store
 from repro.run import evaluation, provenance
 from repro.run.cell import RunContext, plan, run_cell
 from repro.system import names, storage
@@ -321,7 +322,7 @@ def test_pipes_for_the_files_of_a_training_or_a_test_are_never_waited_for(tmp_pa
     assert evaluation.Partial(tmp_path / "test.partial", "d").load(5).shape == (0, 5)
     os.mkfifo(tmp_path / "mine.py")
     with pytest.raises(MethodError, match="it is a pipe, not a file"):
-        registry.from_file(f"{tmp_path / 'mine.py'}:Mine")
+        own_code.from_file(f"{tmp_path / 'mine.py'}:Mine")
 
 
 def test_hidden_files_of_others_in_a_cell_stay(tmp_path: Path, made: Record) -> None:

@@ -24,7 +24,7 @@ from repro import records
 from repro.cli.main import cli
 from repro.engines.local import needed, run
 from repro.records import checkpoints
-from repro.records.remote import lease, session, store
+from repro.records.remote import lease, refusals, session, store
 from repro.records.remote.lease import Lease, Lost
 from repro.records.remote.mirror import Mirror, place_of
 from repro.records.remote.store import Changed, Store
@@ -548,7 +548,7 @@ def test_a_file_url_is_a_folder_and_a_password_is_not_shown(
     result = invoke("table", "--runs", f"file://{tmp_path}/away")
     assert f"no records of glyphs under {tmp_path}/away" in result.output
     secret = "sftp://me:secret@host/runs"
-    assert store.shown(secret) == "sftp://host/runs"
+    assert refusals.shown(secret) == "sftp://host/runs"
     assert "secret" not in str(place_of(secret))
     with monkeypatch.context() as patch:
         patch.setattr(sys, "argv", ["repro", "table", "--runs", secret, f"--output={tmp_path}/x"])

@@ -18,7 +18,7 @@ from repro import reproduce as repro_function
 from repro.cli.main import cli
 from repro.data.features import store
 from repro.data.pack import SPLITS, open_pack
-from repro.data.registry import pack_of
+from repro.data.preparing import pack_of
 from repro.learner.backbones import Backbone, Embed, find
 from repro.run import embed as embedding
 from repro.run.context import RunContext

@@ -15,7 +15,7 @@ from repro.analysis.selection import select
 from repro.analysis.table import table1
 from repro.cli.main import cli
 from repro.data.pack import open_pack
-from repro.data.registry import prepare, prepare_test
+from repro.data.preparing import prepare, prepare_test
 from repro.episodes import EpisodeSampler, episodes_digest
 from repro.papers import config
 from repro.papers.config import EpisodeSpec, RunConfig

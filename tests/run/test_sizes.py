@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from repro import records
-from repro.data.pack import Pixels, SplitPlan, build_pack
+from repro.data.pack import Pixels
+from repro.data.pack_builder import SplitPlan, build_pack
 from repro.papers import config
 from repro.papers.catalogue import BUILT_IN
 from repro.papers.config import RunConfig

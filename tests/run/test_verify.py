@@ -8,7 +8,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from repro import records
-from repro.data.pack import build_pack
+from repro.data.pack_builder import build_pack
 from repro.papers import config, paper
 from repro.records import Record
 from repro.run.cell import RunContext, plan, run_cell

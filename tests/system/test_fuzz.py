@@ -29,12 +29,13 @@ from repro.analysis.seeds import siblings
 from repro.analysis.selection import select_records
 from repro.analysis.table import table1
 from repro.analysis.table.formats import FORMATS
-from repro.data.files.sources import open_source
+from repro.data.files.opening import open_source
 from repro.data.mini_imagenet import dataset as mini_imagenet
 from repro.data.mini_imagenet.judging import judge
 from repro.data.mini_imagenet.layouts import detect
 from repro.data.mini_imagenet.ravi import Target
-from repro.data.pack import build_pack, open_pack, verify_pack
+from repro.data.pack import open_pack, verify_pack
+from repro.data.pack_builder import build_pack
 from repro.episodes import EpisodeSampler, episodes_digest, manifest, verify_manifest
 from repro.papers import config
 from repro.papers.config import EpisodeSpec

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from repro.analysis.compare.pairs import Comparison, as_json
 from repro.analysis.statistics.strays import stray_note
 from repro.analysis.table.formats import aligned, markdown_table, wrapped
-from repro.analysis.table.notes import CLASSES, left_out_note, outside_note
+from repro.analysis.table.notes import CLASSES, left_out_note
+from repro.analysis.table.row_notes import outside_note
 from repro.analysis.text import class_text, fixed, p_text, percent, percent_interval, share
 from repro.system.errors import unknown
 

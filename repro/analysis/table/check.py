@@ -13,7 +13,8 @@ from repro.analysis.selection import select
 from repro.analysis.statistics.paired import compare_paired
 from repro.analysis.table import table1
 from repro.analysis.table.cell import NOT_IN_PAPER, NOT_RUN
-from repro.analysis.table.notes import covering, known, left_out_note, seed_notes, unreported
+from repro.analysis.table.notes import covering, left_out_note
+from repro.analysis.table.row_notes import known, seed_notes, unreported
 from repro.analysis.table.verdicts import FEWEST_SEEDS, MARGIN, NOT_COMPARABLE, Verdict
 from repro.analysis.text import class_text, p_text, percent, percent_interval, points
 from repro.records import other_revision

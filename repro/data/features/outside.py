@@ -25,7 +25,7 @@ from repro.system.regular import read_file
 
 MAX_FEATURES = 65_536  # of an image
 _MAX_TEXT = 2**27  # bytes of a file of names
-_ORDER = "compute them from the images of repro.data.registry.load_split, in their order"
+_ORDER = "compute them from the images of repro.data.preparing.load_split, in their order"
 
 
 @dataclass

@@ -22,7 +22,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from repro.data.pack import SPLITS, building, cache_folder
+from repro.data.pack import SPLITS, cache_folder
+from repro.data.pack_builder import building
 from repro.papers.method_spec import Features
 from repro.system import storage
 from repro.system.errors import DataError, RecordError, StorageError, UsageError, unknown

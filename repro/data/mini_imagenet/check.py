@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from repro.data.files.sources import WebPage, open_source
+from repro.data.files.opening import open_source
+from repro.data.files.sources import WebPage
 from repro.data.mini_imagenet import colours, marks
 from repro.data.mini_imagenet.copy import Copy, Groups
 from repro.data.mini_imagenet.dataset import IMAGE_SIZE, decode_sized, in_threads

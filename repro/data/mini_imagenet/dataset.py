@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import TypeVar
 
 from repro.data.files import decoding
-from repro.data.files.sources import open_source
+from repro.data.files.opening import open_source
 from repro.data.mini_imagenet import colours
 from repro.data.mini_imagenet.copy import Copy
 from repro.data.mini_imagenet.judging import judge
 from repro.data.mini_imagenet.layouts import LAYOUTS as LAYOUTS
 from repro.data.mini_imagenet.layouts import detect
 from repro.data.mini_imagenet.ravi import Target, ravi
-from repro.data.pack import Pixels, SplitPlan, build_pack, release
+from repro.data.pack import Pixels, release
+from repro.data.pack_builder import SplitPlan, build_pack
 from repro.system.errors import DataError
 
 IMAGE_SIZE = 84  # px; the authors' loader stretches whatever size it finds

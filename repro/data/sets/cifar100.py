@@ -22,7 +22,8 @@ from repro.data.dataset import ImageProgress, Selection
 from repro.data.files import safe_pickle
 from repro.data.files.archives import bounded_members
 from repro.data.files.decoding import Counter
-from repro.data.pack import SPLITS, Pixels, SplitPlan, build_pack
+from repro.data.pack import SPLITS, Pixels
+from repro.data.pack_builder import SplitPlan, build_pack
 from repro.system.errors import DataError
 from repro.system.regular import read_file
 

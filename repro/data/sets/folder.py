@@ -26,7 +26,8 @@ from repro.data.files.decoding import (
     refused_format,
 )
 from repro.data.files.sources import MAX_IMAGE_BYTES
-from repro.data.pack import Pixels, SplitPlan, build_pack
+from repro.data.pack import Pixels
+from repro.data.pack_builder import SplitPlan, build_pack
 from repro.data.repeats import Repeats
 from repro.data.splitting import Assigned, assign
 from repro.system.errors import DataError, UsageError

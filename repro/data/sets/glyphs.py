@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from repro.data.pack import Pixels, SplitPlan, build_pack, cache_folder, check_pack, open_pack
+from repro.data.pack import Pixels, cache_folder, check_pack, open_pack
+from repro.data.pack_builder import SplitPlan, build_pack
 from repro.system.errors import DataError
 from repro.system.seeding import Stream, rng
 

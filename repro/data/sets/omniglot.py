@@ -15,8 +15,10 @@ from pathlib import Path, PurePosixPath
 
 from repro.data.dataset import ImageProgress, Selection
 from repro.data.files.decoding import Counter, decode, fill_by_threads, first_few
-from repro.data.files.sources import Source, open_source
-from repro.data.pack import SPLITS, Pixels, SplitPlan, build_pack
+from repro.data.files.opening import open_source
+from repro.data.files.sources import Source
+from repro.data.pack import SPLITS, Pixels
+from repro.data.pack_builder import SplitPlan, build_pack
 from repro.data.sets.folder import image_size
 from repro.papers import paper
 from repro.system.errors import DataError, unknown

@@ -19,7 +19,8 @@ import numpy.typing as npt
 from filelock import FileLock, Timeout
 
 from repro import records
-from repro.data.pack import SPLITS, building, cache_folder, verify_pack
+from repro.data.pack import SPLITS, cache_folder, verify_pack
+from repro.data.pack_builder import building
 from repro.engines.episode_ranges import Part, run_part
 from repro.engines.ray.transfer import Changes, Watched, apply
 from repro.learner.kernels import library

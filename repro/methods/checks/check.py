@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from repro.data.pack import ImageSplit
-from repro.data.registry import load_split
+from repro.data.preparing import load_split
 from repro.methods.checks.probes import reseed
-from repro.methods.checks.questions import Examination
+from repro.methods.checks.questions import Questions
 from repro.methods.checks.watch import changed, opened, settings
 from repro.methods.registry import find
 from repro.papers.method_spec import MethodSpec
@@ -37,33 +37,33 @@ class Finding:
     told: str = ""
 
 
-_Question = tuple[str, Callable[[Examination], str]]
+_Question = tuple[str, Callable[[Questions], str]]
 _FIRST: tuple[_Question, ...] = (
-    ("is built from a Setting", Examination.is_built),
-    ("trains, with a finite loss and a state of tensors", Examination.trains),
-    ("predicts log-probabilities at 1-shot and 5-shot", Examination.gives_log_probabilities),
+    ("is built from a Setting", Questions.is_built),
+    ("trains, with a finite loss and a state of tensors", Questions.trains),
+    ("predicts log-probabilities at 1-shot and 5-shot", Questions.gives_log_probabilities),
 )
 _PREDICTION: tuple[_Question, ...] = (
-    ("keeps nothing from one episode to the next", Examination.keeps_nothing),
-    ("does not use the order of the queries", Examination.sees_no_order),
-    ("does not use the numbers of images or classes", Examination.sees_no_numbers),
+    ("keeps nothing from one episode to the next", Questions.keeps_nothing),
+    ("does not use the order of the queries", Questions.sees_no_order),
+    ("does not use the numbers of images or classes", Questions.sees_no_numbers),
 )
 _TRAINING: tuple[_Question, ...] = (
-    ("continues from its state, bit for bit", Examination.continues_what_was_trained),
-    ("a step depends on state and step number alone", Examination.has_no_hidden_past),
-    ("predictions leave the training alone", Examination.is_not_moved_by_predictions),
+    ("continues from its state, bit for bit", Questions.continues_what_was_trained),
+    ("a step depends on state and step number alone", Questions.has_no_hidden_past),
+    ("predictions leave the training alone", Questions.is_not_moved_by_predictions),
 )
-_LOADED: _Question = ("loads what a record keeps of its state", Examination.loads_what_is_published)
+_LOADED: _Question = ("loads what a record keeps of its state", Questions.loads_what_is_published)
 _GENERATORS: _Question = (
-    "uses no global random generator", Examination.draws_from_its_own_generators
+    "uses no global random generator", Questions.draws_from_its_own_generators
 )  # fmt: skip
-_HIDDEN: _Question = ("keeps no counter outside its state", Examination.hides_no_number)
+_HIDDEN: _Question = ("keeps no counter outside its state", Questions.hides_no_number)
 _BESIDE: tuple[_Question, ...] = (
-    ("uses only the images it is given", Examination.uses_given_images),
-    ("reads no file that its digest does not cover", Examination.reads_what_is_covered),
-    ("leaves torch's global settings as they are", Examination.leaves_torch_alone),
+    ("uses only the images it is given", Questions.uses_given_images),
+    ("reads no file that its digest does not cover", Questions.reads_what_is_covered),
+    ("leaves torch's global settings as they are", Questions.leaves_torch_alone),
 )
-_INDUCTIVE: _Question = ("predicts each query independently", Examination.is_inductive)
+_INDUCTIVE: _Question = ("predicts each query independently", Questions.is_inductive)
 
 
 def examined(word: str) -> tuple[MethodSpec, list[Finding]]:
@@ -91,18 +91,18 @@ def examine(
         at_import, changes: what was opened and changed when its class was loaded.
     """
     with tempfile.TemporaryDirectory(prefix="repro-method-") as folder:
-        asked = Examination(row, train, test, Path(folder), at_import, changes)
+        asked = Questions(row, train, test, Path(folder), at_import, changes)
         yield from _examine(asked)
 
 
-def _examine(asked: Examination) -> Iterator[Finding]:
+def _examine(asked: Questions) -> Iterator[Finding]:
     row = asked.row
     generators = random.getstate(), np.random.get_state(), torch.get_rng_state()
     n_thread = torch.get_num_threads()
     torch.set_num_threads(1)  # the networks are tiny
     try:
         for rule, question in _FIRST:
-            if question is Examination.trains and row.training is None:
+            if question is Questions.trains and row.training is None:
                 yield Finding(rule, SKIPPED, "nothing is trained")
                 continue
             finding = _ask(asked, rule, question)
@@ -140,7 +140,7 @@ def _questions(row: MethodSpec) -> Sequence[_Question]:
 
 
 def _ask(
-    asked: Examination, rule: str, question: Callable[[Examination], str], verdict: str = FAILED
+    asked: Questions, rule: str, question: Callable[[Questions], str], verdict: str = FAILED
 ) -> Finding:  # fmt: skip
     reseed(0)  # so that a global generator that is read is one question's answer, not every one's
     try:

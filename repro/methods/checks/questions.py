@@ -8,119 +8,35 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from repro.data.pack import ImageSplit
-from repro.episodes import Episode, EpisodeSampler
-from repro.methods.base import OPTIMIZERS, Setting, SplitImages, StepResult
+from repro.episodes import EpisodeSampler
+from repro.methods.checks.examination import N_QUERY, N_STEP, N_WAY, SHOT, Examination
 from repro.methods.checks.probes import (
-    Generators,
     differing_entries,
-    part_of,
     renumbered,
     reseed,
     same,
     shuffled_queries,
 )
-from repro.methods.checks.watch import changed, foreign, hidden_numbers, images_of, opened, settings
+from repro.methods.checks.watch import foreign, hidden_numbers, images_of
 from repro.methods.guard import problem_of_scores, problem_of_state
+from repro.methods.optimizers import OPTIMIZERS
 from repro.methods.registry import build, build_training, covered
-from repro.papers.config import EpisodeSpec, Recipe
-from repro.papers.method_spec import MethodSpec
+from repro.papers.config import EpisodeSpec
 from repro.system.errors import ReproError, text_of
 
-N_TRAIN_CLASS, N_WAY, N_QUERY = 12, 5, 8
-N_STEP = 2  # training steps before the questions
 LATER, LATER_S = 26, 10.0  # a resumed training is followed to this step, or for so many seconds
-SHOT = 5
 
 
-class Examination:
+class Questions(Examination):
     """The questions to one row, in order; an answer may spare later ones.
 
-    Args:
-        train, test: splits that the episodes are drawn from.
-        folder: for the files that they are mapped from.
-        at_import, changed: files that were opened, and settings of torch that were changed, when
-            the class was loaded.
+    Each answers with a sentence, or with nothing where all is well.
     """
-
-    def __init__(
-        self, row: MethodSpec, train: ImageSplit, test: ImageSplit, folder: Path,
-        at_import: Sequence[Path] = (), changed: Sequence[str] = (),
-    ) -> None:  # fmt: skip
-        self.row = row
-        self.began = time.time()
-        self.train = part_of(train, N_TRAIN_CLASS, folder)
-        self.test = part_of(test, len(test.class_ids), folder)
-        self.setting = self._setting(SHOT)
-        spec = EpisodeSpec(N_WAY, SHOT, N_QUERY)
-        self.episodes = EpisodeSampler(self.test.class_rows, "test", spec, 0).first(4)
-        self.trained: dict[str, Tensor] | None = None
-        self.moved: dict[str, list[str]] = {}  # where a global generator was read
-        self.opened: list[tuple[str, Path]] = [("its module", path) for path in at_import]
-        self.changed = [f"{told} in its module" for told in changed]
-
-    def _setting(self, k_shot: int) -> Setting:
-        if self.row.training is not None and self.row.train_shot != "task":
-            k_shot = 0 if self.row.train_shot == "none" else SHOT
-        image_size = self.train.image_size
-        n_step = dict(self.row.n_step).get("quick", 100) if self.row.training else 0
-        return Setting(
-            image_size, len(self.train.class_ids), N_WAY, k_shot, Recipe(), seed=0, n_step=n_step
-        )
-
-    def _watched(self, where: str, call: Callable[[], Any]) -> Any:
-        generators, before = Generators(), settings()
-        with opened() as files:
-            found = call()
-        self.opened += [(where, path) for path in files]
-        self.changed += [f"{told} in {where}" for told in changed(before)]
-        for name in generators.drawn():
-            self.moved.setdefault(name, []).append(where)
-        return found
-
-    def fresh(self, load: bool = True) -> Any:
-        """A new instance, with the trained state if there is one."""
-        method = self._watched("__init__", lambda: build(self.row, self.setting))
-        if load:
-            self.load(method)
-        return method
-
-    def load(self, method: Any) -> None:
-        """Give an instance the trained state, if there is one, and what it asks to see."""
-        if self.trained is not None:
-            self._load(method, self.trained)
-        if self.row.source is not None and self.row.training != self.row.name:
-            self._watched("fit", lambda: method.fit(self.images(self.train)))
-
-    def _load(self, method: Any, state: dict[str, Tensor]) -> None:
-        given = {name: value.clone() for name, value in state.items()}
-        self._watched("load_state", lambda: method.load_state(given))
-
-    def images(self, split: ImageSplit | None = None) -> SplitImages:
-        """The images of a split, with nothing embedded yet; by default those of the tests."""
-        return SplitImages(self.test if split is None else split, self.setting)
-
-    def predict(self, method: Any, episode: Episode, images: SplitImages | None = None) -> Tensor:
-        """Predictions, with the global generators watched."""
-        images = images or self.images()
-        found: Tensor = self._watched("predict", lambda: method.predict(episode, images))
-        return found
-
-    def step(self, method: Any, step: int) -> StepResult:
-        """A training step, with the global generators watched."""
-        images = self.images(self.train)
-        found: StepResult = self._watched("train_step", lambda: method.train_step(images, step))
-        return found
-
-    # What follows answers with a sentence, or with nothing where all is well.
 
     def is_built(self) -> str:
         self.fresh()

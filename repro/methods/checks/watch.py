@@ -17,7 +17,7 @@ from torch import Tensor
 import repro
 from repro.data.pack import SPLITS
 from repro.learner.kernels import library
-from repro.methods.base import Optimizer
+from repro.methods.optimizers import Optimizer
 
 _HOME = Path(repro.__file__).parent
 _SYSTEM = tuple(

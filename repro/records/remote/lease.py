@@ -20,7 +20,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from repro.records.remote.store import Changed, Store, shown
+from repro.records.remote.refusals import shown
+from repro.records.remote.store import Changed, Store
 from repro.system import storage
 from repro.system.errors import RecordError, StorageError
 

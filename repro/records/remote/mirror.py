@@ -23,7 +23,8 @@ from repro.data.pack import cache_folder
 from repro.records import write_order
 from repro.records.files import CURVE, FILE, GATES, PREDICTIONS, SEALED
 from repro.records.remote import lease
-from repro.records.remote.store import LARGE, Changed, Found, Store, shown
+from repro.records.remote.refusals import shown
+from repro.records.remote.store import LARGE, Changed, Found, Store
 from repro.system import storage
 from repro.system.errors import StorageError
 from repro.system.regular import read_file

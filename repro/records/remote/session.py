@@ -12,7 +12,8 @@ from filelock import FileLock, Timeout
 
 from repro.records.remote.lease import RENEW_S, Lease, Lost
 from repro.records.remote.mirror import Mirror, below, records_only
-from repro.records.remote.store import Store, shown
+from repro.records.remote.refusals import shown
+from repro.records.remote.store import Store
 from repro.system.errors import StorageError
 from repro.system.interrupts import StopRequest
 

@@ -8,13 +8,13 @@ Everywhere else the condition is looked at right before the write.
 from __future__ import annotations
 
 import contextlib
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from repro.records.remote.refusals import code, may_pass, refusal, shown
 from repro.system import names, storage
 from repro.system.errors import ReproError, StorageError, UsageError
 
@@ -25,9 +25,6 @@ WAIT_S = 1.0  # before the second try, then twice as long each time
 # Writes there show a whole object or none; elsewhere a temporary name and a rename do.
 _WHOLE = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "memory"}
 _S3 = {"s3", "s3a"}
-_NO_CREDENTIALS = {"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"}
-# Up to the last @ before the path; a password may hold an @, and carelessly a /, but no port does.
-_SECRET = re.compile(r"(\w://)(?:[^/\s]*@|[^/@:\s]*:(?!\d+(?:/|$))\S*@)")
 T = TypeVar("T")
 
 
@@ -43,11 +40,6 @@ class Found:
     version: str
 
 
-def shown(url: str) -> str:
-    """The URL without a password, for messages and records."""
-    return _SECRET.sub(r"\1", url)
-
-
 class Store:
     """The objects below one URL, named by their path relative to it.
 
@@ -59,7 +51,7 @@ class Store:
     def __init__(self, url: str) -> None:
         import fsspec
 
-        self.url, self.kind = url.rstrip("/"), url.partition("://")[0]
+        self.url, self.kind, self.root = url.rstrip("/"), url.partition("://")[0], ""
         try:
             self.fs, root = fsspec.core.url_to_fs(self.url)
         except ImportError as error:
@@ -71,7 +63,7 @@ class Store:
                 "or a URL such as s3://bucket/prefix"
             ) from error
         except Exception as error:
-            raise self._told(error) from error
+            raise self._refusal(error) from error
         self.root = root.rstrip("/")
 
     @property
@@ -189,8 +181,8 @@ class Store:
             except FileExistsError as error:
                 raise Changed(name) from error
             except Exception as error:
-                if _code(error) in ("PreconditionFailed", "412") or (
-                    expected is not None and _code(error) in ("NoSuchKey", "404")
+                if code(error) in ("PreconditionFailed", "412") or (
+                    expected is not None and code(error) in ("NoSuchKey", "404")
                 ):
                     raise Changed(name) from error
                 raise
@@ -248,6 +240,9 @@ class Store:
             return None
         return Found(int(info["size"] or 0), _version(info))
 
+    def _refusal(self, error: Exception) -> StorageError:
+        return refusal(error, self.url, self.root.partition("/")[0])
+
     def _try(self, call: Callable[[], T]) -> T:
         """Call, and again when the network fails; every other failure is final."""
         wait = WAIT_S
@@ -257,34 +252,11 @@ class Store:
             except (Changed, ReproError):
                 raise
             except Exception as error:
-                if not left or not _may_pass(error):
-                    raise self._told(error) from error
+                if not left or not may_pass(error):
+                    raise self._refusal(error) from error
             time.sleep(wait)
             wait *= 2
         raise AssertionError
-
-    def _told(self, error: Exception) -> StorageError:
-        url = shown(self.url)
-        what = shown(" ".join(str(error).split()).rstrip("."))
-        if _named(error) & _NO_CREDENTIALS:
-            return StorageError(
-                f"no credentials for {url} ({what}); set AWS_PROFILE, or AWS_ACCESS_KEY_ID and "
-                "AWS_SECRET_ACCESS_KEY, then run the same command again"
-            )
-        if isinstance(error, PermissionError) or _code(error) in ("403", "Forbidden"):
-            return StorageError(
-                f"{url} refuses these credentials ({what}); use some that may list, read and "
-                "write there, then run the same command again"
-            )
-        if isinstance(error, FileNotFoundError) or _code(error) in ("404", "NoSuchBucket"):
-            bucket = self.root.partition("/")[0]
-            return StorageError(
-                f"{url}: there is no bucket {bucket} ({what}); create it or name another"
-            )
-        return StorageError(
-            f"{url} cannot be reached ({type(error).__name__}: {what}); run the same command again "
-            "when the network is back"
-        )
 
 
 def _version(info: Mapping[str, Any]) -> str:
@@ -307,28 +279,3 @@ def _batches(wanted: Mapping[str, Found]) -> Iterable[list[str]]:
         size = BATCH if found.size >= LARGE else size + found.size
     if batch:
         yield batch
-
-
-def _chain(error: BaseException | None) -> Iterable[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__
-
-
-def _named(error: Exception) -> set[str]:
-    return {type(link).__name__ for link in _chain(error)}
-
-
-def _code(error: Exception) -> str:
-    """The store's own code of a refusal, where there is one."""
-    for link in _chain(error):
-        response = getattr(link, "response", None)
-        if isinstance(response, dict):
-            return str(response.get("Error", {}).get("Code", ""))
-    return ""
-
-
-def _may_pass(error: Exception) -> bool:
-    if _named(error) & (_NO_CREDENTIALS | {"ParamValidationError", "InvalidEndpoint"}):
-        return False
-    return not isinstance(error, (PermissionError, FileNotFoundError, FileExistsError, TypeError))

@@ -67,7 +67,7 @@ def draw(*words: str) -> Result:
 def test_the_command_draws_and_names_the_classes(
     tmp_path: Path, split: ImageSplit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("repro.data.registry.load_split", lambda *_: split)
+    monkeypatch.setattr("repro.data.preparing.load_split", lambda *_: split)
     target = tmp_path / "deep" / "episode.png"
     result = draw("tiny", "--index", "2", "--k-shot", "5", "--output", str(target))
     assert result.exit_code == 0, result.output

@@ -260,7 +260,7 @@ def test_a_page_that_could_be_committed_does_not_depend_on_the_cache(
     (tmp_path / "cache" / "packs" / "glyphs-0").mkdir(parents=True)
     (tmp_path / "cache" / "packs" / "glyphs-0" / "pack.json").touch()
     monkeypatch.setenv("REPRO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("repro.data.registry.load_split", lambda *_: split_of([made]))
+    monkeypatch.setattr("repro.data.preparing.load_split", lambda *_: split_of([made]))
     monkeypatch.setattr(
         "repro.cli.report.chosen_records", lambda *_, **__: (Selection((made,)), "results")
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from repro.data.files.sources import open_source
+from repro.data.files.opening import open_source
 from repro.data.mini_imagenet.check import examine
 from repro.system.errors import DataError
 from tests.data.mini_imagenet.layout_copies import SMALL, jpeg

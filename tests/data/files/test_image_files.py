@@ -14,7 +14,7 @@ from PIL import Image
 from repro.data.dataset import Selection
 from repro.data.files.decoding import FORMATS, decode, format_of
 from repro.data.pack import ImageSplit, notes_of, open_pack
-from repro.data.registry import prepare
+from repro.data.preparing import prepare
 from repro.data.splitting import assign
 from repro.system.errors import DataError, UsageError
 

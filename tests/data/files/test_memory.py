@@ -38,7 +38,7 @@ from repro.data.dataset import Selection
 from repro.data.files import sources
 from repro.data.mini_imagenet import dataset as mini_imagenet
 from repro.data.mini_imagenet.ravi import Target
-from repro.data.registry import prepare
+from repro.data.preparing import prepare
 from repro.system.errors import ReproError
 
 os.environ["REPRO_CACHE"] = "cache"

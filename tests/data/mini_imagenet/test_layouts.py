@@ -10,7 +10,7 @@ import pytest
 from repro.data.mini_imagenet import dataset as mini_imagenet
 from repro.data.mini_imagenet.check import examine
 from repro.data.pack import open_pack
-from repro.data.registry import prepare
+from repro.data.preparing import prepare
 from tests.data.mini_imagenet.layout_copies import (
     CONTAINERS,
     LAYOUTS,
@@ -96,7 +96,7 @@ REAL = Path(__file__).resolve().parents[4] / "shared" / "data" / "mini-imagenet"
     "layout", ["flat", "one level", "cache", "category", "parquet", "split tar.gz"]
 )
 def test_the_real_copy_in_other_layouts_is_the_published_pack(layout: str, tmp_path: Path) -> None:
-    from repro.data.files.sources import open_source
+    from repro.data.files.opening import open_source
     from repro.data.mini_imagenet.ravi import ravi
 
     files: dict[str, dict[str, bytes]] = {}

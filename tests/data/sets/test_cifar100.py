@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from repro.data.pack import open_pack
-from repro.data.registry import prepare
+from repro.data.preparing import prepare
 from repro.data.sets import cifar100
 from repro.system.errors import DataError
 

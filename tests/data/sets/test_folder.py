@@ -15,7 +15,7 @@ from repro.cli.main import cli
 from repro.data.dataset import Selection
 from repro.data.files.decoding import Scale, decode
 from repro.data.pack import open_pack
-from repro.data.registry import prepare
+from repro.data.preparing import prepare
 from repro.data.splitting import by_file, by_shares
 from repro.episodes import EpisodeSampler
 from repro.papers import config

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from repro.data.pack import open_pack
-from repro.data.registry import load_split, prepare
+from repro.data.preparing import load_split, prepare
 from repro.data.sets import glyphs
 from repro.system.errors import DataError, UsageError
 

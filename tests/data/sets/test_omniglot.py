@@ -11,7 +11,7 @@ from PIL import Image
 
 from repro.data.dataset import Selection
 from repro.data.pack import open_pack
-from repro.data.registry import prepare
+from repro.data.preparing import prepare
 from repro.data.sets import omniglot
 from repro.system.errors import DataError, UsageError
 

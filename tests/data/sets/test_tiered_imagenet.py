@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from repro.data.pack import open_pack
-from repro.data.registry import prepare
+from repro.data.preparing import prepare
 from repro.data.sets import tiered_imagenet
 from repro.system.errors import DataError
 

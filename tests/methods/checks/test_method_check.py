@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from repro.data.pack import ImageSplit
-from repro.methods.base import Optimizer
 from repro.methods.checks.check import FAILED, NOTE, SKIPPED, Finding, examine
+from repro.methods.optimizers import Optimizer
 from repro.methods.registry import find
 from repro.papers.catalogue import BUILT_IN
 from repro.system.seeding import Stream, rng
@@ -161,7 +161,7 @@ def test_a_schedule_that_counts_for_itself_is_found_even_where_it_matters_late(
 @pytest.mark.parametrize(
     ("new", "rule", "said"),
     [
-        ("from repro.data.registry import load_split; load_split('glyphs', None, 'test')\n",
+        ("from repro.data.preparing import load_split; load_split('glyphs', None, 'test')\n",
          "only the images", r"opens test\.npy of a data set in train_step"),
         ("import numpy, pathlib; numpy.load(pathlib.Path(images.split.images.filename)"
          ".with_name('test.npy'))\n", "only the images", r"opens test\.npy"),

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from repro.learner.kernels import library
-from repro.methods.base import Optimizer
 from repro.methods.checks import watch
+from repro.methods.optimizers import Optimizer
 
 
 def test_compiled_kernels_are_no_file_of_a_method(
