@@ -14,7 +14,7 @@ from repro.papers import heads, paper
 from repro.papers.catalogue import BUILT_IN
 from repro.papers.config import Budget, EpisodeSpec, Recipe, RunConfig, Split
 from repro.papers.method_names import OUTSIDE_MARK, is_outside
-from repro.papers.method_spec import from_record
+from repro.papers.method_spec import SESSION, from_record
 from repro.records.files import FILE
 from repro.records.folders import folder_of
 from repro.records.task import Task, task_of
@@ -120,7 +120,10 @@ class Record:
     @property
     def steps(self) -> str:
         """Training steps made, for people; of a milestone those of the whole training, too."""
-        if self.outside:
+        row = dict(self.config.get("row") or {})
+        package = dict(row.get("source") or {}).get("package")
+        # A function may hold a model that was trained elsewhere.
+        if self.outside or (package == SESSION and row.get("training") is None):
             return "unknown"
         if self.at_step is None:
             return f"{self.n_step:,}"

@@ -86,6 +86,8 @@ def test_the_record_is_one_like_any_other(episodes: repro.Episodes, tmp_path: Pa
     runs = ["--runs", str(tmp_path)]
     shown = CliRunner().invoke(cli, ["table", *runs])
     assert "Nearest (not in the paper)" in shown.output, shown.output
+    line = shown.output.split("Nearest (not in the paper)")[1].splitlines()[1]
+    assert "unknown" in line  # how its model was trained
     assert ":nearest of a Python" in shown.output
     compared = CliRunner().invoke(cli, ["compare", *runs]).output
     assert "nearest_neighbor − nearest " in compared, compared

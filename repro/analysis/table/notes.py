@@ -105,7 +105,8 @@ def notes(
     """What ± covers, how verdicts are made, and why cells are not comparable."""
     seeded = any(len(cell.seeds) > 1 for cell in cells)
     added = (
-        ", and for several seeds of ours their variance, for the paper's one seed too"
+        "; where we ran several seeds, it adds their variance, and once more for the paper's one "
+        "seed"
         if seeded
         else ""
     )
