@@ -81,7 +81,7 @@ def table1(
     >>> for cell in table.cells[2:4]:
     ...     print(cell.title, cell.k_shot, cell.verdict)
     Baseline-nearest-neighbor 1 not distinguishable
-    Baseline-nearest-neighbor 5 not distinguishable
+    Baseline-nearest-neighbor 5 higher
     """
     mine, dataset = _of_one(results, dataset)
     chosen = select(mine, recipe, budget, seed, _checked(task))

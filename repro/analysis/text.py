@@ -51,3 +51,11 @@ def margin_text(margin: float) -> str:
 def p_text(p: float) -> str:
     """A p-value with three digits; below 0.001 that alone is said."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def seeds_text(seeds: set[int]) -> str:
+    """``seed 3``, ``seeds 0, 1, 2`` or ``seeds 0 to 99``."""
+    listed = sorted(seeds)
+    if len(listed) > 5 and listed[-1] - listed[0] == len(listed) - 1:
+        return f"seeds {listed[0]} to {listed[-1]}"
+    return f"seed{'s' if len(listed) > 1 else ''} {', '.join(map(str, listed))}"

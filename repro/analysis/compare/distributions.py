@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 
 from repro.analysis import style
 from repro.analysis.statistics.intervals import accuracy_histogram
-from repro.analysis.text import percent
+from repro.analysis.text import percent, seeds_text
 from repro.papers.catalogue import order
 from repro.system.errors import RecordError
 
@@ -31,9 +31,9 @@ def title(records: Sequence[Record]) -> str:
         "": {record.dataset for record in records},
         "recipe ": {record.recipe_name for record in records},
         "budget ": {record.budget_name for record in records},
-        "seed ": {str(record.seed) for record in records},
     }
-    return ", ".join(f"{what}{' and '.join(sorted(values))}" for what, values in shown.items())
+    named = [f"{what}{' and '.join(sorted(values))}" for what, values in shown.items()]
+    return ", ".join([*named, seeds_text({record.seed for record in records})])
 
 
 def progress(record: Record) -> str:

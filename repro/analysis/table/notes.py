@@ -18,7 +18,7 @@ from repro.analysis.table.row_notes import (
     unreported,
 )
 from repro.analysis.table.verdicts import NOT_COMPARABLE
-from repro.analysis.text import margin_text, p_text, percent
+from repro.analysis.text import margin_text, p_text, percent, seeds_text
 from repro.records.task import PAPERS, Task
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def title(
     here = measured_here(records)
     parts.append(named("recipe", {record.recipe_name for record in here}))
     parts.append(named("budget", {record.budget_name for record in here}))
-    parts.append(_seeds({record.seed for record in records}))
+    parts.append(seeds_text({record.seed for record in records}))
     measured = [cell for cell in cells if cell.measured is not None and cell.in_paper]
     n_apart = sum(cell.verdict in (NOT_COMPARABLE, "") for cell in measured)
     told = ", ".join(parts)
@@ -49,14 +49,6 @@ def title(
         return told
     which = "" if n_apart == len(measured) else "in part "
     return f"{told}: {which}{NOT_COMPARABLE} with the paper"
-
-
-def _seeds(seeds: set[int]) -> str:
-    """``seed 3``, ``seeds 0, 1, 2`` or ``seeds 0 to 99``."""
-    listed = sorted(seeds)
-    if len(listed) > 5 and listed[-1] - listed[0] == len(listed) - 1:
-        return f"seeds {listed[0]} to {listed[-1]}"
-    return f"seed{'s' if len(listed) > 1 else ''} {', '.join(map(str, listed))}"
 
 
 CLASSES = (
