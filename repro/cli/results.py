@@ -1,7 +1,4 @@
-"""Commands that read records: table, check, publish and the figures. None needs torch.
-
-The figures import seaborn when they are drawn, so that every other command starts at once.
-"""
+"""Commands that show records: table and check. Neither needs torch."""
 
 from __future__ import annotations
 

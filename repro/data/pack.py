@@ -8,7 +8,6 @@ temporary name and takes its own only when whole.
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import hashlib
 import math
@@ -30,7 +29,6 @@ SPLITS = ("train", "val", "test")
 SCHEMA = 1
 VERIFIED = "verified.json"
 MAX_NPY_HEADER = 4096  # bytes before the pixels
-_NO_FALLOCATE = (errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 _PART = 1024  # images read at once
 Pixels = npt.NDArray[np.uint8]
 
@@ -65,7 +63,7 @@ def cache_folder() -> Path:
     return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("repro"))
 
 
-def _content_digest(dataset: str, splits: Mapping[str, Any]) -> str:
+def content_digest(dataset: str, splits: Mapping[str, Any]) -> str:
     kept = {
         name: {key: item[key] for key in ("class_ids", "counts", "shape", "sha256")}
         for name, item in splits.items()
@@ -84,7 +82,7 @@ def release(images: Pixels) -> None:
         mapped.madvise(mmap.MADV_DONTNEED)
 
 
-def _digest(images: Pixels) -> str:
+def pixel_digest(images: Pixels) -> str:
     """SHA-256 of the pixels, a part at a time."""
     found = hashlib.sha256()
     for first in range(0, len(images), _PART):
@@ -98,7 +96,7 @@ def _header(pack: Path) -> dict[str, Any]:
         header: dict[str, Any] = storage.read_json(pack / "pack.json")
         if header["schema"] != SCHEMA or sorted(header["splits"]) != sorted(SPLITS):
             raise ValueError("schema")
-        if _content_digest(header["dataset"], header["splits"]) != header["digest"]:
+        if content_digest(header["dataset"], header["splits"]) != header["digest"]:
             raise ValueError("digest")
         return header
     except (RecordError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -146,7 +144,7 @@ def _remember(pack: Path, stamps: Mapping[str, list[int]]) -> None:
 @functools.lru_cache
 def _digest_of(path: Path, _stamp: tuple[int, ...], shape: tuple[int, ...]) -> str:
     offset = path.stat().st_size - math.prod(shape)
-    return _digest(np.memmap(path, np.uint8, "r", offset, shape))
+    return pixel_digest(np.memmap(path, np.uint8, "r", offset, shape))
 
 
 def _changed(pack: Path, split: str) -> DataError:
@@ -226,6 +224,6 @@ def verify_pack(pack: Path) -> None:
     header = _header(pack)
     for split in SPLITS:
         images, now = _opened(pack, split).images, stamp(pack, split)
-        if _digest(images) != header["splits"][split]["sha256"]:
+        if pixel_digest(images) != header["splits"][split]["sha256"]:
             raise _changed(pack, split)
         _remember(pack, {split: now})

@@ -17,18 +17,19 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from repro.data.pack import (
-    _NO_FALLOCATE,
     SCHEMA,
     VERIFIED,
     Pixels,
-    _content_digest,
-    _digest,
     cache_folder,
     check_pack,
+    content_digest,
+    pixel_digest,
     stamp,
 )
 from repro.system import storage
 from repro.system.errors import DataError, StorageError
+
+_NO_FALLOCATE = (errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 @dataclass(frozen=True)
@@ -114,10 +115,10 @@ def build_pack(
                     "class_ids": list(plan.class_ids),
                     "counts": list(plan.counts),
                     "shape": list(shapes[split]),
-                    "sha256": _digest(arrays[split]),
+                    "sha256": pixel_digest(arrays[split]),
                     "bytes": (temporary / f"{split}.npy").stat().st_size,
                 }
-            digest = _content_digest(dataset, splits)
+            digest = content_digest(dataset, splits)
             header = {"schema": SCHEMA, "dataset": dataset, "digest": digest, "source": source}
             header |= {"notes": list(notes()), "splits": splits}
             storage.write_json(temporary / "pack.json", header)

@@ -1,7 +1,7 @@
-"""Data sets: files on disk to a memory-mapped pack of uint8 images.
+"""The data sets that can be asked for: built in, and those that installed packages bring.
 
-One small registry: the built-in data sets and those that other packages name under the entry-point
-group ``repro.datasets``. All follow :class:`repro.data.dataset.Dataset`.
+Others name theirs under the entry-point group ``repro.datasets``. All follow
+:class:`repro.data.dataset.Dataset`.
 """
 
 from __future__ import annotations

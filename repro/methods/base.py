@@ -1,4 +1,4 @@
-"""What a row of the table is: the Method protocol, and the pieces every method shares."""
+"""What a row of the table is: the Method protocol, and what else a method may be able to do."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class StepResult:
 class Method(Protocol):
     """One row of the table: what comes with this package, and a class of anyone's own.
 
-    It is built from a :class:`Setting`. A class of one's own (:mod:`repro.methods.registry`) may
-    say more about itself, as attributes:
+    It is built from a :class:`repro.methods.setting.Setting`. A class of one's own
+    (:mod:`repro.methods.registry`) may say more about itself, as attributes:
 
     - ``name`` (its row; by default the entry point's name, or the class's in small letters) and
       ``title`` (for people);

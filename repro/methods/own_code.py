@@ -18,7 +18,7 @@ from repro.system import storage
 from repro.system.errors import MethodError, UsageError, text_of
 from repro.system.regular import read_file
 
-_FILE = re.compile(r"(.+\.py):([A-Za-z_]\w*)")
+FILE_AND_CLASS = re.compile(r"(.+\.py):([A-Za-z_]\w*)")
 
 
 def from_file(word: str) -> MethodSpec:
@@ -27,12 +27,12 @@ def from_file(word: str) -> MethodSpec:
     Raises:
         MethodError: the file cannot be read or run, or its class is not a method.
     """
-    parts = _FILE.fullmatch(word)
+    parts = FILE_AND_CLASS.fullmatch(word)
     if parts is None:
         raise UsageError(f"a method in a file is named path/to/file.py:Class, and {word!r} is not")
     path, name = Path(parts[1]).expanduser(), parts[2]
     source = Source(f"{path.name}:{name}", "", "", str(path.resolve()))
-    loaded, digest = _load_file(source)
+    loaded, digest = load_file(source)
     return describe(loaded, replace(source, digest=digest), None)
 
 
@@ -45,13 +45,13 @@ def package_digest(loaded: type, dist: importlib.metadata.Distribution | None = 
     Args:
         dist: where that stands among those of others, only its own files count.
     """
-    top, is_package, files, named = _parts(loaded, dist)
+    top, is_package, files, named = source_files(loaded, dist)
     if is_package and not named:
         return storage.code_digest(top)
     return code_files.digest(top, files, named)
 
 
-def _parts(
+def source_files(
     loaded: type, dist: importlib.metadata.Distribution | None
 ) -> tuple[Path, bool, list[Path], list[Path]]:
     """The folder of a class's code, whether that is a package, its files, and those it names."""
@@ -60,7 +60,7 @@ def _parts(
     if own is None:
         raise MethodError(f"the method {loaded.__qualname__} has no source file; install it as one")
     path = Path(own)
-    named = _named(loaded, path)
+    named = named_files(loaded, path)
     if not module.__package__ or path.suffix != ".py":
         files = code_files.beside(path) if path.suffix == ".py" else [path]
         if path.parent.name in ("site-packages", "dist-packages"):
@@ -71,14 +71,14 @@ def _parts(
     return top, True, sorted(top.rglob("*.py")), named
 
 
-def _named(loaded: type, path: Path) -> list[Path]:
+def named_files(loaded: type, path: Path) -> list[Path]:
     """The files that a class names as its own."""
     return code_files.named_files(
         path, getattr(loaded, "files", ()), f"the method {loaded.__name__}"
     )
 
 
-def _load_file(source: Source) -> tuple[type, str]:
+def load_file(source: Source) -> tuple[type, str]:
     """Run the file and take the class out of it; and the digest of all that it is made of.
 
     Raises:
@@ -129,7 +129,7 @@ def _load_file(source: Source) -> tuple[type, str]:
             f"{told}: the file has no class {source.class_name} (its classes: "
             f"{', '.join(classes) or 'none'})"
         )
-    digest = code_files.digest(path.parent, files, _named(found, path))
+    digest = code_files.digest(path.parent, files, named_files(found, path))
     if source.digest and digest != source.digest:
         raise changed
     return found, digest

@@ -22,7 +22,14 @@ from repro.methods.base import Trainable
 from repro.methods.description import describe
 from repro.methods.guard import guarded
 from repro.methods.live_code import code_digest
-from repro.methods.own_code import _FILE, _load_file, _named, _parts, from_file, package_digest
+from repro.methods.own_code import (
+    FILE_AND_CLASS,
+    from_file,
+    load_file,
+    named_files,
+    package_digest,
+    source_files,
+)
 from repro.methods.setting import Setting
 from repro.papers import paper
 from repro.papers.catalogue import BUILT_IN, PRETRAIN_TARGET, built_in
@@ -60,7 +67,7 @@ def find(word: str, files: Sequence[MethodSpec] = ()) -> MethodSpec:
     Raises:
         UsageError: there is none. MethodError: a method that cannot be loaded or is none.
     """
-    if _FILE.fullmatch(word):
+    if FILE_AND_CLASS.fullmatch(word):
         return from_file(word)
     if word in BUILT_IN:
         return built_in(word)
@@ -83,7 +90,7 @@ def find_apart(word: str, files: Sequence[MethodSpec] = ()) -> MethodSpec:
     Raises:
         UsageError, MethodError: as :func:`find`.
     """
-    own = _FILE.fullmatch(word) or (word in names() and word not in BUILT_IN)
+    own = FILE_AND_CLASS.fullmatch(word) or (word in names() and word not in BUILT_IN)
     if own and word not in {row.name for row in files}:
         return processes.call(find, word, who=f"the method {word}")
     return find(word, files)
@@ -167,9 +174,9 @@ def covered(row: MethodSpec) -> list[Path]:
     assert row.source is not None
     if row.source.path:
         path = Path(row.source.path)
-        return [*code_files.beside(path), *_named(load(row), path)]
+        return [*code_files.beside(path), *named_files(load(row), path)]
     entries = list(importlib.metadata.entry_points(group=PLUG_INS, name=row.name))
-    _, _, files, named = _parts(load(row), entries[0].dist if entries else None)
+    _, _, files, named = source_files(load(row), entries[0].dist if entries else None)
     return [*files, *named]
 
 
@@ -220,7 +227,7 @@ def load(row: MethodSpec) -> type:
             )
         return _handed[source.digest]
     if source.path:
-        return _load_file(source)[0]
+        return load_file(source)[0]
     here: Source | None = None
     with contextlib.suppress(UsageError):
         here = find(row.name).source

@@ -1,4 +1,4 @@
-"""Recipes and budgets: named presets, and single values of them changed by ``name=value``."""
+"""Recipes: named presets of the switches by which the paper, its code and re-runs differ."""
 
 from __future__ import annotations
 

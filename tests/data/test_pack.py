@@ -126,7 +126,7 @@ def test_a_checked_pack_is_read_again_only_when_its_file_is_another(
         read.append(1)
         return hashlib.sha256(pixels.tobytes()).hexdigest()
 
-    monkeypatch.setattr(images, "_digest", digest)
+    monkeypatch.setattr(images, "pixel_digest", digest)
     check_pack(pack)
     assert read == []  # remembered since it was built
     shutil.copytree(pack, tmp_path / "copy")  # other files: looked at once
