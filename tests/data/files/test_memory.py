@@ -35,7 +35,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from repro.data.dataset import Selection
-from repro.data.files import sources
+from repro.data.files import opening
 from repro.data.mini_imagenet import dataset as mini_imagenet
 from repro.data.mini_imagenet.ravi import Target
 from repro.data.preparing import prepare
@@ -62,7 +62,7 @@ def tar(kind, n_part):
     part = gzip.compress(bytes(2**20) if n_part else member.tobuf() * 2000, 1)
     head = gzip.compress(member.tobuf() if n_part else b"")
     Path("x.tar.gz").write_bytes(head + part * (n_part or 200))
-    with sources.open_source(Path("x.tar.gz")) as opened:
+    with opening.open_source(Path("x.tar.gz")) as opened:
         print(len(opened.names))
 
 def large_images():
