@@ -76,7 +76,8 @@ def test_power_as_json_holds_the_numbers_of_the_text() -> None:
     chance = cell["chance_of_equivalence"]
     assert f"with probability {100 * chance:.1f}%" in text
     assert cell["power"] == 0.8 and cell["margin"] == 0.01
-    two = ("power", "meta_lstm", "finetune", "--from", "results", "--dataset", "mini-imagenet")
+    pair_of = ("meta_lstm@seed=0", "finetune@seed=0")
+    two = ("power", *pair_of, "--from", "results", "--dataset", "mini-imagenet")
     one, five = json.loads(run(*two, "--format", "json").stdout)
     assert (one["k_shot"], five["k_shot"], five["seed_sd_from"]) == (1, 5, "assumed")
     text = run(*two).stdout
