@@ -1,4 +1,4 @@
-"""Writes the tables of README.md and docs/ that are made from code and records.
+"""Writes the tables of README.md, results/README.md and docs/ that are made from code and records.
 
 Each stands between a comment with its command and the comment ``end``:
 
@@ -23,6 +23,9 @@ from typing import get_args, get_type_hints
 import click
 from click.testing import CliRunner
 
+import repro
+from repro.analysis.statistics.intervals import mean_interval
+from repro.analysis.text import percent_interval
 from repro.cli.main import cli
 from repro.papers.budgets import BUDGETS, Budget
 from repro.papers.heads import HEADS
@@ -98,13 +101,51 @@ def heads() -> str:
     return "\n".join(lines)
 
 
+_PLACES = ("--dataset", "--data", "--runs", "--log-file", "--budget", "--threads", "--precision")
+
+
+def _as_typed(command: str) -> str:
+    """A record's command without what all have in common and what belongs to one machine."""
+    words = iter(shlex.split(command))
+    kept = []
+    for word in words:
+        if word in _PLACES:
+            next(words)
+        elif word != "--force":
+            kept.append(word)
+    return " ".join(kept).replace(" --seed 0", "")
+
+
+def runs(dataset: str = "mini-imagenet") -> str:
+    """Each record of a data set: what was trained and tested, how long it took, on what."""
+    header = ("row", "shot", "seed", "measured", "steps", "training, h", "testing, min",
+              "tested on", "command")  # fmt: skip
+    lines = [f"| {' | '.join(header)} |", f"| --- |{' ---: |' * 6} --- | --- |"]
+    for record in repro.results("results", dataset=dataset):
+        row = record.title + (f", **{record.apart}**" if record.apart else "")
+        hours, minutes = record.training.get("wall_s", 0) / 3600, record.wall_s / 60
+        measured = percent_interval(mean_interval(record.accuracy))
+        steps = f"{record.n_step:,}"
+        if record.unfinished:
+            steps += f" of {record.training['n_step']:,}"
+        processor = record.device.replace("(R)", "").partition(" (")[0].removesuffix(" Processor")
+        cells = (row, record.k_shot, record.seed, measured, steps, f"{hours:.1f}", f"{minutes:.1f}",
+                 processor, f"`{_as_typed(record.command)}`")  # fmt: skip
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
+_MAKERS = {"switches": switches, "budgets": budgets, "heads": heads, "runs": runs}
+
+
 def made(command: str) -> str:
     """What stands below the comment with this command.
 
-    ``| rows`` keeps title and rows only, ``| short`` the rows and columns of :func:`shortened`.
+    ``| rows`` keeps title and rows only, ``| short`` the rows and columns of :func:`shortened`,
+    ``| holds`` how many of the differences hold.
     """
-    if command in ("switches", "budgets", "heads"):
-        return {"switches": switches, "budgets": budgets, "heads": heads}[command]()
+    if command in _MAKERS:
+        return _MAKERS[command]()
     command, _, part = command.partition(" | ")
     result = CliRunner().invoke(cli, shlex.split(command)[1:])
     if result.exit_code:
@@ -112,12 +153,14 @@ def made(command: str) -> str:
     text = result.stdout.strip()
     if part == "short":
         return shortened(text.split("\n\n")[1])
+    if part == "holds":
+        return next(note for note in text.split("\n\n") if "excludes 0 in" in note)
     return "\n\n".join(text.split("\n\n")[:2]) if part == "rows" else text
 
 
 def pages() -> Iterator[Path]:
-    """README and the pages of the manual."""
-    yield ROOT / "README.md"
+    """README, the log of the runs and the pages of the manual."""
+    yield from (ROOT / "README.md", ROOT / "results/README.md")
     yield from sorted((ROOT / "docs").glob("*.md"))
 
 
@@ -129,7 +172,7 @@ def renewed(text: str) -> str:
 @click.command()
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 where a table is out of date.")
 def main(check: bool) -> None:
-    """Make the tables of README.md and docs/ anew."""
+    """Make the tables of README.md, results/README.md and docs/ anew."""
     os.chdir(ROOT)
     changed = [page for page in pages() if renewed(page.read_text()) != page.read_text()]
     for page in changed:

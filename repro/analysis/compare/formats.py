@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from repro.analysis.compare.pairs import Comparison, as_json
+from repro.analysis.compare.sides import Side
 from repro.analysis.statistics.strays import stray_note
 from repro.analysis.table.formats import aligned, markdown_table, wrapped
 from repro.analysis.table.notes import CLASSES, left_out_note
@@ -70,38 +71,10 @@ def notes(pairs: Sequence[Comparison]) -> list[str]:
         "of episodes; d: mean over standard deviation of the differences per episode; narrower: "
         "the paired 95% interval against the unpaired one."
     ]
-    one = [pair for pair in pairs if pair.crossed is None]
-    if one:
-        which = "" if len(one) == len(pairs) else f" ({_named(one)})"
-        told.append(
-            f"±{which} covers episodes alone, and every p-value is about these two checkpoints, "
-            "not about the methods: each side has one training seed. holds to: the interval "
-            "excludes 0 while the standard deviation between seeds is less than so many points."
-        )
-    if len(one) < len(pairs):
-        seeded = [pair for pair in pairs if pair.crossed is not None]
-        which = f" ({_named(seeded)})" if one else ""
-        told.append(
-            f"±{which} and p t cover training seeds and episodes, crossed (two-way random effects, "
-            "Satterthwaite); p flip, won, lost, d and narrower are "
-            "of the accuracies averaged over these seeds, so about these checkpoints."
-        )
-        for pair in seeded:
-            if pair.borrowed is not None:
-                single = pair.second if pair.borrowed is pair.first else pair.first
-                told.append(
-                    f"{single.label} {pair.k_shot}-shot has one seed, so the variance between its "
-                    f"seeds is unknown. It is assumed to be that of the {len(pair.borrowed.seeds)} "
-                    f"seeds of {pair.borrowed.label}; more seeds of {single.label} would test "
-                    "this. If it holds, the interval covers 90 to 98% with 2 seeds, 93 to 97% "
-                    "with 3, 94 to 97% with 5."
-                )
-        if any(2 in (len(p.first.seeds), len(p.second.seeds)) for p in seeded):
-            told.append(
-                "With two seeds the interval may cover as little as 87% instead of 95%; a narrow "
-                "one means that the two happened to agree."
-            )
+    told += _seed_notes(pairs)
     told.append(CLASSES)
+    if len(pairs) > 1:
+        told.append(counted(pairs))
     sides = {(s.label, s.k_shot): s for p in pairs for s in (p.first, p.second)}
     for side in sides.values():
         means = [float(record.accuracy.mean()) for record in side.records]
@@ -133,9 +106,61 @@ def notes(pairs: Sequence[Comparison]) -> list[str]:
     return told
 
 
+def counted(pairs: Sequence[Comparison]) -> str:
+    """How many of the differences hold, over what is drawn anew."""
+    clear = [p for p in pairs if abs(p.interval.mean) > p.interval.half_width]
+    classes = [p for p in clear if (p.class_half_width or 0) < abs(p.interval.mean)]
+    return (
+        f"± excludes 0 in {len(clear)} of {_count(len(pairs))}, and in {len(classes)} of these "
+        "± classes does, too."
+    )
+
+
+def _seed_notes(pairs: Sequence[Comparison]) -> list[str]:
+    """What ± and the p-values cover, by the number of seeds of the sides."""
+    told = []
+    seeded = [pair for pair in pairs if pair.crossed is not None]
+    if len(seeded) < len(pairs):
+        where = "Where both sides have one training seed, " if seeded else ""
+        why = "" if seeded else ": each side has one training seed"
+        told.append(
+            f"{where}± covers episodes alone, and every p-value is about these two checkpoints, "
+            f"not about the methods{why}. holds to: the interval excludes 0 while the standard "
+            "deviation between seeds is less than so many points."
+        )
+    if seeded:
+        sides = {(s.label, s.k_shot): s for p in seeded for s in (p.first, p.second)}.values()
+        several = [side for side in sides if len(side.seeds) > 1]
+        where = f"Where a side has several ({_named(several)}), " if len(told) else ""
+        told.append(
+            f"{where}± and p t cover training seeds and episodes, crossed (two-way random effects, "
+            "Satterthwaite); p flip, won, lost, d and narrower are "
+            "of the accuracies averaged over these seeds, so about these checkpoints."
+        )
+        single = [side for side in sides if len(side.seeds) == 1]
+        if single:
+            whose = _named(several) if len(several) == 1 else "the other side of the pair"
+            told.append(
+                f"One seed only: {_named(single)}. The variance between its seeds is unknown and "
+                f"assumed to be that of {whose}; more seeds would test this. If it holds, the "
+                "interval covers 90 to 98% with 2 seeds, 93 to 97% with 3, 94 to 97% with 5."
+            )
+        if any(len(side.seeds) == 2 for side in several):
+            told.append(
+                "With two seeds the interval may cover as little as 87% instead of 95%; a narrow "
+                "one means that the two happened to agree."
+            )
+    return told
+
+
 def _count(n: int) -> str:
     return "one pair" if n == 1 else f"{n} pairs"
 
 
-def _named(pairs: Sequence[Comparison]) -> str:
-    return "; ".join(f"{p.first.label} − {p.second.label} {p.k_shot}-shot" for p in pairs)
+def _named(sides: Sequence[Side]) -> str:
+    """Each row with its number of seeds, if there are several, and its shots."""
+    shots: dict[str, list[str]] = {}
+    for side in sides:
+        seeds = f"{len(side.seeds)} seeds of " if len(side.seeds) > 1 else ""
+        shots.setdefault(f"{seeds}{side.label}", []).append(f"{side.k_shot}-shot")
+    return ", ".join(f"{name} {' and '.join(found)}" for name, found in shots.items())

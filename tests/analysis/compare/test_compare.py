@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -94,9 +95,31 @@ def test_a_side_of_one_seed_borrows_the_others_seed_variance_and_it_is_told(
     assert (content["covers"], content["p_about"]) == ("episodes and seeds", "seeds and episodes")
     assert content["seed_variance_from"] == "meta_lstm"
     told = " ".join(format_pairs([pair], "text").split())
-    assert "finetune 5-shot has one seed" in told
-    assert "assumed to be that of the 3 seeds of meta_lstm" in told
+    assert "One seed only: finetune 5-shot." in told
+    assert "assumed to be that of 3 seeds of meta_lstm 5-shot;" in told
     assert "about these two checkpoints" not in told
+
+
+def test_each_note_on_seeds_is_said_once_and_names_its_rows() -> None:
+    seeded = [made("meta_lstm", 0.58 + s / 200, s) for s in range(3)]
+    others = {"finetune": 0.5, "matching_net": 0.5, "nearest_neighbor": 0.9}
+    rows = [*seeded, *(made(name, accuracy) for name, accuracy in others.items())]
+    found = pairs(rows)
+    told = " ".join(format_pairs(found, "text").split())
+    assert "Where both sides have one training seed, ± covers episodes alone" in told
+    assert "Where a side has several (3 seeds of meta_lstm 5-shot), ± and p t cover" in told
+    assert told.count("One seed only") == 1
+    (names,) = re.findall(r"One seed only: (.*?)\.", told)
+    assert sorted(names.split(", ")) == [
+        "finetune 5-shot", "matching_net 5-shot", "nearest_neighbor 5-shot"
+    ]  # fmt: skip
+    clear = [p for p in found if abs(p.interval.mean) > p.interval.half_width]
+    classes = [p for p in clear if abs(p.interval.mean) > (p.class_half_width or 0)]
+    assert 0 < len(classes) <= len(clear) < len(found) == 6
+    assert (
+        f"± excludes 0 in {len(clear)} of 6 pairs, and in {len(classes)} of these ± classes does"
+        in told
+    )
 
 
 @pytest.mark.parametrize("name", ["episodes", "data"])
