@@ -70,7 +70,7 @@ def budgets() -> str:
     return "\n".join(lines)
 
 
-SHORT = ("Model", "Shot", "reported", "measured", "difference", "verdict")
+SHORT = ("Model", "Shot", "reported", "measured", "seeds", "difference", "verdict")
 
 
 def _brief(cell: str) -> str:

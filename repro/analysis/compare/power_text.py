@@ -1,12 +1,12 @@
-"""Power in words: one paragraph per cell or pair."""
+"""Power for people: a row per cell of a paper's table, a paragraph per pair."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from repro.analysis.compare.power_answers import ASSUMED, MEASURED, CellPower, PairPower
 from repro.analysis.statistics.intervals import Interval
+from repro.analysis.table.formats import aligned, wrapped
 from repro.analysis.text import class_text, margin_text, percent, percent_interval, points, share
 from repro.papers import paper
 from repro.papers.pack import Table
@@ -25,43 +25,43 @@ def _again(numbers: Sequence[int | None]) -> list[str]:
 
 
 def against_paper(cells: Sequence[CellPower], of: Table | None = None) -> list[str]:
-    """A line for each cell of a paper's table, and what holds for all."""
+    """A row for each cell of a paper's table, and what holds for all.
+
+    Args:
+        cells: of one margin and power, one at least.
+    """
     table = of or paper.PACK.table()
-    return [
-        *(_cell(cell, table) for cell in cells),
+    within, power = _margin(cells[0].margin), share(cells[0].power)
+    header = ("", "episodes", "spread", "tie seen", f"for {power}", "least margin", "separable",
+              "± classes")  # fmt: skip
+    notes = [
+        "spread: standard deviation of the accuracies of episodes, in points (*: the paper's; the "
+        "others are measured). tie seen: probability that these episodes call a true tie with the "
+        f"paper equivalent within {within}. for {power}: episodes that bring it to {power}; none: "
+        "the paper's own ± alone needs the least margin, in points. separable: the true "
+        f"difference, in points, that these episodes detect with {power} power.",
         "These errors are of episodes only, with one trained model on each side: the best case. "
         "Training seeds add to them. The paper's number is from one seed, and more seeds of ours "
         "do not reduce its part.",
         *_again([n for cell in cells for n in (cell.n_episode, cell.episodes_for_margin)]),
     ]
+    return [*aligned([header, *(_row(cell, table) for cell in cells)]), "", *wrapped(notes)]
 
 
-def _cell(cell: CellPower, of: Table) -> str:
+def _row(cell: CellPower, of: Table) -> tuple[str, ...]:
     row = of.row(cell.method)
     assert row is not None
-    source = "measured" if cell.episode_sd_from == MEASURED else "the paper's"
-    told = (
-        f"{row.title} {cell.k_shot}-shot (spread of episodes "
-        f"{percent(cell.episode_sd, digits=1)} points, {source}): with {cell.n_episode:,} "
-        f"episodes a true tie with the paper is called equivalent within "
-        f"{_margin(cell.margin)} with probability {_probability(cell.chance_of_equivalence)}"
+    needed = cell.episodes_for_margin
+    return (
+        f"{row.title} {cell.k_shot}-shot",
+        f"{cell.n_episode:,}",
+        percent(cell.episode_sd, digits=1) + ("" if cell.episode_sd_from == MEASURED else "*"),
+        _probability(cell.chance_of_equivalence),
+        "none" if needed is None else f"{needed:,}",
+        points(cell.margin_of_paper),
+        points(cell.separable),
+        class_text(cell.class_half_width),
     )
-    if cell.episodes_for_margin is None:
-        reported = of.reported(row, cell.k_shot)
-        half_width = reported.half_width if reported else math.nan
-        told += (
-            f"; no number of episodes brings that to {share(cell.power)}: the paper's own "
-            f"± {percent(half_width)} alone needs a margin of {points(cell.margin_of_paper)} points"
-        )
-    else:
-        told += f"; {cell.episodes_for_margin:,} episodes bring that to {share(cell.power)}"
-    told += (
-        f". A true difference of {points(cell.separable)} points is detected with "
-        f"{share(cell.power)} power."
-    )
-    if cell.class_half_width is not None:
-        told += f" Over other test classes the accuracy is {class_text(cell.class_half_width)}."
-    return told
 
 
 def _probability(chance: float) -> str:

@@ -14,7 +14,7 @@ from repro.analysis.statistics.seeds import BOTH, EPISODES
 from repro.analysis.table.cell import NOT_IN_PAPER, NOT_RUN, Cell, TableContent
 from repro.analysis.text import class_text, percent, percent_interval, points
 
-WIDTH = 110  # columns of the text format
+WIDTH = 112  # columns of the text format
 
 
 def aligned(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> list[str]:
@@ -60,21 +60,22 @@ def latex_escape(text: str) -> str:
 
 
 _HEADER = (
-    *("", "reported", "measured", "± classes", "difference", "within", "episodes", "steps"),
-    *("budget", "verdict"),
+    *("", "reported", "measured", "± classes", "difference", "within", "seeds", "episodes"),
+    *("steps", "budget", "verdict"),
 )
-_LEFT = (0, 8, 9)
-MARKDOWN_LEFT = (0, 9, 10)  # with a column for the model before them
-_VERDICT = 9
+_LEFT = (0, 9, 10)
+MARKDOWN_LEFT = (0, 10, 11)  # with a column for the model before them
+_VERDICT = 10
 # What is shown on ever narrower terminals; the last has the verdict on a line of its own.
-_KEPT = (tuple(range(10)), (0, 1, 2, 3, 4, 5, 9), (0, 1, 2, 4, 5, 9), (0, 1, 2, 9), (0, 1, 2))
+_KEPT = (tuple(range(11)), (0, 1, 2, 3, 4, 5, 6, 10), (0, 1, 2, 4, 5, 6, 10), (0, 1, 2, 6, 10),
+         (0, 1, 2))  # fmt: skip
 
 
 def _columns(cell: Cell, brief: bool = False) -> list[str]:
     """The columns of a row; ``brief``: the verdict alone, its grounds are in the notes."""
     reported = percent_interval(cell.reported) if cell.reported else ""
     if cell.measured is None:
-        return [f"{cell.k_shot}-shot", reported, NOT_RUN, *[""] * 7]
+        return [f"{cell.k_shot}-shot", reported, NOT_RUN, *[""] * 8]
     judged = cell.judged
     return [
         f"{cell.k_shot}-shot {cell.apart}".strip(),
@@ -83,6 +84,7 @@ def _columns(cell: Cell, brief: bool = False) -> list[str]:
         class_text(cell.class_half_width),
         percent_interval(cell.difference, signed=True) if cell.difference else "",
         points(judged.smallest_margin) if judged and cell.difference else "",
+        f"{len(cell.seeds)}",
         f"{cell.n_episode:,}",
         cell.steps or f"{cell.n_step:,}",
         cell.budget or "",

@@ -64,19 +64,17 @@ def covering(cells: Sequence[Cell]) -> list[str]:
     more = [c for c in cells if c.estimate and c.estimate.covers != EPISODES]
     told = []
     if one or not more:
-        which = f" ({named(one)})" if more else ""
         told.append(
-            f"±{which} is a 95% interval (1.96 s/√n) over the draw of episodes from "
-            "these classes with this one trained model; verdicts rest on it and are about these "
-            "checkpoints."
+            f"{'With one seed ± is' if more else '± is'} a 95% interval (1.96 s/√n) over the draw "
+            "of episodes from these classes with this one trained model; verdicts rest on it and "
+            "are about these checkpoints."
         )
     if more:
-        counts = sorted({len(cell.seeds) for cell in more})
-        which = f" ({named(more)})" if one else ""
-        few = " With two seeds it may cover as little as 87% instead of 95%." if 2 in counts else ""
+        few = any(len(cell.seeds) == 2 for cell in more)
         told.append(
-            f"±{which} is a 95% interval over training seeds ({', '.join(map(str, counts))}) and "
-            f"test episodes, crossed (two-way random effects, Satterthwaite).{few}"
+            f"{'With several ± is' if one else '± is'} a 95% interval over training seeds and test "
+            "episodes, crossed (two-way random effects, Satterthwaite)."
+            + (" With two seeds it may cover as little as 87% instead of 95%." if few else "")
         )
     told.append(CLASSES)
     return told

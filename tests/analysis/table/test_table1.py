@@ -130,7 +130,7 @@ def test_all_seeds_of_a_cell_are_shown_and_their_interval_is_the_crossed_one() -
     assert found.seeds == (0, 1, 2)
     listed = json.loads(table.format("json"))[-1]
     assert (listed["covers"], listed["seeds"]) == ("episodes and seeds", [0, 1, 2])
-    assert "over training seeds (3) and test episodes" in " ".join(table.notes)
+    assert "± is a 95% interval over training seeds and test episodes" in " ".join(table.notes)
     assert len(select(drawn, "authors-code", seed=1).records) == 1
 
 
@@ -138,8 +138,11 @@ def test_what_the_interval_covers_is_told_per_cell_when_cells_differ() -> None:
     records = [record(seed=s, accuracy=spread(0.6 + s / 100)) for s in range(2)]
     table = table1.build([*records, record("finetune", 1)], "mini-imagenet")
     text = " ".join(table.notes)
-    assert "± (Baseline-finetune 1-shot) is" in text
-    assert "± (Meta-Learner LSTM 5-shot) is" in text
+    assert "With one seed ± is a 95% interval (1.96 s/√n) over the draw of episodes" in text
+    assert "With several ± is a 95% interval over training seeds and test episodes" in text
+    header, *lines = (line.split("|") for line in table.format("markdown").split("\n")[2:])
+    seeds = [line[header.index(" seeds ")].strip() for line in lines if len(line) > 8]
+    assert sorted(filter(None, seeds)) == ["---:", "1", "2"]
     assert "as little as 87%" in text
 
 
