@@ -81,6 +81,8 @@ def assert_numbers_are_the_tables(page: str, listed: list[dict[str, object]]) ->
         assert ("holds while" in cells[name, "verdict"]) == (cell["holds_to_seed_sd"] is not None)
         steps = "" if cell["n_step"] is None else f"{cell['n_step']:,}"
         assert cells[name, "n_step"] == steps
+        n_seed = "" if cell["measured_mean"] is None else str(len(cell["seeds"]))  # type: ignore[arg-type]
+        assert cells[name, "n_seed"] == n_seed
 
 
 @pytest.mark.parametrize(
