@@ -13,7 +13,12 @@ from repro.episodes.images import Episodes
 from repro.papers.config import RunConfig
 from repro.papers.method_spec import MethodSpec
 from repro.papers.recipes import RECIPES
+from repro.records.files import FILE, read_predictions
 from repro.run.evaluation import accuracies
+from repro.system.errors import RecordError
+from repro.system.interrupts import StopRequest
+from repro.system.locks import locked
+from repro.system.progress import Silent
 
 Predictions = npt.NDArray[np.uint8]
 
@@ -61,18 +66,44 @@ def content_of(
     }
 
 
-def same_as_there(folder: Path, predictions: Predictions) -> bool:
-    """Whether the record in a folder has these predictions."""
-    path = folder / "predictions.npy"
-    return path.exists() and np.array_equal(np.load(path, allow_pickle=False), predictions)
-
-
 def keep(
-    runs: Path, config: RunConfig, content: dict[str, Any], predictions: Predictions
+    runs: Path,
+    config: RunConfig,
+    content: dict[str, Any],
+    predictions: Predictions,
+    force: bool = True,
 ) -> records.Record:
-    """Write the record, which tells the tests that it replaces; the same predictions are left."""
+    """Write the record, which tells the tests that it replaces; the same predictions are left.
+
+    Args:
+        force: replace a record of other predictions, or one whose predictions are damaged.
+    Raises:
+        RecordError: there is such a record, without ``force``.
+    """
     folder = records.cell_folder(runs, config)
-    earlier = records.earlier_tests(folder)
-    if not (earlier and same_as_there(folder, predictions)):
-        records.write_record(folder, {**content, "earlier_tests": earlier}, predictions)
-    return records.read_record(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    # Held for as long as it takes to write two files, so nobody is told to wait.
+    with locked(folder, config.method, Silent(), StopRequest()):
+        there = _there(folder, force)
+        if there is None or not np.array_equal(read_predictions(there), predictions):
+            if there is not None and not force:
+                raise RecordError(
+                    f"{folder} has other predictions of {config.row.title!r} at seed "
+                    f"{config.seed}; give another name or seed, or replace them with --force (the "
+                    "record tells of the earlier ones)"
+                )
+            earlier = records.earlier_tests(folder)
+            records.write_record(folder, {**content, "earlier_tests": earlier}, predictions)
+        return records.read_record(folder)
+
+
+def _there(folder: Path, force: bool) -> records.Record | None:
+    """The whole record of a folder; None where there is none, or a damaged one is replaced."""
+    if not (folder / FILE).exists():  # a replacement that was killed halfway leaves none
+        return None
+    try:
+        return records.read_record(folder)
+    except RecordError:
+        if force:
+            return None
+        raise

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from repro import records
 from repro.analysis.results import Results
 from repro.episodes.images import Episodes
 from repro.papers.method_names import OUTSIDE, OUTSIDE_PREFIX, refuse_title
@@ -124,14 +123,6 @@ def import_predictions(
     described = row_of(name, origin, transductive, row)
     labels = _labels(predictions, wanted_of(episodes), digest, columns)
     config = answers.config_of(described, episodes, seed, precision="unknown")
-    folder = records.cell_folder(Path(runs), config)
-    if (folder / "record.json").exists() and not force:
-        there = records.read_record(folder)
-        if not answers.same_as_there(folder, labels):
-            raise RecordError(
-                f"{there.path} has other predictions of {name!r} at seed {seed}; give another "
-                "name or seed, or replace them with --force (the record tells of the earlier ones)"
-            )
     commit, dirty = git_state()
     made: dict[str, Any] = {
         "versions": {},
@@ -145,7 +136,7 @@ def import_predictions(
         "wall_s": 0.0,
     }
     content = answers.content_of(config, episodes, labels, made)
-    return Results([answers.keep(Path(runs), config, content, labels)])
+    return Results([answers.keep(Path(runs), config, content, labels, force)])
 
 
 def _labels(

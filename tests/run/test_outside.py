@@ -2,6 +2,7 @@
 
 import csv
 import json
+import threading
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from click.testing import CliRunner, Result
+from filelock import FileLock
 
 import repro
 from repro.analysis.report.differences_section import short
@@ -425,3 +427,75 @@ def test_the_five_mistakes_of_the_manual_get_the_sentences_that_stand_there(
         refuses(path, tmp_path / "runs", "predictions.csv", *more)
         found.append(run(path, tmp_path / "runs", *more).output.removeprefix("error: ").strip())
     assert found == shown
+
+
+def test_a_replacement_that_was_killed_halfway_is_finished_by_the_next_call(
+    episodes: repro.Episodes, labels: Labels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """New predictions have their name, the old record is set aside, the new one is not there."""
+
+    def made(array: Labels, force: bool = False) -> repro.Results:
+        return repro.import_predictions(
+            array, episodes, "Theirs", digest=episodes.short_digest, runs=tmp_path, force=force
+        )
+
+    (old,) = made(labels)
+    others = (labels + 1) % WAYS
+
+    class Killed(BaseException):
+        """No handler of the package catches it."""
+
+    honest = Path.replace
+
+    def replace(path: Path, target: Any) -> Path:
+        if Path(target).name == "record.json":
+            raise Killed
+        return honest(path, target)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Path, "replace", replace)
+        made(others, force=True)
+    assert not (old.path / "record.json").exists()
+    np.testing.assert_array_equal(np.load(old.path / "predictions.npy"), others)
+    (new,) = made(others)
+    assert [told["started_at"] for told in new.earlier_tests] == [old.started_at]
+    assert [path.name for path in old.path.glob("*record*")] == ["record.json"]
+
+
+def test_force_replaces_damaged_predictions(
+    episodes: repro.Episodes, labels: Labels, tmp_path: Path
+) -> None:
+    def made(force: bool) -> repro.Results:
+        return repro.import_predictions(
+            labels, episodes, "Theirs", digest=episodes.short_digest, runs=tmp_path, force=force
+        )
+
+    (record,) = made(False)
+    path = record.path / "predictions.npy"
+    whole = path.read_bytes()
+    for damaged in (b"", whole[:-7], whole[:-1] + b"\4", b"no array"):
+        path.write_bytes(damaged)
+        with pytest.raises(RecordError, match=r"predictions\.npy does not have the predictions"):
+            made(False)
+        made(True)
+        assert path.read_bytes() == whole
+
+
+def test_a_record_is_replaced_by_one_process_at_a_time(
+    episodes: repro.Episodes, labels: Labels, tmp_path: Path
+) -> None:
+    def made(array: Labels) -> repro.Results:
+        return repro.import_predictions(
+            array, episodes, "Theirs", digest=episodes.short_digest, runs=tmp_path, force=True
+        )
+
+    (record,) = made(labels)
+    others = (labels + 1) % WAYS
+    with FileLock(record.path / ".lock"):
+        second = threading.Thread(target=made, args=[others])
+        second.start()
+        second.join(0.3)
+        assert second.is_alive()
+        np.testing.assert_array_equal(np.load(record.path / "predictions.npy"), labels)
+    second.join()
+    np.testing.assert_array_equal(np.load(record.path / "predictions.npy"), others)
