@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +90,9 @@ def embed_pack(
     parts = store.home(pack) / f"parts-{request[:16]}"
     parts.mkdir(parents=True, exist_ok=True)
     with locked(parts, f"embed {name}", reporter, stop):
+        done = store.of_request(pack, request, name)  # another process may have made them meanwhile
+        if done is not None:
+            return done
         embed: Embed | None = None
         total = sum(len(images.images) for images in splits.values())
         n_done = 0
@@ -112,9 +113,10 @@ def embed_pack(
                 reporter.report(f"embed {name}", n_done, total, backbone.told)
         found = store.save(
             pack, digest, name, backbone.told, request,
-            ((split, _joined(parts, split)) for split in SPLITS),
+            ((split, _joined(parts, split, len(splits[split].images))) for split in SPLITS),
         )  # fmt: skip
-    shutil.rmtree(parts, ignore_errors=True)
+        for path in parts.glob("*.npy"):  # the lock's file stays: another process may wait for it
+            path.unlink(missing_ok=True)
     return found
 
 
@@ -133,10 +135,16 @@ def _write(path: Path, embed: Embed, images: np.ndarray, where: str, first: int)
     storage.write_bytes(path, buffer.getvalue())
 
 
-def _joined(parts: Path, split: str) -> store.Array:
-    return np.concatenate(list(_arrays(parts, split)))
+def _joined(parts: Path, split: str, n_image: int) -> store.Array:
+    """The features of a split.
 
-
-def _arrays(parts: Path, split: str) -> Iterator[store.Array]:
-    for path in sorted(parts.glob(f"{split}-*.npy")):
-        yield np.load(path, allow_pickle=False)
+    Raises:
+        DataError: they are not of as many images as it has.
+    """
+    arrays = [np.load(path, allow_pickle=False) for path in sorted(parts.glob(f"{split}-*.npy"))]
+    if (found := sum(map(len, arrays))) != n_image:
+        raise DataError(
+            f"{parts} has the features of {found:,} of {n_image:,} {split} images; delete it and "
+            "embed again"
+        )
+    return np.concatenate(arrays)

@@ -5,6 +5,7 @@ import runpy
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from repro.learner.backbones import Backbone, Embed, find
 from repro.run import embed as embedding
 from repro.run.context import RunContext
 from repro.run.verify import verify
+from repro.system import locks
 from repro.system.errors import DataError, Interrupted, RecordError, UsageError
 from repro.system.interrupts import StopRequest
 from repro.system.progress import Silent
@@ -74,7 +76,7 @@ def test_images_are_embedded_once_and_a_stopped_embedding_goes_on(
         images = open_pack(tiny_pack, split).images
         expected = images.transpose(0, 3, 1, 2).reshape(len(images), -1) / 255
         np.testing.assert_allclose(found.split(split), expected, atol=1e-6)
-    assert not list(store.home(tiny_pack).glob("parts-*"))
+    assert not list(store.home(tiny_pack).glob("parts-*/[!.]*"))
 
 
 KILLED = """
@@ -118,6 +120,70 @@ def test_a_killed_embedding_goes_on_at_its_next_part(
         "whole", find("pixels", None, None), place, Silent(), StopRequest()
     )
     assert found.digest == whole.digest
+
+
+def embedding_once(
+    name: str, embed: Embed, pack: Path, runs: Path, says: Silent
+) -> store.FeatureSet:
+    """Under one request, whatever embeds."""
+    backbone = Backbone("once", {"backbone": "once"}, lambda device: embed)
+    return embedding.embed_pack(name, backbone, context(pack, runs), says, StopRequest())
+
+
+@pytest.mark.parametrize("name", ["once", "twice"])
+def test_a_second_process_that_waited_uses_what_the_first_made_and_loses_no_part(
+    name: str, tiny_pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "POLL_S", 0.01)
+    monkeypatch.setattr(store, "home", lambda pack: tmp_path / "features")
+    plain = find("pixels", None, None).build("cpu")
+    waits, made = threading.Event(), list[store.FeatureSet]()
+    n_image: list[int] = []
+
+    class Listening(Silent):
+        def say(self, message: str) -> None:
+            assert "another process works on it" in message
+            waits.set()
+
+    def counting(images: np.ndarray) -> torch.Tensor:
+        n_image.append(len(images))
+        return plain(images)
+
+    def follow() -> None:
+        made.append(embedding_once(name, counting, tiny_pack, tmp_path, Listening()))
+
+    second = threading.Thread(target=follow)
+
+    def leading(images: np.ndarray) -> torch.Tensor:
+        if not second.ident:
+            second.start()
+            assert waits.wait(20)
+        return plain(images)
+
+    first = embedding_once("once", leading, tiny_pack, tmp_path, Silent())
+    second.join()
+    (found,) = made
+    assert (found.digest, found.name) == (first.digest, name)
+    assert sum(n_image) == (0 if name == "once" else 475)
+    assert not list((tmp_path / "features").rglob("train-*"))
+
+
+def test_features_of_fewer_images_than_the_pack_has_are_not_saved(
+    tiny_pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedding, "PART", 60)
+    monkeypatch.setattr(store, "home", lambda pack: tmp_path / "features")
+    plain = find("pixels", None, None).build("cpu")
+
+    def losing(images: np.ndarray) -> torch.Tensor:
+        """Somebody removes a part in the middle."""
+        for path in tmp_path.rglob("train-00000060.npy"):
+            path.unlink()
+        return plain(images)
+
+    with pytest.raises(DataError, match=r"has the features of 140 of 200 train images; delete it"):
+        embedding_once("fewer", losing, tiny_pack, tmp_path, Silent())
+    assert store.all_of(tiny_pack) == []
 
 
 def test_features_that_are_no_numbers_are_refused(tiny_pack: Path, tmp_path: Path) -> None:
