@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from repro.records import checkpoints, milestones
 from repro.records.files import CURVE, MODEL, read_beside
 from repro.system import names, storage
 from repro.system.errors import RecordError
+from repro.system.locks import try_lock
 
 MAX_PUBLISHED_CHECKPOINT = 5 * 2**20  # bytes
 _TRAINING = ("training.json", CURVE)
@@ -65,7 +67,8 @@ def restore(results: Path, root: Path, dataset: str) -> list[Path]:
     that another row that shares the training needs none of its own.
 
     Raises:
-        RecordError: nothing was published to go on with, or something is damaged.
+        RecordError: nothing was published to go on with, something is damaged, or a training's
+            folder is in use, after the others were copied.
     """
     copied: list[Path] = []
     home = results / names.part(dataset) / "trainings"
@@ -81,17 +84,58 @@ def restore(results: Path, root: Path, dataset: str) -> list[Path]:
             f"no unfinished trainings and no parameters of finished ones of {dataset} under "
             f"{results}"
         )
-    for header in found:
-        source = names.unlinked(results, header.parent)
-        target = names.unlinked(root, root / source.relative_to(results))
-        newest = checkpoints.newest(target)
-        if newest is None or newest.name < header.name:
-            kept = sorted([*source.glob("best-*.json"), *source.glob(f"{milestones.STEM}-*.json")])
-            copy_training(source, target, [*(path.name for path in kept), header.name])
-            copied.append(target)
-    for record in ended:
-        copied += _restore_finished(record, root)
+    busy = []
+    for copy in (
+        *(functools.partial(_restore_unfinished, header, results, root) for header in found),
+        *(functools.partial(_restore_finished, record, root) for record in ended),
+    ):
+        try:
+            copied += copy()
+        except _InUseError as error:  # the others need not wait for it
+            busy.append(str(error))
+    if busy:
+        raise RecordError(
+            f"{', '.join(dict.fromkeys(busy))}: in use by another process, such as a training; "
+            "wait for its end or stop it, and run the same command again (every other training is "
+            "restored)"
+        )
     return copied
+
+
+class _InUseError(RecordError):
+    """Another process holds the lock of a training's folder."""
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold the lock of a training's folder, as a training does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = try_lock(folder)
+    if lock is None:
+        raise _InUseError(str(folder))
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _lacks(target: Path, header: str) -> bool:
+    """Whether no checkpoint there is as far as this one."""
+    newest = checkpoints.newest(target)
+    return newest is None or newest.name < header
+
+
+def _restore_unfinished(header: Path, results: Path, root: Path) -> list[Path]:
+    source = names.unlinked(results, header.parent)
+    target = names.unlinked(root, root / source.relative_to(results))
+    if not _lacks(target, header.name):
+        return []
+    with _held(target):
+        if not _lacks(target, header.name):  # its training went on until it was held
+            return []
+        kept = sorted([*source.glob("best-*.json"), *source.glob(f"{milestones.STEM}-*.json")])
+        copy_training(source, target, [*(path.name for path in kept), header.name])
+    return [target]
 
 
 def _restore_finished(record: records.Record, root: Path) -> list[Path]:
@@ -102,19 +146,22 @@ def _restore_finished(record: records.Record, root: Path) -> list[Path]:
     target = names.unlinked(root, records.training_folder(root, training))
     if record.at_step is not None:
         return _restore_milestone(record, training, target)
-    newest = checkpoints.newest(target)
-    if newest is not None and newest.name >= f"checkpoint-{training.n_step:07d}.json":
+    last = f"checkpoint-{training.n_step:07d}.json"
+    if not _lacks(target, last):
         return []
     model = _model(record)
-    milestones.note(target, training.content(), milestones.kept(target))
-    storage.write_bytes(target / CURVE, read_beside(record, CURVE))
     extra = {"seed": record.seed, "best": -1.0, "wall_s": told.get("wall_s", 0.0)}
     extra["checkpoint_s"] = told.get("checkpoint_s", 0.0)
     ends = {"checkpoint": training.n_step}
     if training.recipe.parameters_tested == "best":
         ends = {"best": int(told.get("tested_step", training.n_step)), **ends}
-    for stem, step in ends.items():
-        checkpoints.put(target, step, model, extra, training.digest, stem)
+    with _held(target):
+        if not _lacks(target, last):
+            return []
+        milestones.note(target, training.content(), milestones.kept(target))
+        storage.write_bytes(target / CURVE, read_beside(record, CURVE))
+        for stem, step in ends.items():
+            checkpoints.put(target, step, model, extra, training.digest, stem)
     return [target]
 
 
@@ -123,14 +170,18 @@ def _restore_milestone(
 ) -> list[Path]:
     """A record's milestone, without the optimizer; the training's other files stay."""
     step, told = int(record.at_step or 0), record.training
-    if (target / f"{milestones.STEM}-{step:07d}.json").exists():
+    header = target / f"{milestones.STEM}-{step:07d}.json"
+    if header.exists():
         return []
     decided = int(told.get("milestone_decided_at", 0))
     content = _model(record)
-    milestones.note(target, training.content(), milestones.kept(target) | {step: decided})
     extra = {"seed": record.seed, "wall_s": told.get("wall_s", 0.0), "decided_at": decided}
     extra["checkpoint_s"] = told.get("checkpoint_s", 0.0)
-    checkpoints.put(target, step, content, extra, training.digest, milestones.STEM)
+    with _held(target):
+        if header.exists():
+            return []
+        milestones.note(target, training.content(), milestones.kept(target) | {step: decided})
+        checkpoints.put(target, step, content, extra, training.digest, milestones.STEM)
     return [target]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from repro import records
 from repro.analysis.table import table1
@@ -348,6 +349,39 @@ def test_a_published_training_serves_further_rows_without_being_made_again(
     model.write_bytes(model.read_bytes()[:-1] + b"x")
     with pytest.raises(RecordError, match=r"model.safetensors does not have the digest"):
         published_trainings.restore(results, tmp_path / "third", "tiny")
+
+
+def test_a_training_that_another_process_goes_on_with_is_not_restored_into(
+    tmp_path: Path, tiny_pack: Path
+) -> None:
+    """The others are restored; the held one comes when its process has ended."""
+    (ended,) = cells(tiny_pack, "nearest_neighbor")
+    (cut,) = cells(tiny_pack, "meta_lstm")
+    runs, elsewhere, results = (tmp_path / name for name in ("runs", "elsewhere", "results"))
+    finish(runs, tiny_pack, ended)
+    stop = StopRequest()
+    with pytest.raises(Interrupted):
+        run_cell(cut, context(runs, tiny_pack), StopAfter(stop, 4), stop, "repro test")
+    run_cell(cut, RunContext(runs, tiny_pack, 1, "cpu", unfinished=True), Silent(), StopRequest(),
+             "repro test")  # fmt: skip
+    publishing.publish(runs, results, "tiny", allow_dirty=True)
+    folders = [records.training_folder(elsewhere, c.training()) for c in (ended, cut)]  # type: ignore[arg-type]
+    for held, other in (folders, folders[::-1]):
+        shutil.rmtree(elsewhere, ignore_errors=True)
+        held.mkdir(parents=True)
+        writing = held / ".checkpoint-0000001.safetensors.0123.part"
+        with FileLock(held / ".lock"):
+            writing.write_bytes(b"half of it")
+            before = {path: path.read_bytes() for path in held.iterdir()}
+            with pytest.raises(RecordError, match=f"{held}: in use by another process") as told:
+                published_trainings.restore(results, elsewhere, "tiny")
+            assert "wait for its end or stop it, and run the same command again" in str(told.value)
+            assert {path: path.read_bytes() for path in held.iterdir()} == before
+            assert checkpoints.newest(other) is not None
+        assert published_trainings.restore(results, elsewhere, "tiny") == [held]
+        assert not writing.exists()
+        with FileLock(held / ".lock"):  # nothing is missing there, so it may be held
+            assert published_trainings.restore(results, elsewhere, "tiny") == []
 
 
 @pytest.mark.parametrize("method", ["nearest_neighbor", "proto_net", "meta_lstm"])
