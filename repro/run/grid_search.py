@@ -19,6 +19,7 @@ from repro.system.interrupts import StopRequest
 from repro.system.progress import Quiet, Reporter
 
 SELECTION = "selection.json"
+GRID_PARTIAL = "grid.partial"
 
 
 def choose(
@@ -42,14 +43,16 @@ def choose(
     Raises:
         RecordError: what it left in ``folder`` is damaged. Interrupted: a stop was asked for.
     """
-    path = folder / SELECTION
+    path, unfinished = folder / SELECTION, folder / GRID_PARTIAL
+    if force:
+        unfinished.unlink(missing_ok=True)
     done = [] if force else tried_before(path, searched["checkpoint"], points)
     began, spent = time.monotonic(), spent_before(path) if done else 0.0
     for number in range(len(done), len(points)):
         method.choose(points[number], final=False)
         lr, decay = points[number]
         digest = storage.digest({**searched, "lr": lr, "decay": decay})
-        partial = Partial(folder / "grid.partial", digest, pace)
+        partial = Partial(unfinished, digest, pace)
         predictions = evaluate(method, episodes, images, Quiet(reporter), task, stop, partial)
         mean = float(accuracies(predictions, episodes).mean())
         done.append({"lr": lr, "decay": decay, "accuracy": mean})

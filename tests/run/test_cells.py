@@ -21,8 +21,10 @@ from repro.papers import config, paper
 from repro.papers.catalogue import BUILT_IN
 from repro.papers.config import RunConfig
 from repro.records import Record, checkpoints, published_trainings, publishing
+from repro.run import setup
 from repro.run.cell import plan, resolve_precision, run_cell, run_training
 from repro.run.context import Pace, RunContext
+from repro.run.evaluation import Partial
 from repro.system import storage
 from repro.system.errors import Interrupted, RecordError, TrainingError, UsageError
 from repro.system.interrupts import StopRequest
@@ -455,3 +457,17 @@ def test_an_installed_package_is_clean_while_its_files_are_those_that_were_insta
     assert provenance._installed(home) == (f"version {__version__}", False)
     (home / "__init__.py").write_text("x = 2\n")
     assert provenance._installed(home) == ("unknown", True)
+
+
+def test_force_leaves_out_the_predictions_of_an_interrupted_grid_search(
+    tmp_path: Path, tiny_pack: Path
+) -> None:
+    (cell,) = cells(tiny_pack, "finetune")
+    expected = finish(tmp_path, tiny_pack, cell)
+    assert expected.selection is not None
+    checkpoint = expected.digests["checkpoint"]
+    point = {name: expected.selection["grid"][0][name] for name in ("lr", "decay")}
+    digest = storage.digest({**setup.tested(cell, checkpoint), **point})
+    left = Partial(expected.path / "grid.partial", digest)
+    left.save(np.full((TINY.n_grid_episode, 75), 255, np.uint8), now=True)  # no answer at all
+    assert finish(tmp_path, tiny_pack, cell, force=True).selection == expected.selection
