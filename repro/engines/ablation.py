@@ -121,7 +121,8 @@ def share(
     ones and the validations are not the base's, so these stay behind.
 
     Raises:
-        TrainingError: the base's training has not ended, though it was to.
+        TrainingError: the base's training has not ended, though it was to, or its last parameters
+            are wanted and not there.
     """
     twin, own = base.training(), cell.training()
     if twin is None or own is None or trained_as(base, cell) is not base:
@@ -144,6 +145,12 @@ def share(
             there = checkpoints.newest(target, stem)
             if kept and (there is None or there.name < f"{stem}-{kept.step:07d}.json"):
                 found.append((stem, kept))
+        wants_last = cell.recipe.parameters_tested == "last" and cell.at_step is None
+        if found and wants_last and _only_best(source):
+            raise TrainingError(
+                f"not run: {source} was restored from its best parameters, and the last ones are "
+                "needed; delete that folder to train again, or use another --runs folder"
+            )
         if found:
             decided = {k.step: int(k.extra["decided_at"]) for s, k in found if s == milestones.STEM}
             milestones.note(target, own.content(), milestones.kept(target) | decided)
@@ -167,6 +174,16 @@ def _kept(
         return checkpoints.latest(folder, digest, stem)[0]
     there = at_step is not None and (folder / f"{stem}-{at_step:07d}.json").exists()
     return milestones.read(folder, digest, int(at_step or 0)) if there else None
+
+
+def _only_best(folder: Path) -> bool:
+    """Whether a training's last parameters are its best ones under another name.
+
+    So it is where :mod:`repro.records.published_trainings` restored one that tests its best.
+    """
+    newest = [checkpoints.newest(folder, stem) for stem in ("best", "checkpoint")]
+    best, last = (checkpoints.read_header(path) if path else None for path in newest)
+    return bool(best and last and best.step < last.step and best.sha256 == last.sha256)
 
 
 def _copy_curve(source: Path, target: Path, validations: bool) -> None:

@@ -22,7 +22,7 @@ from repro.papers import config
 from repro.papers.catalogue import built_in
 from repro.papers.config import RunConfig
 from repro.papers.switches import changes, parse
-from repro.records import Record, checkpoints, publishing
+from repro.records import Record, checkpoints, published_trainings, publishing
 from repro.run.cell import RunContext, plan, run_cell, run_training
 from repro.run.evaluation import accuracies
 from repro.run.verify import verify
@@ -240,6 +240,40 @@ def test_what_shares_a_training_that_failed_is_named_and_not_run(
     assert "training.json is damaged" in failures[0].message
     assert failures[-1].message == "parameters_tested=best seed 0: not run, its training failed"
     assert trainings(tmp_path) == 1
+
+
+def test_best_parameters_that_were_restored_are_not_tested_as_the_last(
+    tmp_path: Path, tiny_pack: Path
+) -> None:
+    """Published are the tested parameters alone, so the effect would be 0."""
+    runs, results, elsewhere = (tmp_path / name for name in ("runs", "results", "elsewhere"))
+    budget, text = (
+        dataclasses.replace(TINY, validate_every=1),
+        "authors-code,parameters_tested=best",
+    )
+    recipe = config.recipe(text)
+    for seed in range(20):  # one whose best parameters are not its last
+        (base,) = plan("tiny", tiny_pack, [CHEAP], [5], [seed], recipe, budget, "fp32", "cpu",
+                       on="val")  # fmt: skip
+        here = context(runs, tiny_pack)
+        record = run_cell(base, here, Silent(), StopRequest(), "repro test")
+        if record.training["tested_step"] < TINY.pretrain:
+            break
+    publishing.publish(
+        runs, results, "tiny", allow_dirty=True, split="val", wanted=lambda r: r.seed == seed
+    )
+    published_trainings.restore(results, elsewhere, "tiny")
+    planned = ablation.planned([base], text, parse("parameters_tested", text, built_in(CHEAP), 5))
+    there = context(elsewhere, tiny_pack)
+    failures = ablation.run(planned, there, 1, Silent(), StopRequest(), "repro test")
+    (failure,) = failures
+    assert "was restored from its best parameters, and the last ones are needed" in failure.message
+    (left,) = records.read_records(elsewhere, "tiny", "val")
+    assert left.recipe_name == base.recipe.name and left.digests["model"] == record.digests["model"]
+    early = context(elsewhere, tiny_pack, unfinished=True)
+    assert ablation.testable(planned, early, Silent(), StopRequest()) == planned[:1]
+    found = finish(planned, runs, tiny_pack)  # where the training was made, both are there
+    assert found["parameters_tested=last"].training["tested_step"] == TINY.pretrain
 
 
 def test_unfinished_trainings_are_tested_as_far_as_they_got_and_again_when_they_went_on(
