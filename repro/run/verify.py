@@ -24,7 +24,7 @@ from repro.run.evaluation import accuracies, evaluate
 from repro.run.provenance import provenance
 from repro.run.setup import cell_run
 from repro.system import storage
-from repro.system.errors import RecordError
+from repro.system.errors import RecordError, UsageError
 from repro.system.interrupts import StopRequest
 from repro.system.progress import Reporter
 from repro.system.seeding import Stream, rng
@@ -104,7 +104,13 @@ def verify(
     Raises:
         RecordError: the record, its parameters, data or episodes are not what it says.
         MethodError: a method of someone's own is not here, or has another source.
+        UsageError: ``n_episode`` is below 1.
     """
+    if n_episode is not None and n_episode < 1:
+        raise UsageError(
+            f"a record is verified on at least one episode, not on {n_episode}; give n_episode "
+            "from 1, or leave it out for all"
+        )
     record = records.read_record(path)
     records.check_revision(record)
     config = records.config_of(record)

@@ -59,6 +59,7 @@ def verify(
         methods: ``path/to/file.py:Class`` of methods of one's own among them.
     Raises:
         RecordError: there is nothing to verify, or parameters or images are other ones.
+        UsageError: ``n_episode`` is below 1.
 
     >>> import repro
     >>> published = repro.results("results").filter(dataset="glyphs", budget="quick", k_shot=5)

@@ -14,7 +14,7 @@ from repro.records import Record
 from repro.run.cell import RunContext, plan, run_cell
 from repro.run.verify import MEAN_TOLERANCE, Verdict, allowed_mean, verify
 from repro.system import storage
-from repro.system.errors import RecordError
+from repro.system.errors import RecordError, UsageError
 from repro.system.interrupts import StopRequest
 from repro.system.progress import Silent
 from tests.conftest import TINY, tiny_plans
@@ -135,3 +135,9 @@ def test_few_episodes_raise_no_more_false_alarms_than_many_and_many_find_a_real_
 def test_the_sentence_says_how_far_the_mean_may_be_off(tmp_path: Path) -> None:
     said = Verdict(4, 2, 0.0067, 0.027, False, True).sentence(tmp_path)
     assert "ok: 2 of 4 episodes differ, the mean by +0.67 points (allowed: 2.70)" in said
+
+
+@pytest.mark.parametrize("n_episode", [0, -1])
+def test_no_episode_at_all_is_refused_in_one_sentence(n_episode: int, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=f"on at least one episode, not on {n_episode}; give n"):
+        verify(tmp_path, tmp_path, Silent(), StopRequest(), n_episode)
