@@ -135,7 +135,19 @@ def _restore_unfinished(header: Path, results: Path, root: Path) -> list[Path]:
             return []
         kept = sorted([*source.glob("best-*.json"), *source.glob(f"{milestones.STEM}-*.json")])
         copy_training(source, target, [*(path.name for path in kept), header.name])
+        _drop_other_best(target, {path.stem for path in kept})
     return [target]
+
+
+def _drop_other_best(target: Path, restored: set[str]) -> None:
+    """Remove the best parameters of what was trained there: the restored training never had them.
+
+    Args:
+        restored: names of those that it had, without their suffix.
+    """
+    for path in target.glob("best-*"):
+        if path.stem not in restored:
+            path.unlink()
 
 
 def _restore_finished(record: records.Record, root: Path) -> list[Path]:
@@ -162,6 +174,7 @@ def _restore_finished(record: records.Record, root: Path) -> list[Path]:
         storage.write_bytes(target / CURVE, read_beside(record, CURVE))
         for stem, step in ends.items():
             checkpoints.put(target, step, model, extra, training.digest, stem)
+        _drop_other_best(target, {f"best-{ends['best']:07d}"} if "best" in ends else set())
     return [target]
 
 

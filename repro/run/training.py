@@ -131,6 +131,8 @@ def train(
         if step < n_step:
             metrics.rewind(step, found.extra["window"])
             reporter.say(f"{task}: continuing from step {step:,} of {n_step:,}")
+    if step < n_step:
+        _drop_best_after(folder, step, best)
     decided = milestones.decide(folder, config.content(), marks, step)
     began = last_write = time.monotonic()
     cost, writing = 0.0, found.extra.get("checkpoint_s", 0.0) if found else 0.0
@@ -197,6 +199,20 @@ def train(
             raise _without_best(folder)
         return Trained(chosen.tensors, chosen.step, chosen.digest, wall_s, writing, step)
     return Trained(method.state(), step, reached, wall_s, writing, step)
+
+
+def _drop_best_after(folder: Path, step: int, best: float) -> None:
+    """Remove the best parameters of steps that will be made again.
+
+    On another machine they may come out otherwise, and then be no longer the best. Where those of
+    the checkpoint were removed for them, they stay: made again here, they are the same.
+    """
+    headers = sorted(folder.glob("best-*.json"))
+    later = [path for path in headers if path.name > f"best-{step:07d}.json"]
+    if best < 0 or len(later) < len(headers):
+        for path in later:
+            path.unlink()
+            path.with_suffix(".safetensors").unlink(missing_ok=True)
 
 
 def _without_best(folder: Path) -> TrainingError:
