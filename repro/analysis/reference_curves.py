@@ -21,6 +21,7 @@ from repro.analysis.statistics.intervals import Interval
 from repro.analysis.statistics.paired import quantile
 from repro.analysis.text import percent, percent_interval
 from repro.papers.catalogue import BUILT_IN
+from repro.papers.method_names import PRETRAIN
 from repro.system import storage
 from repro.system.errors import RecordError
 
@@ -71,11 +72,16 @@ def trainings(root: Path, dataset: str) -> list[Training]:
     for path in sorted((root / dataset / "trainings").glob("*/seed-*/*/training.json")):
         if (path.parent / FILE).exists():
             content = storage.read_json(path)
+            content.pop("milestones", None)  # they move no number
             _add(found, path.parent, content, content.get("validation_shots", ()))
     for record in records.read_records(root, dataset):
+        if record.at_step is not None:
+            continue  # its curve ends early, whatever became of the training
         config = records.config_of(record).training()
         if config is not None and (record.path / FILE).exists():
-            content = {**config.content(), "numerics_revision": record.numerics_revision}
+            content = config.content()
+            if config.training != PRETRAIN:  # else it has its own, whatever row is tested
+                content["numerics_revision"] = record.numerics_revision
             _add(found, record.path, content, (record.k_shot,))
     return list(found.values())
 

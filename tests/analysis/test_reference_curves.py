@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,11 @@ import pytest
 from click.testing import CliRunner
 from scipy import stats as reference
 
+from repro import records
 from repro.analysis.reference_curves import against_published, hold, trainings
 from repro.cli.main import cli
+from repro.papers.config import BUDGETS, EpisodeSpec, RunConfig, recipe
+from tests.analysis.analysis_doubles import record
 
 CONTENT: dict[str, Any] = {
     "dataset": "mini-imagenet", "data_digest": "d" * 64, "training": "matching_net", "k_shot": 5,
@@ -55,6 +59,40 @@ def test_three_published_seeds_predict_another_one(tmp_path: Path) -> None:
     half = reference.t.ppf(0.975, 2) * np.std(shifts, ddof=1) * np.sqrt(4 / 3)
     assert found.difference.half_width == pytest.approx(half)
     assert "prediction interval" in found.sentence()
+
+
+def test_milestones_make_a_training_no_other_kind(tmp_path: Path) -> None:
+    kept = [{"step": 2000, "decided_at": 0}]
+    training(tmp_path / "results", 0, 10)
+    training(tmp_path / "runs", 1, 3, milestones=kept)
+    (line,) = against_published(tmp_path / "runs", tmp_path / "results", "mini-imagenet")
+    assert "on the curve at 3,000 of 75,000 steps" in line
+
+
+@pytest.mark.parametrize("method", ["meta_lstm", "finetune"])
+def test_a_training_and_its_records_are_one_training(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record of its end has another folder; that of a milestone ends earlier."""
+    config = RunConfig(
+        "mini-imagenet", "d" * 64, method, EpisodeSpec(k_shot=5), recipe("authors-code"),
+        BUDGETS["smoke"], 0, "fp32",
+    )  # fmt: skip
+    whole = config.training()
+    assert whole is not None
+    own, done, cut = (
+        training(tmp_path / name, 0, n) for name, n in (("results", 9), ("done", 9), ("cut", 2))
+    )
+    kept = {**whole.content(), "milestones": [{"step": 2, "decided_at": 0}]}
+    (own / "training.json").write_text(json.dumps(kept))
+    tested = [
+        record(method, 5, path=path, config=dataclasses.replace(config, at_step=at).describe())
+        for path, at in ((cut, 2), (done, None))
+    ]
+    monkeypatch.setattr(records, "read_records", lambda *_: tested)
+    found = trainings(tmp_path / "results", "mini-imagenet")
+    assert [one.path for one in found if 5 in one.shots] == [own]
+    assert [one.path for one in trainings(tmp_path / "none", "mini-imagenet")] == [done]
 
 
 @pytest.mark.parametrize(
