@@ -18,6 +18,7 @@ from scipy import stats as distributions
 
 from repro.analysis.statistics.intervals import Interval
 from repro.analysis.text import fixed
+from repro.papers import paper
 
 NEAR_ONE = 0.1  # "slightly below 1": at most this far below
 FIXED = 0.01  # a gate whose values scatter less than this between episodes acts as a fixed rule
@@ -112,15 +113,13 @@ def shot_difference(one: LayerGate, other: LayerGate) -> Interval:
 
 
 def between_shots(found: list[LayerGate]) -> dict[tuple[str, str], Interval]:
-    """Last shot minus first by gate and layer; empty when there is one shot only."""
-    shots = sorted({item.k_shot for item in found})
-    if len(shots) < 2:
-        return {}
+    """The paper's last shot minus its first by gate and layer; empty unless both were run."""
+    first, last = min(paper.SHOTS), max(paper.SHOTS)
     of = {(item.gate, item.layer, item.k_shot): item for item in found}
     return {
-        (gate, layer): shot_difference(of[gate, layer, shots[0]], of[gate, layer, shots[-1]])
+        (gate, layer): shot_difference(of[gate, layer, first], of[gate, layer, last])
         for gate, layer, shot in of
-        if shot == shots[0] and (gate, layer, shots[-1]) in of
+        if shot == first and (gate, layer, last) in of
     }
 
 
@@ -206,17 +205,18 @@ def _shots(found: list[LayerGate], background: Background) -> Reading:
     claim = "The input gates differ between 1-shot and 5-shot."
     by_layer = {layer: i for (gate, layer), i in between_shots(found).items() if gate == "input"}
     if not by_layer:
-        return Reading(claim, UNDECIDED, "Only one of the two shots was run.")
+        return Reading(claim, UNDECIDED, "Not both of these shots were run.")
     said = "5-shot minus 1-shot by layer: " + ", ".join(
         f"{layer} {fixed(i.mean, 3, '+')} ± {fixed(i.half_width, 3)}"
         for layer, i in by_layer.items()
     )
-    if background.unfinished:
-        lengths = "; ".join(f"{k}-shot {v}" for k, v in sorted(background.unfinished.items()))
+    unfinished = sorted((k, v) for k, v in background.unfinished.items() if k in paper.SHOTS)
+    if unfinished:
+        lengths = "; ".join(f"{k}-shot {v}" for k, v in unfinished)
         return Reading(
             claim, UNDECIDED, f"{said}; the trainings are of unequal length ({lengths})."
         )
-    moved = between_seeds(found, background.seeds)
+    moved = between_seeds(*(_papers(seed) for seed in (found, *background.seeds)))
     apart = [
         layer
         for layer, i in by_layer.items()
@@ -238,12 +238,15 @@ def _shots(found: list[LayerGate], background: Background) -> Reading:
     return Reading(claim, UNDECIDED, f"{said}; the intervals include the limit ({control}).")
 
 
-def between_seeds(
-    found: list[LayerGate], others: Sequence[list[LayerGate]]
-) -> dict[tuple[str, str], float]:
+def _papers(found: list[LayerGate]) -> list[LayerGate]:
+    """The gates of the two shots that Figure 3 shows."""
+    return [item for item in found if item.k_shot in paper.SHOTS]
+
+
+def between_seeds(*seeds: list[LayerGate]) -> dict[tuple[str, str], float]:
     """The largest difference between two seeds of one shot, by gate and layer; empty without."""
     means: dict[tuple[str, str, int], list[float]] = {}
-    for item in (item for seed in (found, *others) for item in seed):
+    for item in (item for seed in seeds for item in seed):
         means.setdefault((item.gate, item.layer, item.k_shot), []).append(item.mean.mean)
     largest: dict[tuple[str, str], float] = {}
     for (gate, layer, _), values in means.items():
@@ -286,7 +289,7 @@ def text(found: list[LayerGate], background: Background | None = None) -> str:
             f"{episode_spread(item)}"
         )
     for (gate, layer), difference in between_shots(found).items():
-        lines.append(f"{gate:7} {layer:7} last shot minus first {gate_interval(difference, '+')}")
+        lines.append(f"{gate:7} {layer:7} 5-shot minus 1-shot {gate_interval(difference, '+')}")
     lines.append("(95% intervals over episodes with these trained models, on the wide side)")
     for reading in readings(found, background):
         lines += ["", f"{reading.claim} {reading.verdict.upper()}.", f"  {reading.because}"]

@@ -115,6 +115,22 @@ def test_trainings_of_unequal_length_and_what_another_seed_does_are_no_differenc
         assert reading.verdict == verdict and "another seed of one shot" in reading.because
 
 
+def test_the_reading_of_shots_is_of_1_and_5_whatever_else_was_run() -> None:
+    one, five = content(1, enter=0.2), content(5, enter=0.2)
+    found = gate_numbers.numbers({1: one, 5: five, 10: content(10, enter=0.6)})
+    reading = gate_numbers.readings(found)[2]
+    assert "5-shot minus 1-shot by layer: conv1 +0.000" in reading.because
+    assert reading.verdict != CONFIRMED
+    assert "5-shot minus 1-shot +0.0000" in gate_numbers.text(found)
+    # Neither an unfinished training nor another seed of a further shot is its control.
+    found = gate_numbers.numbers({1: one, 5: content(5, enter=0.3), 10: content(10)})
+    others = gate_numbers.Background({10: "5 of 9 steps"}, [gate_numbers.numbers({10: five})])
+    reading = gate_numbers.readings(found, others)[2]
+    assert reading.verdict == CONFIRMED and "no other seed" in reading.because
+    found = gate_numbers.numbers({1: one, 10: content(10, enter=0.6)})
+    assert gate_numbers.readings(found)[2].verdict == UNDECIDED
+
+
 def test_other_seeds_and_unfinished_trainings_are_found_among_the_records(tmp_path: Path) -> None:
     records = []
     for seed, k_shot in ((0, 1), (1, 1), (0, 5)):
