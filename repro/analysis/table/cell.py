@@ -53,6 +53,7 @@ class Cell:
     same_images: bool = True  # as what is reported; else there is no difference to speak of
     progress: str = ""  # steps made of those planned, where the training has not ended
     task: Task = PAPERS
+    images: str = ""  # digest of those that it was trained on
 
     @property
     def outside(self) -> bool:

@@ -17,7 +17,7 @@ from repro.analysis.statistics.seeds import estimate
 from repro.analysis.table.cell import Cell
 from repro.analysis.text import percent, percent_interval
 from repro.papers.config import recipe
-from repro.records import Record
+from repro.records import Record, other_revision
 from repro.system.errors import RecordError
 
 BASE = "authors-code"
@@ -45,13 +45,29 @@ def _variant(record: Record, base: dict[str, object]) -> str:
     return ", ".join(told)
 
 
+def _of(cell: Cell, records: Iterable[Record], budget: str) -> list[Record]:
+    """The tests of the cell, the newest last: of its row, shot, task, images and budget, trained
+    for its shot, and of this code's arithmetic."""
+    found = [
+        record
+        for record in sorted(records, key=lambda r: r.when)
+        if (record.method, record.k_shot, record.task) == (cell.method, cell.k_shot, cell.task)
+        and record.budget_name == budget
+        and record.config.get("train_k_shot") is None
+        and not other_revision(record)
+    ]
+    # A cell that only other recipes ran has no images of its own: the newest then say which.
+    images = cell.images or next((r.digests.get("data") for r in reversed(found)), "")
+    return [record for record in found if record.digests.get("data") == images]
+
+
 def lines(cell: Cell, records: Iterable[Record], budget: str = "paper") -> list[Line]:
     """The reported number, the public re-runs and a line for each config tested here.
 
     Seeds of one config are one line. Earlier tests of a training have no interval.
 
     Args:
-        cell: of the table. records: those of other cells and budgets are passed over.
+        cell: of the table. records: those that :func:`_of` leaves out are passed over.
     Raises:
         RecordError: the cell was not run with the paper's budget, or was imported.
     """
@@ -68,11 +84,9 @@ def lines(cell: Cell, records: Iterable[Record], budget: str = "paper") -> list[
         recipe_told = f" ({published.recipe})" if published.recipe else ""
         interval = Interval(published.mean, published.half_width)
         found.append(Line(published.source + recipe_told, RERUN, interval, published.transductive))
-    key = (cell.method, cell.k_shot)
     groups: dict[str, dict[int, Record]] = {}
-    for record in records:
-        if (record.method, record.k_shot) == key and record.budget_name == budget:
-            groups.setdefault(ignoring_seed(record), {}).setdefault(record.seed, record)
+    for record in _of(cell, records, budget):
+        groups.setdefault(ignoring_seed(record), {})[record.seed] = record
     base = recipe(BASE).switches()
     ours = []
     for group in groups.values():

@@ -173,6 +173,7 @@ def _cell(
         if first.unfinished
         else "",
         task=task,
+        images=first.digests.get("data", ""),
     )
 
 

@@ -50,6 +50,25 @@ def test_each_config_is_a_line_and_seeds_of_one_config_are_one() -> None:
     assert ours["authors-code, query_batch_norm=query, 50,000 steps, seed 0"].transductive
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        record(numerics_revision=7),
+        record(config={"n_way": 20}),
+        record(config={"n_query": 5}),
+        record(config={"test_dataset": "cub"}),
+        record(config={"train_k_shot": 1}),
+        record(digests={"data": "a" * 64, "episodes": "e" * 64}),
+    ],
+    ids=["revision", "ways", "queries", "test data", "training shot", "images"],
+)
+def test_only_tests_of_the_cells_task_images_and_arithmetic_are_lines(other: Record) -> None:
+    own = [record(), record(switches={"augmentation": "port"})]
+    cell = cell_of(own[:1])
+    for there in ([*own, other], [other, *own]):
+        assert one_cell.lines(cell, there) == one_cell.lines(cell, own)
+
+
 def test_a_cell_that_was_not_run_at_the_papers_budget_has_no_figure(tmp_path: Path) -> None:
     finished = record()
     with pytest.raises(RecordError, match="no record of meta_lstm 5-shot with budget paper"):
