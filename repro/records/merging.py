@@ -58,7 +58,7 @@ def _records(source: Path, datasets: Collection[str]) -> Iterator[Record]:
 
 
 def _refuse_mixed(found: Sequence[Record]) -> None:
-    """One pack of images a data set, and one list of episodes of each size.
+    """One pack of images a data set, and one list of episodes of each task and way to draw them.
 
     Raises:
         RecordError: there are two; a record of each is named.
@@ -66,12 +66,12 @@ def _refuse_mixed(found: Sequence[Record]) -> None:
     images: dict[str, Record] = {}
     episodes: dict[tuple[object, ...], Record] = {}
     for record in found:
-        config = record.config
-        size = (record.dataset, config["n_way"], record.k_shot, config["n_query"],
-                config.get("episode_seed", 0), record.n_episode)  # fmt: skip
+        seed = record.config.get("episode_seed", 0)
+        drawn = (record.dataset, record.task, record.k_shot, record.episode_classes, seed,
+                 record.n_episode)  # fmt: skip
         for what, name, first in (
             ("images", "data", images.setdefault(record.dataset, record)),
-            ("episodes", "episodes", episodes.setdefault(size, record)),
+            ("episodes", "episodes", episodes.setdefault(drawn, record)),
         ):
             ours, theirs = (str(r.digests.get(name)) for r in (first, record))
             if ours != theirs:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from click.testing import CliRunner, Result
 
 import repro
 from repro.cli.main import cli
-from repro.records import read_record
+from repro.records import merging, read_record
 from repro.records.files import outcome_digest, sealed
+from repro.system.errors import RecordError
 
 N = 4
 
@@ -146,6 +148,22 @@ def test_mixed_records_are_refused_by_name(
     path.write_text(json.dumps(sealed(content)))
     read_record(path.parent)
     refused(a, b, path.parent, sentence)
+
+
+def test_a_test_on_other_data_and_another_way_to_draw_classes_are_merged(
+    two: tuple[Path, Path],
+) -> None:
+    """Their episodes differ, as they must."""
+    elsewhere = {"test_dataset": "other", "test_data_digest": "3" * 64}
+    first = read_record(next(two[0].rglob("outside_first/**/record.json")).parent)
+    drawn = {"recipe": {**first.config["recipe"], "episode_classes": "independent"}}
+    for number, change in enumerate((elsewhere, drawn)):
+        digests = {**first.digests, "episodes": f"{number}" * 64, "test_data": "3" * 64}
+        other = replace(first, config={**first.config, **change}, digests=digests)
+        merging._refuse_mixed([first, other])
+        with pytest.raises(RecordError, match="are of different episodes of glyphs"):
+            again = replace(other, digests={**digests, "episodes": "9" * 64})
+            merging._refuse_mixed([first, other, again])
 
 
 def test_other_mistakes_get_one_sentence(two: tuple[Path, Path], tmp_path: Path) -> None:
