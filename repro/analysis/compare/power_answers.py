@@ -18,7 +18,7 @@ from repro.papers import paper
 from repro.papers.paper import Z_95
 from repro.system.errors import RecordError
 
-MEASURED, PAPERS, ASSUMED = "measured", "paper", "assumed"
+MEASURED, PAPERS, ASSUMED, EACH_SIDE = "measured", "paper", "assumed", "each side"
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,10 @@ class PairPower:
         episodes_for_margin: for a true tie to be called equivalent, between these checkpoints.
         seed_sd: between seeds: of the paired differences where both sides ran the same number of
             seeds, else of one side's accuracies.
-        seed_sd_from: where that is from: ``measured`` (both sides) or ``assumed``, else the label
-            of the one side with several seeds.
-        n_seed: seeds it was measured on; 0 where it was assumed.
+        seed_sd_from: where that is from: ``measured`` (the paired differences), ``each side`` (the
+            root mean square of the two sides', which ran several seeds but not as many) or
+            ``assumed``, else the label of the one side with several seeds.
+        n_seed: seeds it was measured on, of ``each side`` together; 0 where it was assumed.
         class_half_width: of the 95% interval over the choice of test classes; None: not known.
         separable_classes: the true difference that these classes separate over other classes.
     """
@@ -237,7 +238,7 @@ def _noises(pair: Comparison, assumed: float) -> _Noises:
         sum(x.rest for x in filled), sum(x.seed_variance for x in filled),
     )  # fmt: skip
     both = noise(shared, rest, variance)
-    source = pair.borrowed.label if pair.borrowed is not None else MEASURED
+    source = pair.borrowed.label if pair.borrowed is not None else EACH_SIDE
     spread = math.sqrt(variance / 2)
     return _Noises(both, both, both, spread, source, sum(x.n_seed for x in known))
 

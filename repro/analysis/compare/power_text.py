@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from repro.analysis.compare.power_answers import ASSUMED, MEASURED, CellPower, PairPower
+from repro.analysis.compare.power_answers import (
+    ASSUMED,
+    EACH_SIDE,
+    MEASURED,
+    CellPower,
+    PairPower,
+)
 from repro.analysis.statistics.intervals import Interval
 from repro.analysis.table.formats import aligned, wrapped
 from repro.analysis.text import class_text, margin_text, percent, percent_interval, points, share
@@ -128,6 +134,11 @@ def _source(pair: PairPower) -> str:
         return f"if the SD between seeds of either side is {spread} points, which is assumed"
     if pair.seed_sd_from == MEASURED:
         return f"SD of the differences between seeds: {spread} points, from {pair.n_seed} seeds"
+    if pair.seed_sd_from == EACH_SIDE:
+        return (
+            f"SD between seeds of either side: {spread} points, the root mean square of the two, "
+            f"from {pair.n_seed} seeds"
+        )
     return (
         f"if the SD between seeds of either side is {spread} points, as for the {pair.n_seed} "
         f"seeds of {pair.seed_sd_from}"

@@ -187,8 +187,11 @@ def test_a_pair_tells_of_assumed_seeds_and_of_measured_ones() -> None:
     assert "from 3 seeds" in text and "assumed" not in text
     assert (three.seed_sd_from, three.n_seed) == ("measured", 3)
     assert all(size.seeds == size.seeds_most for size in three.sizes)
-    uneven, _ = told(3, 4)
-    assert (uneven.seed_sd_from, uneven.n_seed) == ("measured", 7)
+    uneven, text = told(3, 4)
+    assert (uneven.seed_sd_from, uneven.n_seed) == ("each side", 7)
+    assert "SD between seeds of either side" in text and "SD of the differences" not in text
+    apart = [layout(np.stack([r.accuracy for r in made[m]]), 4).seed_variance for m in made]
+    assert uneven.seed_sd == pytest.approx(math.sqrt(np.mean(apart)))
     assert all(size.seeds == size.seeds_most for size in uneven.sizes)
     borrowed, text = told(4, 1)
     assert "as for the 4 seeds of meta_lstm" in text and "assumed" not in text
