@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from repro.papers import paper
+
+if TYPE_CHECKING:
+    from repro.papers.pack import Table
 
 
 @dataclass(frozen=True)
@@ -34,10 +37,9 @@ class Task:
             found.append(f"tested on {self.test_dataset}")
         return ", ".join(found)
 
-    @property
-    def has_reported(self) -> bool:
-        """Whether there can be a published number of it: they are of 5 classes of one data set."""
-        return self.n_way == paper.N_WAY and not self.test_dataset
+    def reported_in(self, of: Table) -> bool:
+        """Whether a table can have a number of it: of as many classes, on the training's data."""
+        return self.n_way == of.n_way and not self.test_dataset
 
     def chosen_over(self, other: Task, dataset: str) -> str:
         """The options that choose it where ``other`` is shown."""

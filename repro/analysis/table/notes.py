@@ -138,7 +138,7 @@ def notes(
         for c in apart
     ]
     told += [sentence for cell in cells if (sentence := known(cell, records))]
-    told += unreported(cells)
+    told += unreported(cells, of)
     told += other_rows(records, of)
     told += of_the_paper(of, cells)
     here = measured_here(records)

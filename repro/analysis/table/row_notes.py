@@ -43,15 +43,18 @@ def other_rows(records: Sequence[Record], of: Table) -> list[str]:
         if record.outside:
             origin = source.get("target")
             outside.append(f"{record.title}{f' ({origin})' if origin else ''}")
-        found = shelf.elsewhere(of, record.method, record.k_shot)
-        if not record.task.has_reported:
-            found = None
+        sources = [
+            found[0].source
+            for shown in records
+            if shown.method == record.method and shown.task.reported_in(of)
+            if (found := shelf.elsewhere(of, shown.method, shown.k_shot))
+        ]
         if record.outside:
             pass
-        elif found is None:
-            unknown.append(f"{record.title} ({where})")
+        elif sources:
+            published.append(f"{record.title} ({sources[0]})")
         else:
-            published.append(f"{record.title} ({found[0].source})")
+            unknown.append(f"{record.title} ({where})")
         if row.get("transductive"):
             transductive.append(record.title)
     told = []
@@ -135,13 +138,13 @@ def seed_notes(cells: Sequence[Cell]) -> list[str]:
     return told
 
 
-def unreported(cells: Sequence[Cell]) -> list[str]:
+def unreported(cells: Sequence[Cell], of: Table) -> list[str]:
     """Rows of the paper at a size of which it has no number, and so nothing to be held against."""
     found = [c for c in cells if c.measured is not None and c.in_paper and c.reported is None]
     if not found:
         return []
     task = found[0].task
-    what = f" ({task.told})" if not task.has_reported else ""
+    what = f" ({task.told})" if not task.reported_in(of) else ""
     return [
         f"No number is reported for {named(found)}{what}, so there is neither a difference nor a "
         "verdict; numbers of other shots, ways or data sets are not compared."

@@ -90,11 +90,6 @@ def _published(of: PaperTable, key: str, k_shot: int) -> tuple[Reported | None, 
     return shelf.elsewhere(of, key, k_shot) or (None, {})
 
 
-def _has_reported(of: PaperTable, task: Task) -> bool:
-    """Whether the table can have a number of it: of as many classes, on the training's data set."""
-    return task.n_way == of.n_way and not task.test_dataset
-
-
 def not_comparable(record: Record, dataset: str, of: PaperTable = OF) -> str:
     """Why a record cannot be held against what was published of its row; empty when it can."""
     reasons = []
@@ -137,7 +132,7 @@ def _cell(
     in_paper = method in of.keys
     reported, _ = _published(of, method, k_shot)
     published_reruns = of.reruns(method, k_shot)
-    if not _has_reported(of, task):
+    if not task.reported_in(of):
         reported, published_reruns = None, ()
     if not records:
         return Cell(method, k_shot, reported, title=title, in_paper=in_paper, task=task)
@@ -252,7 +247,7 @@ def build(
             )
         group.append(record)
     # Of what nobody reported, a shot that was not run has nothing to show.
-    reportable = _has_reported(of, task)
+    reportable = task.reported_in(of)
     usual = of.shots if reportable else tuple({record.k_shot for record in records})
     others = {record.method: record.title for record in records if record.method not in of.keys}
     cells = [

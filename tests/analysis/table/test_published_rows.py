@@ -9,7 +9,7 @@ import pytest
 from repro.analysis.compare.power_answers import of_cell
 from repro.analysis.compare.power_text import against_paper
 from repro.analysis.table import check, table1
-from repro.papers import paper, references
+from repro.papers import paper, references, shelf
 from repro.papers.catalogue import BUILT_IN
 from repro.records import Record
 from tests.analysis.analysis_doubles import record, spread
@@ -56,6 +56,25 @@ def test_notes_say_who_published_and_which_rows_are_transductive() -> None:
     assert "48.70 ± 1.84" in table.format("text")
     cosine = next(c for c in table.cells if c.method == "pretrained_cosine" and c.k_shot == 1)
     assert (cosine.reported, cosine.judged, cosine.verdict) == (None, None, "")
+
+
+def test_notes_and_cells_agree_on_what_is_reported_of_a_20_way_table() -> None:
+    (of,) = shelf.find("snell2017:omniglot-20way").tables
+    wide = other("maml", 5, 0.9, n_way=20)
+    table = table1.build([wide], "omniglot", of=of)
+    shown = next(c for c in table.cells if c.method == "maml" and c.measured)
+    assert shown.reported is not None and shown.reported.mean == 0.989
+    notes = " ".join(table.notes)
+    assert "their own authors published: MAML (Finn et al. 2017" in notes
+    assert "neither a reported number nor a verdict" not in notes
+    five = table1.build([other("maml", 5, 0.9)], "omniglot", of=of)
+    assert "neither a reported number nor a verdict: MAML" in " ".join(five.notes)
+
+
+def test_a_row_has_a_source_where_any_of_its_shots_has_one() -> None:
+    made = [other("maml", k_shot, 0.5) for k_shot in (2, 5)]
+    notes = " ".join(table1.build(made, "mini-imagenet").notes)
+    assert "their own authors published: MAML (Finn et al. 2017" in notes
 
 
 def test_rows_outside_the_paper_change_nothing_that_is_said_of_the_paper() -> None:
