@@ -85,7 +85,7 @@ def reported(
         lines += [f"    {told_of}"] if told_of else []
         lines += [
             f"    apart ({line.apart}, {line.steps} steps) measured "
-            f"{percent_interval(line.measured)}, {sentence(line.judged)}"
+            f"{percent_interval(line.measured)}, {sentence(line.judged, line.same_images)}"
             for line in cell.further
             if line.measured and line.judged
         ]

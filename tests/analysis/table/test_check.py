@@ -1,5 +1,8 @@
 """A moved number fails the pinned check; the paper's number itself never does unless asked."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 
 from repro.analysis.table import check
@@ -59,3 +62,17 @@ def test_reported_is_strict_only_when_every_cell_is_there_and_indistinguishable(
         assert failures == ["Meta-Learner LSTM 5-shot is lower from 3 seeds"] * (n_seed > 2)
         assert any(line.endswith("lower" if n_seed > 2 else "lower (2 seeds)") for line in lines)
         assert ("the two happened to agree" in " ".join(lines)) == (n_seed == 2)
+
+
+def test_no_line_holds_other_images_against_the_papers_numbers() -> None:
+    """Not even that of a milestone or a transductive test."""
+    made = [
+        record(path=Path("own")),
+        record(path=Path("milestone"), config={"at_step": 40_000}),
+        record(path=Path("transductive"), switches={"query_batch_norm": "query"}),
+    ]
+    for dataset, n_shown in (("mini-imagenet", 2), ("glyphs", 0)):
+        tested = [replace(r, config={**r.config, "dataset": dataset}) for r in made]
+        lines = [x for x in check.reported(tested, dataset)[0] if x.startswith("    apart (")]
+        assert len(lines) == 2 and all("not comparable" in line for line in lines)
+        assert sum("difference" in line for line in lines) == n_shown
