@@ -114,12 +114,16 @@ def sides(records: Sequence[Record], k_shot: int) -> list[Side]:
     return [Side(listed[0].title, tuple(listed)) for listed in found.values()]
 
 
-def matrices(records: Sequence[Record]) -> list[Matrix]:
-    """Paired differences of all methods at each shot; none where one method alone was run.
+def _by_shot(records: Sequence[Record]) -> dict[int, list[Side]]:
+    return {k: sides(records, k) for k in sorted({record.k_shot for record in records})}
 
-    Holm's correction is over all pairs of all matrices.
+
+def compared(records: Sequence[Record]) -> dict[tuple[int, int, int], Comparison]:
+    """All pairs of methods that saw the same episodes, by shot and the places of the two sides.
+
+    Holm's correction is over all of them.
     """
-    by_shot = {k: sides(records, k) for k in sorted({record.k_shot for record in records})}
+    by_shot = _by_shot(records)
     keys = [
         (shot, i, j)
         for shot, found in by_shot.items()
@@ -127,12 +131,17 @@ def matrices(records: Sequence[Record]) -> list[Matrix]:
         if _comparable(found[i].records[0], found[j].records[0])
     ]
     listed = with_holm([compare(by_shot[shot][i], by_shot[shot][j]) for shot, i, j in keys])
-    compared = dict(zip(keys, listed, strict=True))
+    return dict(zip(keys, listed, strict=True))
+
+
+def matrices(records: Sequence[Record]) -> list[Matrix]:
+    """Paired differences of all methods at each shot; none where one method alone was run."""
+    pairs = compared(records)
 
     def field(shot: int, i: int, j: int) -> Difference:
         if i == j:
             return Difference("·", False, "same", 0.0)
-        found = compared.get((shot, min(i, j), max(i, j)))
+        found = pairs.get((shot, min(i, j), max(i, j)))
         if found is None:
             return _field(None, 1.0)
         interval = found.interval
@@ -148,8 +157,8 @@ def matrices(records: Sequence[Record]) -> list[Matrix]:
                 (side.records[0].method, tuple(field(shot, i, j) for j in range(len(found))))
                 for i, side in enumerate(found)
             ),
-            tuple(_in_numbers(compared[key]) for key in keys if key[0] == shot),
+            tuple(_in_numbers(pair) for key, pair in pairs.items() if key[0] == shot),
         )
-        for shot, found in by_shot.items()
+        for shot, found in _by_shot(records).items()
         if len(found) > 1
     ]

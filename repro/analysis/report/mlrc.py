@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from repro.analysis.compare.formats import format_pairs
-from repro.analysis.compare.pairs import all_pairs
 from repro.analysis.gates import figure as gates
 from repro.analysis.gates import numbers as gate_numbers
 from repro.analysis.report import differences_section as report_differences
@@ -70,7 +69,7 @@ def _scope(table: table1.Table) -> list[str]:
     known = [cell for cell in table.cells if cell.in_paper]
     run = [cell for cell in known if cell.measured is not None]
     missing = [_name(cell) for cell in known if cell.measured is None]
-    others = [cell.title for cell in table.cells if not cell.in_paper and cell.k_shot == 1]
+    others = dict.fromkeys(cell.title for cell in table.cells if not cell.in_paper)
     told = [
         f"The claim that is tested is the paper's {table.of.name}: accuracies of "
         f"{len(table.of.rows)} methods at {len(table.of.shots)} shots. "
@@ -119,13 +118,9 @@ def _methodology(records: Sequence[Record], dataset: str) -> list[str]:
 
 def _results(table: table1.Table, records: Sequence[Record]) -> list[str]:
     told = [table.format("markdown")]
-    shots = sorted({record.k_shot for record in records})
-    groups = [report_differences.sides(records, shot) for shot in shots]
-    same = [
-        g for g in groups if len({s.records[0].digests.get("episodes") for s in g}) == 1 < len(g)
-    ]
-    if same:
-        told += ["### Paired differences", "", format_pairs(all_pairs(same), "markdown")]
+    pairs = list(report_differences.compared(records).values())
+    if pairs:
+        told += ["### Paired differences", "", format_pairs(pairs, "markdown")]
     traced = [r for r in records if r.method == "meta_lstm" and (r.path / gates.FILE).exists()]
     if traced:
         numbers = gate_numbers.numbers(gates.read_gates(traced))
@@ -137,7 +132,7 @@ def _results(table: table1.Table, records: Sequence[Record]) -> list[str]:
 
 def _easy(table: table1.Table) -> list[str]:
     agree = [
-        f"{_name(cell)}: {sentence(cell.judged)}"
+        f"{_name(cell)}: {sentence(cell.judged, cell.same_images)}"
         for cell in table.cells
         if cell.judged and cell.verdict in (table1.SAME, table1.EQUIVALENT)
     ]
@@ -150,7 +145,7 @@ def _difficult(table: table1.Table, left_out: Sequence[LeftOut]) -> list[str]:
     hard = []
     for cell in table.cells:
         if cell.judged and cell.verdict in (table1.HIGHER, table1.LOWER, table1.NOT_COMPARABLE):
-            hard.append(f"{_name(cell)}: {sentence(cell.judged)}")
+            hard.append(f"{_name(cell)}: {sentence(cell.judged, cell.same_images)}")
         hard += stray_note(_name(cell), cell.seeds, cell.seed_means)
     hard += [f"Left out: {item}" for item in left_out]
     return _listed(hard) if hard else ["Nothing: every cell that was run came out as reported."]

@@ -90,7 +90,11 @@ def reported(
             if line.measured and line.judged
         ]
     lines += covering([cell for cell in table.cells if cell.measured is not None])
-    lines += [*seed_notes(table.cells), *unreported(table.cells, of), *left_out_note(chosen.left_out)]
+    lines += [
+        *seed_notes(table.cells),
+        *unreported(table.cells, of),
+        *left_out_note(chosen.left_out),
+    ]
     failures = [failure for cell in table.cells for failure in _strict(cell)]
     if not any(cell.reported for cell in table.cells):
         failures.append("no cell has a reported number")

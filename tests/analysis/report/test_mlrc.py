@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from repro.analysis.report.differences_section import matrices
 from repro.analysis.report.mlrc import render_mlrc
 from repro.analysis.selection import select
 from repro.analysis.table.table1 import build
@@ -56,3 +57,30 @@ def test_what_differs_is_difficult_and_what_agrees_easy(tmp_path: Path) -> None:
     assert "### Figure 3" in text and "10 of its 10 cells" in text
     with pytest.raises(RecordError, match="no record"):
         render_mlrc([], "mini-imagenet")
+
+
+def test_other_images_are_not_held_against_the_papers_numbers() -> None:
+    made = [record("meta_lstm", 5, dataset="glyphs", accuracy=spread(0.4))]
+    difficult = render_mlrc(made, "glyphs").split("## What was difficult")[1]
+    assert "Meta-Learner LSTM 5-shot: not comparable (glyphs is not mini-imagenet)" in difficult
+    assert "difference" not in difficult
+
+
+def test_rows_beside_the_papers_are_named_whatever_their_shot() -> None:
+    rows = [("maml", 5), ("fomaml", 3)]
+    made = [
+        record(method, k_shot, accuracy=spread(0.4), config={"n_way": 20})
+        for method, k_shot in rows
+    ]
+    (told,) = re.findall(r"not in the paper: (.*)\.\n", render_mlrc(made, "mini-imagenet"))
+    assert sorted(told.split(", ")) == sorted(one.title for one in made)
+
+
+def test_a_cell_on_other_episodes_keeps_the_other_pairs_of_its_shot() -> None:
+    """As in the page's matrices."""
+    made = [record(m, 5, path=Path(m)) for m in ("meta_lstm", "finetune", "matching_net")]
+    made[2] = dataclasses.replace(made[2], digests={**made[2].digests, "episodes": "f" * 64})
+    text = render_mlrc(made, "mini-imagenet").split("### Paired differences")[1]
+    assert "Baseline-finetune − Meta-Learner LSTM" in text and "− Matching" not in text
+    (matrix,) = matrices(made)
+    assert len(matrix.pairs) == 1
