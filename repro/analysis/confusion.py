@@ -86,14 +86,14 @@ def redrawn_episodes(record: Record, n_class: int) -> list[Episode] | None:
     kept = record.config
     try:
         spec = EpisodeSpec(int(kept["n_way"]), record.k_shot, int(kept["n_query"]))
-        classes = str(dict(kept["recipe"]).get("episode_classes", "permutation"))
         seed = int(kept.get("episode_seed", 0))
     except (KeyError, TypeError, ValueError):
         return None
     rows = [(IMAGES_PER_CLASS * i, IMAGES_PER_CLASS) for i in range(n_class)]
     if n_class < spec.n_way:
         return None
-    episodes = EpisodeSampler(rows, "test", spec, seed, classes).first(record.n_episode)
+    sampler = EpisodeSampler(rows, "test", spec, seed, record.episode_classes)
+    episodes = sampler.first(record.n_episode)
     return episodes if episodes_digest(episodes) == record.digests.get("episodes") else None
 
 
