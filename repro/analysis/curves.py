@@ -74,6 +74,11 @@ class Drawn:
     note: str
     curve: Curve
 
+    @property
+    def chance(self) -> float:
+        """In an episode of the training and its validation, whatever the test's are."""
+        return 1 / float(self.record.config.get("train_n_way") or paper.N_WAY)
+
 
 def drawn(record: Record) -> Drawn:
     """The curve of a record, under the title of what was trained and validated.
@@ -135,7 +140,7 @@ def _steps(value: float, _: int | None = None) -> str:
 
 
 def _panel(axes: Axes, shown: Drawn, color: str) -> None:
-    record, curve = shown.record, shown.curve
+    curve = shown.curve
     axes.plot(curve.step, curve.accuracy, color=color, lw=0.6, alpha=0.35)
     axes.plot(curve.step, curve.smoothed, color=color, lw=1.6)
     axes.errorbar(
@@ -151,8 +156,7 @@ def _panel(axes: Axes, shown: Drawn, color: str) -> None:
         capsize=1.8,
         zorder=3,
     )
-    chance = 1 / float(record.config.get("n_way", paper.N_WAY))
-    axes.axhline(chance, color=style.MUTED, lw=0.9, ls=":")
+    axes.axhline(shown.chance, color=style.MUTED, lw=0.9, ls=":")
     axes.text(0.97, 0.97, shown.note, transform=axes.transAxes, ha="right", va="top", fontsize=7.5)
     axes.xaxis.set_major_locator(MaxNLocator(3))
     axes.xaxis.set_major_formatter(FuncFormatter(_steps))

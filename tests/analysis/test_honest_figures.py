@@ -46,6 +46,18 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[matplotlib.figure.Figure]:
     return kept
 
 
+@pytest.mark.parametrize(("sizes", "chance"), [({}, 0.2), ({"train_n_way": 20}, 0.05)])
+def test_chance_is_that_of_the_trainings_episodes_whatever_it_is_tested_on(
+    sizes: dict[str, int], chance: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = with_curve(tmp_path, "matching_net", 5, {})
+    wide = dataclasses.replace(made, config={**made.config, "n_way": 20, **sizes})
+    kept = drawn(monkeypatch)
+    curves.plot_curves([wide], tmp_path)
+    (dotted,) = [line for line in kept[0].axes[0].get_lines() if line.get_linestyle() == ":"]
+    assert list(dotted.get_ydata()) == [chance, chance]
+
+
 def test_the_shared_pre_training_is_drawn_once_and_under_its_own_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
