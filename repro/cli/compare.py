@@ -147,7 +147,10 @@ def power(
         ]
         listed += cells
         if style == "text":
-            none = [f"No cell has a reported number ({table.task.told}); name A and B instead."]
+            of_task = table.task.told or f"{table.task.n_way}-way"
+            none = [
+                f"No cell has a reported number with an interval ({of_task}); name A and B instead."
+            ]
             told = power_text.against_paper(cells, shown) if cells else none
             click.echo("\n".join([table.title, *told]))
     if style == "json":

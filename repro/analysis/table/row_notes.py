@@ -144,7 +144,7 @@ def unreported(cells: Sequence[Cell], of: Table) -> list[str]:
     if not found:
         return []
     task = found[0].task
-    what = f" ({task.told})" if not task.reported_in(of) else ""
+    what = f" ({task.told or f'{task.n_way}-way'})" if not task.reported_in(of) else ""
     return [
         f"No number is reported for {named(found)}{what}, so there is neither a difference nor a "
         "verdict; numbers of other shots, ways or data sets are not compared."

@@ -67,8 +67,10 @@ def test_notes_and_cells_agree_on_what_is_reported_of_a_20_way_table() -> None:
     notes = " ".join(table.notes)
     assert "their own authors published: MAML (Finn et al. 2017" in notes
     assert "neither a reported number nor a verdict" not in notes
-    five = table1.build([other("maml", 5, 0.9)], "omniglot", of=of)
-    assert "neither a reported number nor a verdict: MAML" in " ".join(five.notes)
+    five = table1.build([other("maml", 5, 0.9), record("matching_net", 5)], "omniglot", of=of)
+    notes = " ".join(five.notes)
+    assert "neither a reported number nor a verdict: MAML" in notes
+    assert "No number is reported for Matching Networks 5-shot (5-way)" in notes
 
 
 def test_a_row_has_a_source_where_any_of_its_shots_has_one() -> None:
