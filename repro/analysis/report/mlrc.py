@@ -42,7 +42,7 @@ def render_mlrc(
     sections = {
         "Scope of reproducibility": _scope(table),
         "Methodology": _methodology(records, dataset),
-        "Results": _results(table, records),
+        "Results": _results(table, records, of),
         "What was easy": _easy(table),
         "What was difficult": _difficult(table, left_out),
     }
@@ -116,13 +116,13 @@ def _methodology(records: Sequence[Record], dataset: str) -> list[str]:
     )
 
 
-def _results(table: table1.Table, records: Sequence[Record]) -> list[str]:
+def _results(table: table1.Table, records: Sequence[Record], of: Paper) -> list[str]:
     told = [table.format("markdown")]
     pairs = list(report_differences.compared(records).values())
     if pairs:
         told += ["### Paired differences", "", format_pairs(pairs, "markdown")]
     traced = [r for r in records if r.method == "meta_lstm" and (r.path / gates.FILE).exists()]
-    if traced:
+    if traced and of.key == paper.PACK.key:  # no other paper has the figure
         numbers = gate_numbers.numbers(gates.read_gates(traced))
         readings = gate_numbers.readings(numbers, gates.background(traced))
         told += ["### Figure 3", ""]

@@ -132,7 +132,7 @@ def render(
                        for shot in shots],
         matrices=differences.matrices(records),
         curves=sections.training(models),
-        gates=sections.figure_3(records),
+        gates=sections.figure_3(records) if of.key == paper.PACK.key else None,
         ablations=report_ablation.views(ablations),
         confusions=confusions,
         absent=absent,

@@ -11,11 +11,13 @@ from click.testing import CliRunner
 
 from repro.analysis.report.differences_section import matrices
 from repro.analysis.report.mlrc import render_mlrc
+from repro.analysis.report.page import render
 from repro.analysis.selection import select
 from repro.analysis.table.table1 import build
 from repro.cli.main import cli
+from repro.papers import shelf
 from repro.system.errors import RecordError
-from tests.analysis.analysis_doubles import full_set, record, spread
+from tests.analysis.analysis_doubles import full_set, record, spread, write_gates
 
 RESULTS = Path(__file__).parents[3] / "results"
 SECTIONS = [
@@ -84,3 +86,13 @@ def test_a_cell_on_other_episodes_keeps_the_other_pairs_of_its_shot() -> None:
     assert "Baseline-finetune − Meta-Learner LSTM" in text and "− Matching" not in text
     (matrix,) = matrices(made)
     assert len(matrix.pairs) == 1
+
+
+def test_figure_3_is_read_for_the_paper_that_has_it_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "cell"
+    write_gates(folder, 5, 8)
+    made = [record("meta_lstm", 5, path=folder), record("matching_net", 5)]
+    for key, there in (("ravi2017", True), ("snell2017", False)):
+        of = shelf.find(key)
+        assert ("### Figure 3" in render_mlrc(made, "mini-imagenet", of=of)) == there
+        assert ("the paper's Figure 3" in render(made, "mini-imagenet", of=of)) == there
