@@ -53,10 +53,12 @@ class NearestNeighbor:
         stream = rng(self.setting.seed, Stream.PRETRAIN_BATCH, step)
         n_class, per_class = len(class_rows), paper.PRETRAIN_PER_CLASS
         classes = stream.permutation(n_class)[:64]
-        drawn = np.concatenate(
-            [class_rows[c][0] + stream.permutation(class_rows[c][1])[:per_class] for c in classes]
-        )
-        labels = np.repeat(classes, per_class)
+        of_classes = [
+            class_rows[c][0] + stream.permutation(class_rows[c][1])[:per_class] for c in classes
+        ]
+        drawn = np.concatenate(of_classes)
+        # A class of a folder may have fewer images than are drawn of each.
+        labels = np.repeat(classes, [len(rows) for rows in of_classes])
         chosen = stream.permutation(len(drawn))[: paper.PRETRAIN_BATCH]
         return drawn[chosen], labels[chosen]
 

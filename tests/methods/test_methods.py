@@ -26,6 +26,19 @@ def build(name: str, k_shot: int = 5) -> tuple[Trainable, SplitImages]:
     return build_training(BUILT_IN[name], made), random_images.images(made)
 
 
+def test_pretraining_takes_small_classes_with_their_own_labels() -> None:
+    made = random_images.setting(5)
+    rows, first = [], 0
+    for count in (7, 2, 5, 1, *(6 for _ in range(60))):
+        rows.append((first, count))
+        first += count
+    label = {row: c for c, (start, n) in enumerate(rows) for row in range(start, start + n)}
+    for step in range(20):
+        drawn, labels = NearestNeighbor(made)._batch(tuple(rows), step)
+        assert len(drawn) == len(labels) == 64
+        assert [label[int(row)] for row in drawn] == labels.tolist()
+
+
 def test_nearest_neighbor_equals_brute_force() -> None:
     made = random_images.setting(5, Recipe(neighbor_features="pixels"))
     images, drawn = random_images.images(made), random_images.episode(5)
