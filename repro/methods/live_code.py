@@ -1,7 +1,8 @@
 """The digest of code that is in no file of its own: functions, classes and models of a session.
 
 It covers what a function or class does here: its source, the functions, classes and plain values
-that it uses, and the arrays and parameters that it was given. What comes with an installed package
+that it uses (those of a module of one's own, too), and the arrays and parameters that it was given.
+Of a model it covers parameters, buffers and plain attributes. What comes with an installed package
 counts by its name. Objects of other kinds count by the name of their class alone.
 """
 
@@ -24,6 +25,7 @@ _INSTALLED = tuple({
     *(sysconfig.get_path(key) for key in ("stdlib", "platstdlib", "purelib", "platlib")),
     *site.getsitepackages(), site.getusersitepackages(),
 })  # fmt: skip
+_OF_TORCH = frozenset(vars(torch.nn.Module()))
 _METHODS = (types.FunctionType, staticmethod, classmethod, property, functools.cached_property)
 
 
@@ -97,7 +99,9 @@ class _Walk:
     def _instance(self, value: Any) -> list[Any]:
         kind = type(value)
         if isinstance(value, torch.nn.Module):
-            return [kind, repr(value), dict(value.state_dict()), value.training]
+            own = {name: _attributes(part) for name, part in value.named_modules()}
+            tensors = {**dict(value.named_buffers()), **dict(value.state_dict())}
+            return [kind, repr(value), tensors, value.training, own]
         if _is_installed(kind):
             return []
         return [kind, vars(value) if hasattr(value, "__dict__") else {}]
@@ -110,9 +114,20 @@ class _Raw:
         self.content = content
 
 
+def _attributes(part: torch.nn.Module) -> dict[str, Any]:
+    """What its code may have set beside parameters and buffers."""
+    return {
+        name: member
+        for name, member in vars(part).items()
+        if name not in _OF_TORCH
+        and (isinstance(member, torch.Tensor | np.ndarray) or _plain_deep(member))
+    }
+
+
 def _is_installed(value: Any) -> bool:
     """Whether it comes with Python, an installed package or this one."""
-    name = value.__module__ or "__main__"
+    name = value.__name__ if isinstance(value, types.ModuleType) else value.__module__
+    name = name or "__main__"
     module = sys.modules.get(name)
     if module is None or name == "__main__":
         return False
@@ -129,8 +144,21 @@ def _function(value: types.FunctionType) -> list[Any]:
         text = [_Raw(code.co_code), code.co_names, [c for c in code.co_consts if _plain(c)]]
     cells = dict(zip(code.co_freevars, value.__closure__ or (), strict=True))
     free = {name: cell.cell_contents for name, cell in cells.items() if _is_set(cell)}
-    used = {name: value.__globals__[name] for name in _names(code) if name in value.__globals__}
+    names = _names(code)
+    used = _found(names, value.__globals__)
     return [text, value.__defaults__, value.__kwdefaults__, free, used]
+
+
+def _found(names: list[str], place: dict[str, Any], met: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Values by name; of a module of one's own those that are used of it: ``tools.scale``."""
+    used = {name: place[name] for name in names if name in place}
+    for name, value in used.items():
+        if not isinstance(value, types.ModuleType) or _is_installed(value):
+            continue
+        if value.__name__ not in met:
+            inside = _found(names, vars(value), (*met, value.__name__))
+            used[name] = [value.__name__, inside]
+    return used
 
 
 def _names(code: types.CodeType) -> list[str]:

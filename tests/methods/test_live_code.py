@@ -1,6 +1,7 @@
 """The digest of code of a session: the same for the same, another for what matters."""
 
 import functools
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -51,6 +52,44 @@ def test_the_parameters_of_a_model_count_wherever_it_is() -> None:
     with torch.no_grad():
         net.weight.add_(1)
     assert not {*before} & {code_digest(each) for each in callables}
+
+
+class Scaled(nn.Module):
+    """A model whose answer depends on what is no parameter."""
+
+    def __init__(self, scale: float, shift: float = 0.0) -> None:
+        super().__init__()
+        self.scale = scale
+        self.register_buffer("shift", torch.full((2,), shift), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.scale
+
+
+def test_the_plain_attributes_and_buffers_of_a_model_count_in_its_parts_too() -> None:
+    models = [Scaled(1.0), Scaled(50.0), Scaled(1.0, 2.0)]
+    assert code_digest(Scaled(1.0)) == code_digest(Scaled(1.0))
+    assert len({code_digest(m) for m in models}) == 3
+    assert len({code_digest(nn.Sequential(nn.ReLU(), m)) for m in models}) == 3
+
+
+def test_what_is_used_of_a_module_of_ones_own_counts_and_nothing_else_of_it() -> None:
+    def module(**content: Any) -> types.ModuleType:
+        found = types.ModuleType("helper_of_a_test")
+        found.__dict__.update(content)
+        return found
+
+    source = "def f(x): return helper.scale(x)"
+
+    def digest(scale: str, other: int = 0, inner: int = 0) -> str:
+        tools = module(rate=inner)
+        made_here = {"__name__": "helper_of_a_test", "tools": tools}
+        exec(compile(f"def scale(x): return {scale}", "<helper>", "exec"), made_here)
+        return code_digest(made(source, helper=module(scale=made_here["scale"], other=other)))
+
+    assert digest("x * 2") == digest("x * 2", other=1)
+    assert digest("x * 2") != digest("-x")
+    assert digest("x * tools.rate") != digest("x * tools.rate", inner=1)
 
 
 def test_a_class_counts_with_its_methods_values_and_bases() -> None:
