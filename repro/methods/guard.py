@@ -21,6 +21,7 @@ from repro.methods.setting import Setting
 from repro.methods.split_images import SplitImages
 from repro.papers.method_spec import MethodSpec
 from repro.system.errors import MethodError, ReproError, text_of
+from repro.system.interrupts import StopNow
 
 DEBUG = "REPRO_DEBUG"  # set to anything: tracebacks of methods are shown, too
 
@@ -34,8 +35,8 @@ def explained(name: str, where: str) -> Iterator[None]:
     """
     try:
         yield
-    except ReproError:
-        raise  # is one sentence already
+    except (ReproError, StopNow):
+        raise  # one sentence already, and the user's own wish
     except BaseException as error:
         if os.environ.get(DEBUG):
             traceback.print_exc()

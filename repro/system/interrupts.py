@@ -11,6 +11,10 @@ from types import FrameType
 _EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
+class StopNow(KeyboardInterrupt):
+    """A second Ctrl-C, wherever it comes: also in code that has its own errors explained."""
+
+
 class StopRequest:
     """Whether a stop was asked for; ``exit_code`` is 0 until then."""
 
@@ -34,7 +38,7 @@ def stop_requests() -> Iterator[StopRequest]:
 
     def handle(number: int, _: FrameType | None) -> None:
         if request and number == signal.SIGINT:
-            raise KeyboardInterrupt
+            raise StopNow
         request.exit_code = _EXIT_CODES[signal.Signals(number)]
 
     before = {number: signal.signal(number, handle) for number in _EXIT_CODES}

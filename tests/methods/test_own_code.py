@@ -1,6 +1,7 @@
 """One's own code runs in a process of its own: what it changes, and how it ends, stays there."""
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,12 @@ import torch
 from click.testing import CliRunner, Result
 
 from repro.cli.main import cli
+from repro.methods.guard import explained
 from repro.methods.registry import find
 from repro.records import read_record
 from repro.system import processes
 from repro.system.errors import MethodError, UsageError
+from repro.system.interrupts import stop_requests
 from tests.methods.test_registry import CHANCE
 
 BUDGET = ("--budget", "smoke,n_test_episode=5,n_validation_episode=2,pretrain=2,validate_every=2")
@@ -198,3 +201,12 @@ def test_a_method_on_the_shared_features_sees_the_meta_train_images() -> None:
     assert "ok: 0 of 5" in verified.output
     content = json.loads((only("runs", "centred") / "record.json").read_text())
     assert content["repro"]["version"] and len(content["repro"]["source"]) == 64
+
+
+def test_a_second_ctrl_c_in_a_method_is_the_users_and_not_the_methods() -> None:
+    with stop_requests(), pytest.raises(KeyboardInterrupt), explained("own", "predict"):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+    said = "own raised KeyboardInterrupt in predict"
+    with pytest.raises(MethodError, match=said), explained("own", "predict"):
+        raise KeyboardInterrupt
