@@ -109,7 +109,11 @@ def notes(pairs: Sequence[Comparison]) -> list[str]:
 def counted(pairs: Sequence[Comparison]) -> str:
     """How many of the differences hold, over what is drawn anew."""
     clear = [p for p in pairs if abs(p.interval.mean) > p.interval.half_width]
-    classes = [p for p in clear if (p.class_half_width or 0) < abs(p.interval.mean)]
+    classes = [
+        p
+        for p in clear
+        if p.class_half_width is not None and p.class_half_width < abs(p.interval.mean)
+    ]
     return (
         f"± excludes 0 in {len(clear)} of {_count(len(pairs))}, and in {len(classes)} of these "
         "± classes does, too."

@@ -10,7 +10,7 @@ import pytest
 
 from repro.analysis.compare import pairs as compare
 from repro.analysis.compare import sides
-from repro.analysis.compare.formats import format_pairs
+from repro.analysis.compare.formats import counted, format_pairs
 from repro.analysis.statistics.paired import compare_paired, holm
 from repro.analysis.statistics.seeds import difference_of_seeds
 from repro.records import Record
@@ -120,6 +120,14 @@ def test_each_note_on_seeds_is_said_once_and_names_its_rows() -> None:
         f"± excludes 0 in {len(clear)} of 6 pairs, and in {len(classes)} of these ± classes does"
         in told
     )
+
+
+def test_an_unknown_interval_over_classes_is_not_counted_as_excluding_0() -> None:
+    rows = [made("meta_lstm", 0.8), made("finetune", 0.5)]
+    (known,) = pairs(rows)
+    unknown = dataclasses.replace(known, class_half_width=None)
+    count = "± excludes 0 in {} of 2 pairs, and in {} of these ± classes does, too."
+    assert counted([known, unknown]) == count.format(2, 1)
 
 
 @pytest.mark.parametrize("name", ["episodes", "data"])
