@@ -248,11 +248,6 @@ def _budget(record: Record) -> str:
     return storage.digest([record.budget_name, record.config.get("budget")])
 
 
-def select_records(
-    records: Sequence[Record],
-    recipe: str | None,
-    budget: str | None = None,
-    seed: int | None = None,
-) -> list[Record]:
+def select_records(records: Sequence[Record], recipe: str | None) -> list[Record]:
     """One record for each method and shot: the lowest seed of :func:`select`."""
-    return select(records, recipe, budget, seed).one_each
+    return select(records, recipe).one_each

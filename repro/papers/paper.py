@@ -42,7 +42,6 @@ N_WAY: int = _TABLE.n_way
 N_QUERY: int = _TABLE.n_query or 0
 MAX_SHOT: int = max(SHOTS)
 N_TEST_EPISODE: int = _TABLE.n_episode or 0
-N_VALIDATION_EPISODE = int(PACK.budgets["paper"]["n_validation_episode"])
 N_TEST_CLASS: int = _number("protocol.n_test_class")
 N_GATE_EPISODE: int = _number("protocol.n_gate_episode")  # Figure 3
 Z_95: float = _number("protocol.z")  # the paper's interval is mean +- 1.96 s / sqrt(n)

@@ -222,11 +222,8 @@ def _without_best(folder: Path) -> TrainingError:
     )
 
 
-def so_far(config: TrainingConfig, folder: Path, tested: str | None = None) -> Trained:
+def so_far(config: TrainingConfig, folder: Path) -> Trained:
     """What a training that has not ended would be tested with now; it may go on meanwhile.
-
-    Args:
-        tested: ``last`` or ``best``, where not as the recipe says.
 
     Raises:
         TrainingError: it has no checkpoint yet.
@@ -234,7 +231,7 @@ def so_far(config: TrainingConfig, folder: Path, tested: str | None = None) -> T
     """
     last, _ = checkpoints.latest(folder, config.digest)
     chosen = last
-    if (tested or config.recipe.parameters_tested) == "best":
+    if config.recipe.parameters_tested == "best":
         chosen, _ = checkpoints.latest(folder, config.digest, stem="best")
     if last is not None and chosen is None:
         raise _without_best(folder)

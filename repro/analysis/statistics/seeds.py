@@ -176,13 +176,13 @@ def satterthwaite(terms: Sequence[Term], floor: float = 0.0) -> tuple[float, flo
     return variance, variance**2 / spread if spread > 0 else math.inf
 
 
-def crossed_variance(found: Layout, more_seeds: float = 0.0) -> tuple[float, float]:
-    """Variance of the mean (plus ``more_seeds`` seed variances) and Satterthwaite's df.
+def crossed_variance(found: Layout) -> tuple[float, float]:
+    """Variance of the mean, and Satterthwaite's df.
 
     A negative component counts as 0: the variance is never below that of its largest mean square.
     """
     largest = max(found.seed, found.unit, found.rest) / (found.n_seed * found.n_unit)
-    return satterthwaite(found.terms(more_seeds), largest)
+    return satterthwaite(found.terms(), largest)
 
 
 def pigeonhole(

@@ -111,7 +111,7 @@ def test_of_several_records_the_largest_budget_then_the_lowest_seed_is_shown() -
     ]
     (chosen,) = table1.select_records(records, "authors-code")
     assert (chosen.budget_name, chosen.seed) == ("paper", 0)
-    (chosen,) = table1.select_records(records, "authors-code", "smoke")
+    (chosen,) = select(records, "authors-code", "smoke").one_each
     assert chosen.budget_name == "smoke"
     with pytest.raises(RecordError, match="same cell"):
         table1.build(records[:2], "mini-imagenet")
