@@ -18,6 +18,7 @@ from repro.analysis.ablation.effects import Ablation, ablations, of_presets
 from repro.analysis.ablation.forest import plot_forest
 from repro.analysis.ablation.formats import format_ablation, notes
 from repro.analysis.report import page as report
+from repro.analysis.table.formats import WIDTH
 from repro.cli.main import cli
 from repro.papers.catalogue import numerics_revision
 from repro.papers.config import BUDGETS, EpisodeSpec, Recipe, RunConfig, recipe
@@ -296,7 +297,7 @@ def test_the_table_tells_effects_in_points_and_what_was_not_finished(tmp_path: P
     assert json.loads(format_ablation(result, "json"))["effects"][0]["covers"] == (
         "episodes and seeds"
     )
-    assert max(len(line) for line in text.splitlines()) <= 110
+    assert max(len(line) for line in text.splitlines()) <= WIDTH
 
 
 def test_the_forest_plot_has_the_same_bytes_twice(tmp_path: Path) -> None:
