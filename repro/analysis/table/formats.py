@@ -38,8 +38,8 @@ def markdown_table(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) ->
 
 
 def wrapped(notes: Sequence[str], width: int = WIDTH) -> list[str]:
-    """Notes in lines of the text format's width."""
-    return [line for note in notes for line in textwrap.wrap(note, width)]
+    """Notes in lines of the text format's width; names with hyphens stay whole."""
+    return [line for note in notes for line in textwrap.wrap(note, width, break_on_hyphens=False)]
 
 
 def latex_escape(text: str) -> str:
