@@ -89,17 +89,6 @@ def background(records: Iterable[Record]) -> Background:
     return Background(unfinished, others, "; ".join(reasons))
 
 
-def _free_height(found: Mapping[str, Any], top: float) -> float:
-    """The height of the panel, as a share of it, that is farthest from every curve and band."""
-    band = [found["band"]["5"], found["band"]["95"]]
-    curves = np.array([*found["trace"], found["untrained"]])
-    low = np.array([np.min(band), *curves.min(axis=1)]) / top
-    high = np.array([np.max(band), *curves.max(axis=1)]) / top
-    heights = np.linspace(0.12, 0.88, 77)
-    distance = np.maximum(low - heights[:, None], heights[:, None] - high).min(axis=1)
-    return float(heights[distance.argmax()])
-
-
 def draw_panel(axes: Axes, found: Mapping[str, Any]) -> None:
     """One layer's gate: all coordinates as a band, one coordinate as a curve per episode."""
     color = style.COLORS["meta_lstm"]
@@ -113,18 +102,16 @@ def draw_panel(axes: Axes, found: Mapping[str, Any]) -> None:
     axes.set_xticks(sorted({1, (len(steps) + 1) // 2, len(steps)}))
     axes.set_ylim(0, 1.1)
     axes.set_yticks((0, 0.25, 0.5, 0.75, 1.0))
+    # Above the panel: inside there may be no place without a curve.
     axes.text(
-        0.55,
-        _free_height(found, axes.get_ylim()[1]),
-        f"mean {found['mean']:#.3g}\ninitial {found['untrained_mean']:#.3g}",
+        0.5,
+        1.03,
+        f"mean {found['mean']:#.3g}, initial {found['untrained_mean']:#.3g}",
         transform=axes.transAxes,
         ha="center",
-        va="center",
-        fontsize=8,
-        linespacing=1.35,
+        va="bottom",
+        fontsize=7,
         color=style.INK,
-        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1.5},
-        zorder=4,
     )
 
 
@@ -147,7 +134,7 @@ def _draw(found: dict[int, Content]) -> Figure:
                 panel = axes[row, column]
                 draw_panel(panel, content["gates"][gate][layer])
                 if row == 0:
-                    panel.set_title(layer)
+                    panel.set_title(layer, pad=14)
             axes[row, 0].set_ylabel(_TITLES[gate], parse_math=True)
         block.supxlabel("update", fontsize=9)
     n_episode = sorted({int(found[shot]["n_episode"]) for shot in shots})
