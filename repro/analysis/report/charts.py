@@ -79,7 +79,7 @@ def gate(found: Mapping[str, Any], label: str) -> Markup:
     def draw() -> Figure:
         fig = style.new_figure(2.3, 1.8)
         fig.set_layout_engine("none")  # there are many, all of one shape
-        axes = fig.add_axes((0.2, 0.27, 0.75, 0.67))
+        axes = fig.add_axes((0.2, 0.27, 0.75, 0.61))
         gates.draw_panel(axes, found)
         axes.set_xlabel("update")
         return fig
