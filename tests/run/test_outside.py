@@ -1,6 +1,7 @@
 """Predictions made elsewhere: counted exactly, marked wherever they are shown, refused if wrong."""
 
 import csv
+import functools
 import json
 import threading
 import tracemalloc
@@ -429,16 +430,20 @@ def test_the_five_mistakes_of_the_manual_get_the_sentences_that_stand_there(
     assert found == shown
 
 
+def imported(
+    episodes: repro.Episodes, runs: Path, predictions: Labels, force: bool = False
+) -> repro.Results:
+    return repro.import_predictions(
+        predictions, episodes, "Theirs", digest=episodes.short_digest, runs=runs, force=force
+    )
+
+
 def test_a_replacement_that_was_killed_halfway_is_finished_by_the_next_call(
     episodes: repro.Episodes, labels: Labels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """New predictions have their name, the old record is set aside, the new one is not there."""
 
-    def made(array: Labels, force: bool = False) -> repro.Results:
-        return repro.import_predictions(
-            array, episodes, "Theirs", digest=episodes.short_digest, runs=tmp_path, force=force
-        )
-
+    made = functools.partial(imported, episodes, tmp_path)
     (old,) = made(labels)
     others = (labels + 1) % WAYS
 
@@ -465,30 +470,22 @@ def test_a_replacement_that_was_killed_halfway_is_finished_by_the_next_call(
 def test_force_replaces_damaged_predictions(
     episodes: repro.Episodes, labels: Labels, tmp_path: Path
 ) -> None:
-    def made(force: bool) -> repro.Results:
-        return repro.import_predictions(
-            labels, episodes, "Theirs", digest=episodes.short_digest, runs=tmp_path, force=force
-        )
-
-    (record,) = made(False)
+    made = functools.partial(imported, episodes, tmp_path, labels)
+    (record,) = made()
     path = record.path / "predictions.npy"
     whole = path.read_bytes()
     for damaged in (b"", whole[:-7], whole[:-1] + b"\4", b"no array"):
         path.write_bytes(damaged)
         with pytest.raises(RecordError, match=r"predictions\.npy does not have the predictions"):
-            made(False)
-        made(True)
+            made()
+        made(force=True)
         assert path.read_bytes() == whole
 
 
 def test_a_record_is_replaced_by_one_process_at_a_time(
     episodes: repro.Episodes, labels: Labels, tmp_path: Path
 ) -> None:
-    def made(array: Labels) -> repro.Results:
-        return repro.import_predictions(
-            array, episodes, "Theirs", digest=episodes.short_digest, runs=tmp_path, force=True
-        )
-
+    made = functools.partial(imported, episodes, tmp_path, force=True)
     (record,) = made(labels)
     others = (labels + 1) % WAYS
     with FileLock(record.path / ".lock"):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from repro.analysis.compare.pairs import Comparison, as_json
 from repro.analysis.compare.sides import Side
+from repro.analysis.statistics.intervals import Interval
 from repro.analysis.statistics.strays import stray_note
 from repro.analysis.table.formats import aligned, markdown_table, wrapped
 from repro.analysis.table.notes import CLASSES, left_out_note
@@ -75,11 +76,11 @@ def notes(pairs: Sequence[Comparison]) -> list[str]:
     told.append(CLASSES)
     if len(pairs) > 1:
         told.append(counted(pairs))
-    sides = {(s.label, s.k_shot): s for p in pairs for s in (p.first, p.second)}
-    for side in sides.values():
+    sides = _sides(pairs)
+    for side in sides:
         means = [float(record.accuracy.mean()) for record in side.records]
         told += stray_note(f"{side.label} {side.k_shot}-shot", side.seeds, means)
-    titles = {r.method: r.title for side in sides.values() for r in side.records if r.outside}
+    titles = {r.method: r.title for side in sides for r in side.records if r.outside}
     told += outside_note([f"{method} ({title})" for method, title in titles.items()])
     left_out = {str(x): x for p in pairs for s in (p.first, p.second) for x in s.left_out}
     told += left_out_note(list(left_out.values()))
@@ -108,11 +109,12 @@ def notes(pairs: Sequence[Comparison]) -> list[str]:
 
 def counted(pairs: Sequence[Comparison]) -> str:
     """How many of the differences hold, over what is drawn anew."""
-    clear = [p for p in pairs if abs(p.interval.mean) > p.interval.half_width]
+    clear = [pair for pair in pairs if pair.interval.excludes_zero]
     classes = [
-        p
-        for p in clear
-        if p.class_half_width is not None and p.class_half_width < abs(p.interval.mean)
+        pair
+        for pair in clear
+        if pair.class_half_width is not None
+        and Interval(pair.interval.mean, pair.class_half_width).excludes_zero
     ]
     return (
         f"± excludes 0 in {len(clear)} of {_count(len(pairs))}, and in {len(classes)} of these "
@@ -133,7 +135,7 @@ def _seed_notes(pairs: Sequence[Comparison]) -> list[str]:
             "deviation between seeds is less than so many points."
         )
     if seeded:
-        sides = {(s.label, s.k_shot): s for p in seeded for s in (p.first, p.second)}.values()
+        sides = _sides(seeded)
         several = [side for side in sides if len(side.seeds) > 1]
         where = f"Where a side has several ({_named(several)}), " if len(told) else ""
         told.append(
@@ -155,6 +157,11 @@ def _seed_notes(pairs: Sequence[Comparison]) -> list[str]:
                 "one means that the two happened to agree."
             )
     return told
+
+
+def _sides(pairs: Sequence[Comparison]) -> list[Side]:
+    """Each side once."""
+    return list({(s.label, s.k_shot): s for p in pairs for s in (p.first, p.second)}.values())
 
 
 def _count(n: int) -> str:

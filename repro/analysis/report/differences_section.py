@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -114,29 +114,30 @@ def sides(records: Sequence[Record], k_shot: int) -> list[Side]:
     return [Side(listed[0].title, tuple(listed)) for listed in found.values()]
 
 
-def _by_shot(records: Sequence[Record]) -> dict[int, list[Side]]:
+def by_shot(records: Sequence[Record]) -> dict[int, list[Side]]:
+    """The sides at each shot."""
     return {k: sides(records, k) for k in sorted({record.k_shot for record in records})}
 
 
-def compared(records: Sequence[Record]) -> dict[tuple[int, int, int], Comparison]:
-    """All pairs of methods that saw the same episodes, by shot and the places of the two sides.
+def compared(of: Mapping[int, Sequence[Side]]) -> dict[tuple[int, int, int], Comparison]:
+    """All pairs of sides that saw the same episodes, by shot and the places of the two.
 
     Holm's correction is over all of them.
     """
-    by_shot = _by_shot(records)
     keys = [
         (shot, i, j)
-        for shot, found in by_shot.items()
+        for shot, found in of.items()
         for i, j in combinations(range(len(found)), 2)
         if _comparable(found[i].records[0], found[j].records[0])
     ]
-    listed = with_holm([compare(by_shot[shot][i], by_shot[shot][j]) for shot, i, j in keys])
+    listed = with_holm([compare(of[shot][i], of[shot][j]) for shot, i, j in keys])
     return dict(zip(keys, listed, strict=True))
 
 
 def matrices(records: Sequence[Record]) -> list[Matrix]:
     """Paired differences of all methods at each shot; none where one method alone was run."""
-    pairs = compared(records)
+    sides_of = by_shot(records)
+    pairs = compared(sides_of)
 
     def field(shot: int, i: int, j: int) -> Difference:
         if i == j:
@@ -159,6 +160,6 @@ def matrices(records: Sequence[Record]) -> list[Matrix]:
             ),
             tuple(_in_numbers(pair) for key, pair in pairs.items() if key[0] == shot),
         )
-        for shot, found in _by_shot(records).items()
+        for shot, found in sides_of.items()
         if len(found) > 1
     ]

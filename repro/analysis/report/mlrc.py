@@ -118,7 +118,7 @@ def _methodology(records: Sequence[Record], dataset: str) -> list[str]:
 
 def _results(table: table1.Table, records: Sequence[Record], of: Paper) -> list[str]:
     told = [table.format("markdown")]
-    pairs = list(report_differences.compared(records).values())
+    pairs = list(report_differences.compared(report_differences.by_shot(records)).values())
     if pairs:
         told += ["### Paired differences", "", format_pairs(pairs, "markdown")]
     traced = [r for r in records if r.method == "meta_lstm" and (r.path / gates.FILE).exists()]
