@@ -38,7 +38,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-LONG = dataclasses.replace(TINY, meta_lstm_5shot=60, validate_every=100)
+# So long that a fast worker does not end it before the driver hears of a signal.
+LONG = dataclasses.replace(TINY, meta_lstm_5shot=200, validate_every=400)
 WAIT_S = 120.0
 
 
