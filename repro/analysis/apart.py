@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from repro.papers.catalogue import numerics_revision
-from repro.papers.recipes import RECIPES, Recipe
-from repro.system.errors import UsageError
+from repro.papers.recipes import RECIPES, recorded
 
 if TYPE_CHECKING:
     from repro.records import Record
@@ -49,7 +48,4 @@ def _trained_by(record: Record) -> str:
         return ""
     kept = {**dict(record.config["recipe"]), "name": name}
     kept["query_batch_norm"] = RECIPES[name].query_batch_norm
-    try:
-        return name if Recipe(**kept) == RECIPES[name] else ""
-    except (TypeError, UsageError):  # a switch or value of another version
-        return ""
+    return name if recorded(kept) == RECIPES[name] else ""

@@ -49,6 +49,7 @@ class Results(Sequence[Record]):
         seed: int | Collection[int] | None = None,
         recipe: str | Collection[str] | None = None,
         budget: str | Collection[str] | None = None,
+        at_step: int | Collection[int] | None = None,
         n_way: int | Collection[int] | None = None,
         n_query: int | Collection[int] | None = None,
         test_dataset: str | Collection[str] | None = None,
@@ -61,8 +62,9 @@ class Results(Sequence[Record]):
         glyphs    finetune     5     0  authors-code   quick       600  81.27 ± 0.57
         """
         wanted = {"dataset": dataset, "method": method, "k_shot": k_shot, "seed": seed,
-                  "recipe_name": recipe, "budget_name": budget, "task.n_way": n_way,
-                  "task.n_query": n_query, "tested_on": test_dataset}  # fmt: skip
+                  "recipe_name": recipe, "budget_name": budget, "at_step": at_step,
+                  "task.n_way": n_way, "task.n_query": n_query,
+                  "tested_on": test_dataset}  # fmt: skip
         allowed = {
             name: [value] if isinstance(value, str | int) else list(value)
             for name, value in wanted.items()

@@ -71,6 +71,7 @@ def select(
     budget: str | None = None,
     seed: int | None = None,
     task: Mapping[str, Any] = MappingProxyType({}),
+    at_step: int | None = None,
 ) -> Selection:
     """All seeds of one configuration for each method and shot, in the table's order.
 
@@ -82,9 +83,9 @@ def select(
     (another folder or split is not mixed in). A cell shows the largest budget (paper, quick, smoke,
     then others); in it finished trainings come before unfinished ones, then more steps, then the
     lowest seed, then the newest record; and with it all seeds of the same configuration, finished
-    like it or unfinished at the same step. Milestones and models tested at another shot than they
-    were trained for are no part of the table. Every other record of a cell's recipe and budget is
-    named with the reason.
+    like it or unfinished at the same step. Models tested at another shot than they were trained for
+    are no part of the table, and milestones only where one is asked for with ``at_step``. Every
+    other record of a cell's recipe and budget is named with the reason.
     """
     found = [
         record
@@ -92,7 +93,7 @@ def select(
         if asked_for(record, recipe, budget)
         and (seed is None or record.seed == seed)
         and record.config.get("train_k_shot") is None
-        and record.at_step is None
+        and record.at_step == at_step
     ]
     found, elsewhere = _one_task(found, task)
     newest = max(

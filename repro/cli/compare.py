@@ -79,11 +79,13 @@ def compare(
 
     A or B is a method (meta_lstm), a method with fields that choose its records
     (meta_lstm@recipe=paper,budget=quick,seed=1,k_shot=5,n_way=5,dataset=glyphs), or the folder of
-    a record. The default data set is glyphs.
+    a record. The default data set is glyphs. A switch of the recipe is a field, too
+    (meta_lstm@query_batch_norm=query), and at_step=40000 is the milestone of this step.
 
     Without seed=, all training seeds are used. If a side has several seeds, the interval covers
     seeds and episodes. If only one side has several, the other is assumed to vary as much, and
-    the output says so. Records of different episodes or images cannot be compared.
+    the output says so. Two tests of the same trainings are compared on the seeds that both have.
+    Records of different episodes or images cannot be compared.
 
     Example: repro compare meta_lstm finetune --dataset mini-imagenet --from results
     """

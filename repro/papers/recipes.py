@@ -141,6 +141,14 @@ def add(found: Paper) -> None:
             )
 
 
+def recorded(switches: Mapping[str, Any]) -> Recipe | None:
+    """The recipe of a record; None where it has a switch or a value of another version."""
+    try:
+        return Recipe(**switches)
+    except (TypeError, UsageError):
+        return None
+
+
 def recipe(text: str) -> Recipe:
     """A recipe from ``NAME[,switch=value...]``, for instance ``authors-code,passes_5shot=5``.
 

@@ -8,6 +8,7 @@ import pytest
 
 import repro
 from repro.system.errors import RecordError, UsageError
+from tests.analysis.analysis_doubles import record, spread
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -110,6 +111,22 @@ def test_a_page_of_a_notebook_shows_titles_and_no_markup_of_a_record(
     from repro.analysis.results import html_table
 
     assert "<script>" not in html_table([("a",), ("<script>",)], (), ["<b>"])
+
+
+def test_milestones_are_compared_where_they_are_filtered_for() -> None:
+    training = {"n_step": 50_000, "reached_step": 40_000}
+    results = repro.Results(
+        record(
+            seed=seed, path=Path(f"{seed}-{at}"), accuracy=spread(mean), training=training,
+            config={"at_step": at} if at else {},
+        )
+        for seed in (1, 2)
+        for at, mean in ((None, 0.57), (40_000, 0.585))
+    )  # fmt: skip
+    assert [r.seed for r in results.filter(at_step=40_000)] == [1, 2]
+    (pair,) = repro.compare(results.filter(at_step=40_000), results)
+    assert pair.first.seeds == pair.second.seeds == (1, 2)
+    assert pair.interval.mean == pytest.approx(0.015)
 
 
 def test_what_cannot_be_shown_is_refused_in_a_sentence(

@@ -84,13 +84,12 @@ def notes(pairs: Sequence[Comparison]) -> list[str]:
     told += outside_note([f"{method} ({title})" for method, title in titles.items()])
     left_out = {str(x): x for p in pairs for s in (p.first, p.second) for x in s.left_out}
     told += left_out_note(list(left_out.values()))
-    apart = {
-        f"{side.label} {r.k_shot}-shot seed {r.seed} ({r.apart}, {r.steps} steps)"
-        for pair in pairs
-        for side in (pair.first, pair.second)
+    apart = dict.fromkeys(
+        f"{side.label} {r.k_shot}-shot {_seeds(side)} ({r.apart}, {r.steps} steps)"
+        for side in sides
         for r in side.records
         if r.apart
-    }
+    )
     if apart:
         told.append(
             "Shown apart, not as the row's own number (transductive: queries normalised by their "
@@ -162,6 +161,10 @@ def _seed_notes(pairs: Sequence[Comparison]) -> list[str]:
 def _sides(pairs: Sequence[Comparison]) -> list[Side]:
     """Each side once."""
     return list({(s.label, s.k_shot): s for p in pairs for s in (p.first, p.second)}.values())
+
+
+def _seeds(side: Side) -> str:
+    return f"seed{'s' if len(side.seeds) > 1 else ''} {', '.join(map(str, side.seeds))}"
 
 
 def _count(n: int) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from repro.analysis.compare.sides import Side
 from repro.analysis.seeds import block_size, stacked
+from repro.analysis.selection import LeftOut
 from repro.analysis.statistics.classes import class_half_width, episode_classes
 from repro.analysis.statistics.intervals import Interval
 from repro.analysis.statistics.paired import Paired, compare_paired, holm
@@ -114,6 +115,7 @@ def compare(first: Side, second: Side) -> Comparison:
     Raises:
         RecordError: they have different images or episodes, or are the same record.
     """
+    first, second = of_common_seeds(first, second)
     a, b = first.records[0], second.records[0]
     named, others = ({(r.path, r.method) for r in side.records} for side in (first, second))
     if named & others:
@@ -151,6 +153,34 @@ def compare(first: Side, second: Side) -> Comparison:
     paired = compare_paired(ours.mean(0), theirs.mean(0), block)
     classes = class_half_width(ours.mean(0) - theirs.mean(0), episode_classes(a))
     return Comparison(place, a.k_shot, first, second, paired, crossed, classes)
+
+
+def of_common_seeds(first: Side, second: Side) -> tuple[Side, Side]:
+    """The sides, of two tests of the same trainings with the seeds that both have.
+
+    Another seed would be taken as independent of those of the other side, and the same trained
+    model is not.
+    """
+    trained = [
+        {r.seed: r.config["training"] for r in side.records if r.config.get("training")}
+        for side in (first, second)
+    ]
+    common = {seed for seed, training in trained[0].items() if trained[1].get(seed) == training}
+    if not common or set(first.seeds) == set(second.seeds):
+        return first, second
+
+    def kept(side: Side, other: Side) -> Side:
+        reason = f"{other.label} tests the same trainings and has no such seed"
+        return replace(
+            side,
+            records=tuple(r for r in side.records if r.seed in common),
+            left_out=(
+                *side.left_out,
+                *(LeftOut(r, reason) for r in side.records if r.seed not in common),
+            ),
+        )
+
+    return kept(first, second), kept(second, first)
 
 
 def all_pairs(groups: Sequence[Sequence[Side]]) -> list[Comparison]:

@@ -130,7 +130,12 @@ def _sides(results: Results, recipe: str | None, budget: str | None) -> list[Sid
     found = []
     for dataset in dict.fromkeys(record.dataset for record in results):
         mine = list(results.filter(dataset=dataset))
-        chosen = select(mine, recipe, budget) if len(mine) > 1 else Selection(tuple(mine))
+        steps = {record.at_step for record in mine}  # of one milestone only, that is the side
+        at_step = steps.pop() if len(steps) == 1 else None
+        several = len(mine) > 1
+        chosen = (
+            select(mine, recipe, budget, at_step=at_step) if several else Selection(tuple(mine))
+        )
         cells: dict[tuple[str, int], list[Record]] = {}
         for record in chosen.records:
             cells.setdefault((record.method, record.k_shot), []).append(record)

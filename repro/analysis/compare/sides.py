@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from repro.analysis.selection import LeftOut, select
+from repro.papers import recipes
 from repro.papers.catalogue import BUILT_IN, order
 from repro.records import check_revision
 from repro.system.errors import RecordError, UsageError, unknown
@@ -16,18 +18,40 @@ from repro.system.errors import RecordError, UsageError, unknown
 if TYPE_CHECKING:
     from repro.records import Record
 
-FIELDS = ("dataset", "recipe", "budget", "seed", "k_shot", "n_way", "n_query", "test_dataset")
-_NUMBERS = ("seed", "k_shot", "n_way", "n_query")
+FIELDS = ("dataset", "recipe", "budget", "seed", "k_shot", "at_step", "n_way", "n_query",
+          "test_dataset")  # fmt: skip
+SWITCHES = tuple(f.name for f in dataclasses.fields(recipes.Recipe) if f.name != "name")
+DEFAULT = "authors-code"  # the preset of switches without one
+_NUMBERS = ("seed", "k_shot", "at_step", "n_way", "n_query")
 
 
 @dataclass(frozen=True)
 class Selector:
-    """What a user calls a side: a method with fields to choose its records by, or a folder."""
+    """What a user calls a side: a method with fields to choose its records by, or a folder.
+
+    Attributes:
+        switches: by which the recipe of the records differs from the preset, as a recipe spells
+            them, ``query_batch_norm=query``.
+    """
 
     text: str
     method: str | None
     folder: Path | None
     fields: dict[str, str]
+    switches: tuple[str, ...] = ()
+
+    def recipe(self, preset: str | None) -> str | None:
+        """The recipe asked for: that of the fields, else the preset, with the switches."""
+        name = self.fields.get("recipe", preset)
+        return ",".join((name or DEFAULT, *self.switches)) if self.switches else name
+
+    def has_recipe(self, record: Record, preset: str | None = None) -> bool:
+        """Whether a record has :meth:`recipe`; with switches, whatever its recipe is called."""
+        name = self.recipe(preset)
+        if not self.switches or name is None:
+            return name in (None, record.recipe_name)
+        wanted, own = recipes.recipe(name), dict(record.config.get("recipe") or {})
+        return bool(own) and recipes.recorded({**own, "name": wanted.name}) == wanted
 
     def names(self, record: Record) -> bool:
         """Whether a record is the one of the folder, or has the method and the fields."""
@@ -35,14 +59,15 @@ class Selector:
             return record.path.resolve() == self.folder.resolve()
         values = {
             "dataset": record.dataset,
-            "recipe": record.recipe_name,
             "budget": record.budget_name,
             "seed": str(record.seed),
             "k_shot": str(record.k_shot),
+            "at_step": str(record.at_step),
             **task_values(record),
         }
-        same = all(values[name] == value for name, value in self.fields.items())
-        return record.method == self.method and same
+        fields = {name: value for name, value in self.fields.items() if name != "recipe"}
+        same = all(values[name] == value for name, value in fields.items())
+        return record.method == self.method and same and self.has_recipe(record)
 
 
 def task_values(record: Record) -> dict[str, str]:
@@ -78,7 +103,7 @@ def parse(text: str, known: Iterable[str] = ()) -> Selector:
     Args:
         known: methods that have records, beside those that are built in.
     Raises:
-        UsageError: no such method, field or folder.
+        UsageError: no such method, field, switch or folder.
     """
     if (Path(text) / "record.json").exists():
         return Selector(text, None, Path(text), {})
@@ -87,27 +112,31 @@ def parse(text: str, known: Iterable[str] = ()) -> Selector:
         raise UsageError(f"{text} holds no record.json; give the folder of a cell or a method")
     if name not in (names := {*BUILT_IN, *known}):
         raise unknown("method", name, names)
-    fields = {}
+    chosen, switches = {}, []
     for part in filter(None, rest.split(",")):
         key, equals, value = (p.strip() for p in part.partition("="))
+        if equals and key in SWITCHES:
+            recipes.recipe(f"{DEFAULT},{key}={value}")  # says what is wrong with it
+            switches.append(f"{key}={value}")
+            continue
         if not equals or key not in FIELDS:
-            raise unknown("field", key, FIELDS)
+            raise unknown("field or switch", key, (*FIELDS, *SWITCHES))
         if key in _NUMBERS and not value.isdecimal():
             raise UsageError(f"{key} is a whole number, not {value!r}, in {text!r}")
-        fields[key] = value
-    return Selector(text, name, None, fields)
+        chosen[key] = value
+    return Selector(text, name, None, chosen, tuple(switches))
 
 
 def sides(
     selector: Selector,
     records: Sequence[Record],
-    recipe: str | None,
+    preset: str | None,
     budget: str | None,
     task: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[Side]:
     """The sides a selector names among records of one data set, one per shot.
 
-    All seeds of a config are one side unless a seed is asked for.
+    All seeds of a config are one side unless a seed is asked for. A milestone has to be asked for.
 
     Raises:
         RecordError: there is none, or it is of another numerics revision.
@@ -116,12 +145,14 @@ def sides(
     wanted_seed = int(fields["seed"]) if "seed" in fields else None
     named: dict[str, Any] = {n: int(fields[n]) for n in ("n_way", "n_query") if n in fields}
     named |= {n: fields[n] for n in ("test_dataset",) if n in fields}
+    own = [r for r in records if r.method == selector.method]
     found = select(
-        [r for r in records if r.method == selector.method],
-        fields.get("recipe", recipe),
+        [r for r in own if selector.has_recipe(r, preset)] if selector.switches else own,
+        None if selector.switches else selector.recipe(preset),
         fields.get("budget", budget),
         wanted_seed,
         {**task, **named},
+        int(fields["at_step"]) if "at_step" in fields else None,
     )
     groups: dict[int, list[Record]] = {}
     for record in found.records:
@@ -132,7 +163,7 @@ def sides(
             if record.method == selector.method:
                 check_revision(record)
         raise RecordError(
-            f"no record matches {selector.text!r} (recipe {fields.get('recipe', recipe)}"
+            f"no record matches {selector.text!r} (recipe {selector.recipe(preset)}"
             + (f", budget {fields.get('budget', budget)}" if fields.get("budget", budget) else "")
             + "); `repro table` shows what is there"
         )

@@ -39,7 +39,8 @@ def _variant(record: Record, base: dict[str, object]) -> str:
     """What the test has that another of the cell might not have."""
     own = dict(record.config.get("recipe") or {})
     changed = [f"{k}={v}" for k, v in own.items() if k in base and base[k] != v]
-    told = [", ".join([BASE, *changed]), f"{record.steps} steps"]
+    asked = f" of {int(record.training['n_step']):,}" if record.at_step is not None else ""
+    told = [", ".join([BASE, *changed]), f"{record.n_step:,}{asked} steps"]
     if record.unfinished:
         told.append("not finished")
     return ", ".join(told)
@@ -101,11 +102,12 @@ def lines(cell: Cell, records: Iterable[Record], budget: str = "paper") -> list[
         )  # fmt: skip
         ours += [
             Line(
-                f"{BASE}, {int(test['reached_step']):,} steps, seed {shown[0].seed}, "
+                f"{BASE}, {int(test['reached_step']):,} steps, seed {record.seed}, "
                 "an earlier test", HERE, Interval(float(test["accuracy"]), math.inf),
             )
-            for test in shown[0].earlier_tests
-            if shown[0].recipe_name == BASE and test["reached_step"] != shown[0].n_step
+            for record in shown
+            for test in record.earlier_tests
+            if record.recipe_name == BASE and test["reached_step"] != record.n_step
         ]  # fmt: skip
     if not ours:
         raise RecordError(

@@ -151,6 +151,58 @@ def test_unfinished_trainings_are_told() -> None:
     assert "Unfinished trainings" not in format_pairs(pairs(THREE), "markdown")
 
 
+def of_training(seed: int, mean: float, at_step: int | None = None, **switches: str) -> Record:
+    """A test of the training of a seed: at its end or at a milestone, with switches of the test."""
+    steps = {"n_step": 50_000, "reached_step": at_step or 50_000}
+    config = {"training": f"{seed} {switches.get('augmentation')}"}
+    noise = np.random.default_rng([seed, at_step or 0]).normal(0, 0.03, 600)
+    return record(
+        accuracy=np.clip(spread(mean) + noise, 0, 1), seed=seed, switches=switches, training=steps,
+        recipe="authors-code-custom" if switches else "authors-code",
+        config={**config, **({"at_step": at_step} if at_step else {})},
+        path=Path(f"{seed}-{at_step}-{'-'.join(switches)}"),
+    )  # fmt: skip
+
+
+QUERY = {"query_batch_norm": "query"}
+ENDS = [of_training(seed, 0.57 + seed / 100) for seed in range(3)]
+AT_40 = [of_training(seed, 0.58, 40_000) for seed in (1, 2)]
+TRANSDUCTIVE = [of_training(seed, 0.59 + seed / 90, **QUERY) for seed in range(3)]
+AUGMENTED = [of_training(0, 0.6, augmentation="port")]
+TESTS = [*ENDS, *AT_40, *TRANSDUCTIVE, *AUGMENTED]
+
+
+def test_switches_and_a_milestone_choose_the_records_of_a_side() -> None:
+    for text, own in {
+        "meta_lstm@query_batch_norm=running": ENDS,
+        "meta_lstm@query_batch_norm=query": TRANSDUCTIVE,
+        "meta_lstm@augmentation=port": AUGMENTED,
+        "meta_lstm@at_step=40000": AT_40,
+        "meta_lstm@at_step=40000,seed=2": AT_40[1:],
+    }.items():
+        selector = sides.parse(text)
+        (side,) = sides.sides(selector, TESTS, "authors-code", None)
+        assert list(side.records) == own
+        # To publish a method without at_step means its milestones, too.
+        also = AT_40 if own is ENDS else []
+        assert [r for r in TESTS if selector.names(r)] == [*own, *also]
+    with pytest.raises(RecordError, match="recipe authors-code,augmentation=flip"):
+        pairs(TESTS, "meta_lstm", "meta_lstm@augmentation=flip")
+
+
+def test_tests_of_the_same_trainings_are_compared_on_the_seeds_that_both_have() -> None:
+    (pair,) = pairs(TESTS, "meta_lstm@at_step=40000", "meta_lstm")
+    assert pair.first.seeds == pair.second.seeds == (1, 2)
+    a, b = (np.stack([r.accuracy for r in rs]) for rs in (AT_40, ENDS[1:]))
+    assert pair.crossed == difference_of_seeds(a, b, 4)
+    text = " ".join(format_pairs([pair], "text").split())
+    assert "seed 0: meta_lstm@at_step=40000 tests the same trainings and has no such seed" in text
+    assert "meta_lstm@at_step=40000 5-shot seeds 1, 2 (milestone, 40,000 of 50,000" in text
+    # Another recipe has trainings of its own: all seeds count.
+    (pair,) = pairs(TESTS, "meta_lstm@augmentation=port", "meta_lstm")
+    assert (pair.first.seeds, pair.second.seeds) == ((0,), (0, 1, 2))
+
+
 def test_what_does_not_exist_is_named() -> None:
     with pytest.raises(UsageError, match="did you mean 'meta_lstm'"):
         sides.parse("meta_lst")
@@ -158,6 +210,10 @@ def test_what_does_not_exist_is_named() -> None:
         sides.parse("meta_lstm@sed=1")
     with pytest.raises(UsageError, match="whole number"):
         sides.parse("meta_lstm@seed=x")
+    with pytest.raises(UsageError, match="did you mean 'query_batch_norm'"):
+        sides.parse("meta_lstm@query_batchnorm=query")
+    with pytest.raises(UsageError, match="value of switch query_batch_norm 'qury'"):
+        sides.parse("meta_lstm@query_batch_norm=qury")
     with pytest.raises(UsageError, match=r"no record\.json"):
         sides.parse("some/folder")
     with pytest.raises(RecordError, match="no record matches 'nearest_neighbor'"):

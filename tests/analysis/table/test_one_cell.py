@@ -24,20 +24,24 @@ def cell_of(records: list[Record]) -> Cell:
 def test_each_config_is_a_line_and_seeds_of_one_config_are_one() -> None:
     seeds = [record(seed=s, accuracy=spread(m)) for s, m in ((0, 0.57), (1, 0.59))]
     earlier = [{"reached_step": 21_967, "accuracy": 0.58}]
-    seeds[0] = replace(seeds[0], earlier_tests=earlier)
+    seeds = [replace(seed, earlier_tests=earlier) for seed in seeds]
+    training = {"n_step": 50_000, "reached_step": 40_000}
+    milestone = record(config={"at_step": 40_000}, training=training, accuracy=spread(0.58))
     transductive = record(switches={"query_batch_norm": "query"}, accuracy=spread(0.593))
     augmented = record(switches={"augmentation": "port"}, accuracy=spread(0.61))
     smoke, other = record(budget="smoke"), record("finetune", 5)
     shown = one_cell.lines(
-        cell_of(seeds), [*seeds, transductive, augmented, smoke, other]
+        cell_of(seeds), [*seeds, milestone, transductive, augmented, smoke, other]
     )  # fmt: skip
     reruns = paper.RERUNS["meta_lstm", 5]
     assert [line.kind for line in shown] == (
-        [one_cell.REPORTED] + [one_cell.RERUN] * len(reruns) + [one_cell.HERE] * 4
+        [one_cell.REPORTED] + [one_cell.RERUN] * len(reruns) + [one_cell.HERE] * 6
     )
     ours = {line.label: line for line in shown if line.kind == one_cell.HERE}
     assert list(ours) == [
         "authors-code, 21,967 steps, seed 0, an earlier test",
+        "authors-code, 21,967 steps, seed 1, an earlier test",
+        "authors-code, 40,000 of 50,000 steps, seed 0",
         "authors-code, 50,000 steps, 2 seeds",
         "authors-code, augmentation=port, 50,000 steps, seed 0",
         "authors-code, query_batch_norm=query, 50,000 steps, seed 0",
