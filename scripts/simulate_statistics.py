@@ -40,6 +40,27 @@ def classes(rng: Generator, between: float, pairs: float, images: float) -> tupl
     return float(covered[0] / N_RUN), float(covered[1] / N_RUN)
 
 
+def several_seeds(rng: Generator, n_seed: int, seed_sd: float, n_run: int) -> tuple[float, ...]:
+    """Coverage of the interval of a mean, of its difference from a side of one seed, and from a
+    published number of one seed; 150 blocks, 3 points between them and 3 of rest."""
+    covered = np.zeros(3)
+    for _ in range(n_run):
+        of_unit = rng.normal(0, 0.03, (2, 1, 150))
+        rest = rng.normal(0, 0.03, (n_seed + 1, 150))
+        of_seed = rng.normal(0, seed_sd, (n_seed + 1, 1))
+        ours = of_unit[0] + of_seed[:-1] + rest[:-1]
+        other = of_unit[1] + of_seed[-1:] + rest[-1:]
+        mean = estimate(ours)
+        theirs = float(rng.normal(0, seed_sd) + rng.normal(0, 0.0065 / 1.96))
+        intervals = (
+            mean.interval,
+            difference_of_seeds(ours, other).interval,
+            judge(mean, Interval(theirs, 0.0065)).difference,
+        )
+        covered += [not interval.excludes_zero for interval in intervals]
+    return tuple(covered / n_run)
+
+
 def one_seed_verdicts(rng: Generator, seed_sd: float) -> tuple[float, float]:
     """How often a true tie of one seed a side is called higher or lower, and how often that is
     said to hold beyond the true spread."""
@@ -97,6 +118,11 @@ def main() -> None:
     print("± classes, the paper's ±; by spread of classes, of pairs, of an episode's images")
     for case in ((3, 3, 9), (5, 3, 9), (10, 0, 9), (10, 5, 9), (12, 8, 20), (3, 10, 5)):
         print(" ", case, told(*classes(rng, *case)))
+    print("several seeds: of a mean, of a difference from one seed, from a published one seed")
+    own = default_rng(0)
+    for n_seed, n_run in ((2, 4 * N_RUN), (3, 4 * N_RUN), (5, N_RUN), (10, N_RUN)):
+        for sd in (0.0, 0.003, 0.005, 0.007, 0.01, 0.013, 0.02):
+            print(" ", n_seed, sd, told(*several_seeds(own, n_seed, sd, n_run)))
     print("one seed a side, true tie: called higher or lower; said to hold beyond the true spread")
     for sd in (0.003, 0.005, 0.007, 0.01, 0.02):
         print(" ", sd, told(*one_seed_verdicts(rng, sd)))

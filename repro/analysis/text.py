@@ -43,6 +43,11 @@ def points(margin: float) -> str:
     return f"{math.ceil(1000 * margin - 1e-6) / 10:.1f}"
 
 
+def spread_text(seed_sd: float) -> str:
+    """A spread of seeds up to which a claim holds, in points, rounded down so that it does."""
+    return f"{math.floor(10_000 * seed_sd + 1e-6) / 100:.2f}"
+
+
 def margin_text(margin: float) -> str:
     """A margin that was asked for, in points and as it was asked for: ``0.25`` or ``1``."""
     return f"{round(100 * margin, 10):g}"

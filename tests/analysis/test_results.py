@@ -45,9 +45,9 @@ def test_frames_hold_the_accuracies_of_the_records(published: repro.Results) -> 
     assert len(episodes) == sum(r.n_episode for r in glyphs)
     keys = ["dataset", "method", "k_shot", "seed", "recipe", "budget"]
     means = episodes.groupby(keys).accuracy.mean()
-    for record, row in zip(glyphs, frame.itertuples(), strict=True):
-        assert row.accuracy == pytest.approx(record.accuracy.mean(), abs=1e-12)
-        half = 1.96 * record.accuracy.std(ddof=1) / np.sqrt(record.n_episode)
+    for shown, row in zip(glyphs, frame.itertuples(), strict=True):
+        assert row.accuracy == pytest.approx(shown.accuracy.mean(), abs=1e-12)
+        half = 1.96 * shown.accuracy.std(ddof=1) / np.sqrt(shown.n_episode)
         assert row.half_width == pytest.approx(half, abs=1e-12)
         assert means[tuple(getattr(row, key) for key in keys)] == pytest.approx(row.accuracy)
     assert glyphs.filter(method="nobody").to_frame().empty

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from repro.analysis.ablation.effects import Ablation, Effect
-from repro.analysis.statistics.seeds import BOTH
+from repro.analysis.statistics.seeds import BOTH, TWO_SEEDS
 from repro.analysis.table.formats import aligned, markdown_table, wrapped
 from repro.analysis.text import p_text, percent
 from repro.papers.catalogue import BUILT_IN
@@ -113,7 +113,7 @@ def notes(found: Ablation) -> list[str]:
             "effects, Satterthwaite); it covers no other classes or images."
         )
         if any(len(effect.seeds) == 2 for effect in crossed):
-            told.append("With two seeds the interval may cover as little as 87% instead of 95%.")
+            told.append(f"{TWO_SEEDS}.")
     if len(crossed) < len(found.effects):
         only = " of switches with one seed" if crossed else ""
         told.append(

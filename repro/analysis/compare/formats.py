@@ -6,12 +6,22 @@ from collections.abc import Sequence
 
 from repro.analysis.compare.pairs import Comparison, as_json
 from repro.analysis.compare.sides import Side
+from repro.analysis.statistics.classes import n_class
 from repro.analysis.statistics.intervals import Interval
+from repro.analysis.statistics.seeds import COVERAGE, TWO_SEEDS
 from repro.analysis.statistics.strays import stray_note
 from repro.analysis.table.formats import aligned, markdown_table, wrapped
 from repro.analysis.table.notes import CLASSES, left_out_note
 from repro.analysis.table.row_notes import outside_note
-from repro.analysis.text import class_text, fixed, p_text, percent, percent_interval, share
+from repro.analysis.text import (
+    class_text,
+    fixed,
+    p_text,
+    percent_interval,
+    seeds_text,
+    share,
+    spread_text,
+)
 from repro.system.errors import unknown
 
 FORMATS = ("text", "markdown", "json")
@@ -52,7 +62,7 @@ def row(pair: Comparison) -> tuple[str, ...]:
         p_text(pair.p),
         p_text(paired.p_sign_flip),
         p_text(pair.p_holm),
-        "" if pair.holds_to_seed_sd is None else percent(pair.holds_to_seed_sd, digits=1),
+        "" if pair.holds_to_seed_sd is None else spread_text(pair.holds_to_seed_sd),
         share(paired.won),
         share(paired.lost),
         fixed(paired.effect_size, 2, "+"),
@@ -64,7 +74,10 @@ def notes(pairs: Sequence[Comparison]) -> list[str]:
     """What is said below the pairs: the unit, what ± covers, what p-values are about."""
     blocks = sorted({pair.paired.block for pair in pairs})
     unit = " or ".join(f"blocks of {b} episodes" if b > 1 else "single episodes" for b in blocks)
-    shared = "; each block uses all test classes once" if max(blocks, default=1) > 1 else ""
+    sides = _sides(pairs)
+    whole = all(n_class(r) % r.task.n_way == 0 for side in sides for r in side.records)
+    uses = "each block uses all test classes once" if whole else "no block uses a class twice"
+    shared = f"; {uses}" if max(blocks, default=1) > 1 else ""
     told = [
         f"First − second on the same episodes. Errors are computed over {unit}{shared}. "
         "p t: paired t test; p flip: seeded sign-flip "
@@ -76,7 +89,12 @@ def notes(pairs: Sequence[Comparison]) -> list[str]:
     told.append(CLASSES)
     if len(pairs) > 1:
         told.append(counted(pairs))
-    sides = _sides(pairs)
+    short = [pair for pair in pairs if pair.paired.n_episode < 2 * pair.paired.block]
+    if short:
+        told.append(
+            "Fewer than two blocks of episodes say nothing of their spread, so ± is unknown: "
+            f"{', '.join(f'{p.first.label} − {p.second.label} {p.k_shot}-shot' for p in short)}."
+        )
     for side in sides:
         means = [float(record.accuracy.mean()) for record in side.records]
         told += stray_note(f"{side.label} {side.k_shot}-shot", side.seeds, means)
@@ -85,7 +103,7 @@ def notes(pairs: Sequence[Comparison]) -> list[str]:
     left_out = {str(x): x for p in pairs for s in (p.first, p.second) for x in s.left_out}
     told += left_out_note(list(left_out.values()))
     apart = dict.fromkeys(
-        f"{side.label} {r.k_shot}-shot {_seeds(side)} ({r.apart}, {r.steps} steps)"
+        f"{side.label} {r.k_shot}-shot {seeds_text(set(side.seeds))} ({r.apart}, {r.steps} steps)"
         for side in sides
         for r in side.records
         if r.apart
@@ -125,14 +143,24 @@ def _seed_notes(pairs: Sequence[Comparison]) -> list[str]:
     """What ± and the p-values cover, by the number of seeds of the sides."""
     told = []
     seeded = [pair for pair in pairs if pair.crossed is not None]
+    alike = [pair for pair in pairs if pair.same_training and pair.crossed is None]
+    seedless = [side for side in _sides(pairs) if not side.trained]
     if len(seeded) < len(pairs):
         where = "Where both sides have one training seed, " if seeded else ""
-        why = "" if seeded else ": each side has one training seed"
+        one = "one training seed or none" if seedless else "one training seed"
+        why = "" if seeded else f": each side has {one}"
         told.append(
             f"{where}± covers episodes alone, and every p-value is about these two checkpoints, "
             f"not about the methods{why}. holds to: the interval excludes 0 while the standard "
             "deviation between seeds is less than so many points."
         )
+    if alike:
+        told.append(
+            "Two tests of one trained model, of which no other seed is compared: "
+            f"{', '.join(f'{p.first.label} − {p.second.label} {p.k_shot}-shot' for p in alike)}."
+        )
+    if seedless:
+        told.append(f"Without training, so without seeds: {_named(seedless)}.")
     if seeded:
         sides = _sides(seeded)
         several = [side for side in sides if len(side.seeds) > 1]
@@ -142,29 +170,29 @@ def _seed_notes(pairs: Sequence[Comparison]) -> list[str]:
             "Satterthwaite); p flip, won, lost, d and narrower are "
             "of the accuracies averaged over these seeds, so about these checkpoints."
         )
-        single = [side for side in sides if len(side.seeds) == 1]
+        single = [
+            side
+            for pair in seeded
+            for side in (pair.first, pair.second)
+            if pair.borrowed and len(side.seeds) == 1
+        ]
+        single = list({(side.label, side.k_shot): side for side in single}.values())
         if single:
             whose = _named(several) if len(several) == 1 else "the other side of the pair"
             told.append(
                 f"One seed only: {_named(single)}. The variance between its seeds is unknown and "
                 f"assumed to be that of {whose}; more seeds would test this. If it holds, the "
-                "interval covers 90 to 98% with 2 seeds, 93 to 97% with 3, 94 to 97% with 5."
+                f"interval covers {COVERAGE}."
             )
         if any(len(side.seeds) == 2 for side in several):
-            told.append(
-                "With two seeds the interval may cover as little as 87% instead of 95%; a narrow "
-                "one means that the two happened to agree."
-            )
+            told.append(f"{TWO_SEEDS}; a narrow interval means that the two happened to agree.")
     return told
 
 
 def _sides(pairs: Sequence[Comparison]) -> list[Side]:
-    """Each side once."""
-    return list({(s.label, s.k_shot): s for p in pairs for s in (p.first, p.second)}.values())
-
-
-def _seeds(side: Side) -> str:
-    return f"seed{'s' if len(side.seeds) > 1 else ''} {', '.join(map(str, side.seeds))}"
+    """Each side once; with fewer seeds in another pair, once more."""
+    found = {(s.label, s.k_shot, s.seeds): s for p in pairs for s in (p.first, p.second)}
+    return list(found.values())
 
 
 def _count(n: int) -> str:

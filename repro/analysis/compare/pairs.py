@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from repro.analysis.compare.sides import Side
 from repro.analysis.seeds import block_size, stacked
 from repro.analysis.selection import LeftOut
@@ -60,20 +62,35 @@ class Comparison:
     @property
     def holds_to_seed_sd(self) -> float | None:
         """Up to which spread of seeds a difference of one seed a side excludes 0."""
-        return None if self.crossed else holds_to_seed_sd(self.interval)
+        n_side = len(self.trained)
+        if self.crossed or self.same_training or not n_side:
+            return None
+        return holds_to_seed_sd(self.interval, n_side)
+
+    @property
+    def trained(self) -> list[Side]:
+        """The sides that have a training, and so a seed."""
+        return [side for side in (self.first, self.second) if side.trained]
+
+    @property
+    def same_training(self) -> bool:
+        """Whether both sides test the same trained models: their seeds are no difference."""
+        found = [[r.config.get("training") for r in s.records] for s in (self.first, self.second)]
+        return found[0] == found[1] and None not in found[0]
 
     @property
     def borrowed(self) -> Side | None:
         """The side whose variance between seeds stands for both, the other having one seed."""
-        sides = self.first, self.second
-        several = [side for side in sides if len(side.seeds) > 1]
-        return several[0] if len(several) == 1 else None
+        several = [side for side in self.trained if len(side.seeds) > 1]
+        return several[0] if len(several) == 1 and len(self.trained) == 2 else None
 
     def content(self) -> dict[str, Any]:
         """As JSON: accuracies and shares are fractions, infinite is null."""
         paired = self.paired
         bounds = self.crossed.bootstrap if self.crossed else None
         source = self.borrowed.label if self.borrowed else "each side" if self.crossed else None
+        if self.crossed and len(self.trained) == 1:
+            source = self.trained[0].label
         return {
             "schema": SCHEMA,
             "dataset": self.dataset,
@@ -149,6 +166,11 @@ def compare(first: Side, second: Side) -> Comparison:
     block = max(block_size(a), block_size(b))
     crossed = None
     if max(len(ours), len(theirs)) > 1:
+        # A side without training is the same under every seed of the other.
+        if len(ours) == 1 and not first.trained:
+            ours = np.repeat(ours, len(theirs), 0)
+        if len(theirs) == 1 and not second.trained:
+            theirs = np.repeat(theirs, len(ours), 0)
         crossed = difference_of_seeds(ours, theirs, block)
     paired = compare_paired(ours.mean(0), theirs.mean(0), block)
     classes = class_half_width(ours.mean(0) - theirs.mean(0), episode_classes(a))
@@ -169,8 +191,10 @@ def of_common_seeds(first: Side, second: Side) -> tuple[Side, Side]:
     if not common or set(first.seeds) == set(second.seeds):
         return first, second
 
+    pair = f"{first.label} − {second.label}"
+
     def kept(side: Side, other: Side) -> Side:
-        reason = f"{other.label} tests the same trainings and has no such seed"
+        reason = f"not in {pair}, as {other.label} has no test of this training"
         return replace(
             side,
             records=tuple(r for r in side.records if r.seed in common),

@@ -228,7 +228,7 @@ def _noises(pair: Comparison, assumed: float) -> _Noises:
     ]
     known = [side for side in sides if side is not None]
     if not known:
-        variance = 2 * assumed**2
+        variance = len(pair.trained) * assumed**2
         least, most = noise(0.0, per_block, variance), noise(per_block, 0.0, variance)
         return _Noises(most, least, most, assumed, ASSUMED, 0)
     filled = [side or known[0] for side in sides]

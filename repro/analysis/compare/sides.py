@@ -96,6 +96,13 @@ class Side:
     def seeds(self) -> tuple[int, ...]:
         return tuple(record.seed for record in self.records)
 
+    @property
+    def trained(self) -> bool:
+        """Whether there is a training, or may be one: that of imported predictions is unknown."""
+        return any(
+            r.outside or r.config.get("training") or r.training.get("n_step") for r in self.records
+        )
+
 
 def parse(text: str, known: Iterable[str] = ()) -> Selector:
     """A side from ``meta_lstm``, ``meta_lstm@recipe=paper,seed=1`` or the folder of a record.

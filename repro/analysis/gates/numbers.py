@@ -213,29 +213,27 @@ def _shots(found: list[LayerGate], background: Background) -> Reading:
     unfinished = sorted((k, v) for k, v in background.unfinished.items() if k in paper.SHOTS)
     if unfinished:
         lengths = "; ".join(f"{k}-shot {v}" for k, v in unfinished)
-        return Reading(
-            claim, UNDECIDED, f"{said}; the trainings are of unequal length ({lengths})."
-        )
+        return Reading(claim, UNDECIDED, f"{said}; a training had not come to its end ({lengths}).")
     moved = between_seeds(*(_papers(seed) for seed in (found, *background.seeds)))
+    same = [layer for layer, i in by_layer.items() if max(i.high, -i.low) < FIXED]
     apart = [
         layer
         for layer, i in by_layer.items()
-        if max(i.low, -i.high) > moved.get(("input", layer), 0.0)
+        if layer not in same and max(i.low, -i.high) > moved.get(("input", layer), 0.0)
     ]
-    same = [layer for layer, i in by_layer.items() if max(i.high, -i.low) < FIXED]
     control = "no other seed was run as a control"
     if moved:
         largest = max(value for (gate, _), value in moved.items() if gate == "input")
         control = f"another seed of one shot differs by up to {largest:.3f}"
+    what = "0 and what another seed does" if moved else "0"
+    if len(apart) == len(by_layer):
+        return Reading(claim, CONFIRMED, f"{said}; every interval excludes {what} ({control}).")
     if apart:
-        which = "every interval excludes" if len(apart) == len(by_layer) else (
-            f"the intervals of {', '.join(apart)} exclude"
-        )  # fmt: skip
-        what = "0 and what another seed does" if moved else "0"
-        return Reading(claim, CONFIRMED, f"{said}; {which} {what} ({control}).")
-    if len(same) == len(by_layer):
-        return Reading(claim, NOT_CONFIRMED, f"{said}; all are within {FIXED:g} ({control}).")
-    return Reading(claim, UNDECIDED, f"{said}; the intervals include the limit ({control}).")
+        said += f"; the intervals of {', '.join(apart)} exclude {what}"
+    if same:
+        within = f"{', '.join(same)} within {FIXED:g}"
+        return Reading(claim, NOT_CONFIRMED, f"{said}; practically the same: {within} ({control}).")
+    return Reading(claim, UNDECIDED, f"{said}; the others include the limit ({control}).")
 
 
 def _papers(found: list[LayerGate]) -> list[LayerGate]:
@@ -261,9 +259,9 @@ def readings(
 ) -> tuple[Reading, Reading, Reading]:
     """The paper's three readings of Figure 3 (Sec. 5), each confirmed or not, with the reason.
 
-    Where an interval straddles the edge of a claim, or trainings of unequal length are compared,
-    it is undecided. Trainings that are not the paper's confirm nothing of it: the reading says
-    what is true of them.
+    Where an interval straddles the edge of a claim, or a training had not come to its end, it is
+    undecided. Trainings that are not the paper's confirm nothing of it: the reading says what is
+    true of them.
 
     Source: Ravi & Larochelle 2017, Sec. 5.
     """

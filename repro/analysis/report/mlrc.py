@@ -131,14 +131,18 @@ def _results(table: table1.Table, records: Sequence[Record], of: Paper) -> list[
 
 
 def _easy(table: table1.Table) -> list[str]:
-    agree = [
-        f"{_name(cell)}: {sentence(cell.judged, cell.same_images)}"
-        for cell in table.cells
-        if cell.judged and cell.verdict in (table1.SAME, table1.EQUIVALENT)
-    ]
-    if not agree:
-        return ["No cell came out as the paper has it."]
-    return ["These cells came out as the paper has them:", "", *_listed(agree)]
+    told = []
+    for verdict, heading in (
+        (table1.EQUIVALENT, "These cells came out as the paper has them, within the margin:"),
+        (table1.SAME, "These cells could not be told apart from the paper's, which is less:"),
+    ):
+        found = [
+            f"{_name(cell)}: {sentence(cell.judged, cell.same_images)}"
+            for cell in table.cells
+            if cell.judged and cell.verdict == verdict
+        ]
+        told += [heading, "", *_listed(found)] if found else []
+    return told or ["No cell came out as the paper has it."]
 
 
 def _difficult(table: table1.Table, left_out: Sequence[LeftOut]) -> list[str]:

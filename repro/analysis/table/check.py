@@ -12,7 +12,7 @@ from repro.analysis.seeds import block_size
 from repro.analysis.selection import select
 from repro.analysis.statistics.paired import compare_paired
 from repro.analysis.table import table1
-from repro.analysis.table.cell import NOT_IN_PAPER, NOT_RUN
+from repro.analysis.table.cell import NOT_IN_PAPER
 from repro.analysis.table.notes import covering, left_out_note
 from repro.analysis.table.row_notes import known, seed_notes, unreported
 from repro.analysis.table.verdicts import FEWEST_SEEDS, MARGIN, NOT_COMPARABLE, Verdict
@@ -63,7 +63,7 @@ def reported(
         if cell.reported and not cell.in_paper:
             told += f" by {cell.reported.source}"
         if cell.measured is None:
-            lines.append(f"{head}  {NOT_RUN}, {told}")
+            lines.append(f"{head}  {cell.verdict}, {told}")
             continue
         seeds = f" ({len(cell.seeds)} seeds)" if len(cell.seeds) > 1 else ""
         if cell.class_half_width is not None:

@@ -75,7 +75,7 @@ def _columns(cell: Cell, brief: bool = False) -> list[str]:
     """The columns of a row; ``brief``: the verdict alone, its grounds are in the notes."""
     reported = percent_interval(cell.reported) if cell.reported else ""
     if cell.measured is None:
-        return [f"{cell.k_shot}-shot", reported, NOT_RUN, *[""] * 8]
+        return [f"{cell.k_shot}-shot", reported, cell.verdict, *[""] * 8]
     judged = cell.judged
     return [
         f"{cell.k_shot}-shot {cell.apart}".strip(),

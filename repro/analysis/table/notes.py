@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from repro.analysis.selection import measured_here
-from repro.analysis.statistics.seeds import EPISODES
+from repro.analysis.statistics.seeds import EPISODES, TWO_SEEDS
 from repro.analysis.table.cell import NOT_RUN, Cell
 from repro.analysis.table.row_notes import (
     known,
@@ -54,7 +54,7 @@ def title(
 CLASSES = (
     "± classes is a 95% interval over the choice of the test classes (delete-one-class jackknife; "
     "wide where classes differ little). ± is for other episodes of the same classes, ± classes for "
-    "other classes. Neither covers another training seed where only one was run."
+    "other classes. Where one training seed was run, ± covers no other; ± classes never does."
 )
 
 
@@ -74,7 +74,7 @@ def covering(cells: Sequence[Cell]) -> list[str]:
         told.append(
             f"{'With several ± is' if one else '± is'} a 95% interval over training seeds and test "
             "episodes, crossed (two-way random effects, Satterthwaite)."
-            + (" With two seeds it may cover as little as 87% instead of 95%." if few else "")
+            + (f" {TWO_SEEDS}." if few else "")
         )
     told.append(CLASSES)
     return told

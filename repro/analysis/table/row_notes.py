@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from repro.analysis.statistics.seeds import COVERAGE
 from repro.analysis.statistics.strays import stray_note
 from repro.analysis.table.cell import NOT_IN_PAPER, NOT_RUN, Cell
-from repro.analysis.text import percent
+from repro.analysis.text import percent, spread_text
 from repro.papers import shelf
 from repro.papers.catalogue import order
 
@@ -116,7 +117,7 @@ def seed_notes(cells: Sequence[Cell]) -> list[str]:
     """What verdicts rest on that are from few seeds."""
     told = []
     one = [
-        f"{c.title} {c.k_shot}-shot {percent(c.judged.holds_to_seed_sd, digits=1)}"
+        f"{c.title} {c.k_shot}-shot {spread_text(c.judged.holds_to_seed_sd)}"
         for c in cells
         if c.judged and c.judged.holds_to_seed_sd is not None
     ]
@@ -132,8 +133,7 @@ def seed_notes(cells: Sequence[Cell]) -> list[str]:
     if any(len(c.seeds) > 1 and c.judged for c in cells):
         told.append(
             "The published number is from one training seed. Its seeds are assumed to vary as much "
-            "as ours. If this holds, intervals of a difference cover 90 to 98% with two seeds of "
-            "ours, 93 to 97% with three, 94 to 97% with five."
+            f"as ours. If this holds, intervals of a difference cover {COVERAGE} of ours."
         )
     return told
 
@@ -160,15 +160,18 @@ def known(cell: Cell, records: Sequence[Record]) -> str:
     here = [] if cell.reason else [r for r in records if r.method == cell.method and
                                    r.k_shot == cell.k_shot]  # fmt: skip
     ours = [float(r.accuracy.mean()) for r in here]
-    earlier = [float(test["accuracy"]) for r in here for test in r.earlier_tests]
     theirs = [r.published.mean for r in cell.reruns if not r.published.transductive]
-    inductive = [*ours, *earlier, *theirs]
+    inductive = [*ours, *theirs]
     if inductive:
         sources = ["measured here"] if ours else []
-        sources += ["earlier steps of that training"] if earlier else []
         sources += ["public re-runs"] if theirs else []
         span = " to ".join(dict.fromkeys(map(percent, (min(inductive), max(inductive)))))
         told.append(f"inductive {span} ({', '.join(sources)})")
+    told += [
+        f"transductive {percent(line.measured.mean)} (measured here)"
+        for line in cell.further
+        if line.apart == "transductive" and line.measured
+    ]
     told += [
         f"transductive {percent(published.mean)} ({published.source}: {published.other_protocol})"
         for published in transductive

@@ -113,7 +113,12 @@ def not_comparable(record: Record, dataset: str, of: PaperTable = OF) -> str:
         if n_way != of.n_way:
             reasons.append(f"episodes of {n_way} classes, not {of.n_way}")
         ours = {**dict(record.config.get("settings") or {}), "n_query": n_query}
-        return "; ".join([*reasons, *references.other_protocol(protocol, ours)])
+        reasons += references.other_protocol(protocol, ours)
+        if "n_query" not in protocol and of.n_query not in (None, n_query):
+            reasons.append(f"episodes of {n_query} queries, not {of.n_query}")
+        if record.transductive and "query_batch_norm" not in protocol:
+            reasons.append("transductive: query batch norm is query, not running")
+        return "; ".join(reasons)
     if n_way != of.n_way or n_query != of.n_query:
         reasons.append(
             f"episodes of {n_way} classes and {n_query} queries, not {of.n_way} and {of.n_query}"
@@ -191,15 +196,24 @@ def _further(
     cell: Cell, apart: Sequence[Record], dataset: str, margin: float, of: PaperTable
 ) -> tuple[Cell, ...]:
     """The tests that are apart from a cell, all seeds of one config together."""
-    groups: dict[str, list[Record]] = {}
+    groups: dict[str, dict[int, Record]] = {}
     for record in apart:
         if (record.method, record.k_shot) == (cell.method, cell.k_shot):
-            group = groups.setdefault(ignoring_seed(record), [])
-            if record.seed not in [other.seed for other in group]:
-                group.append(record)
+            group = groups.setdefault(ignoring_seed(record), {})
+            if record.seed not in group or record.when > group[record.seed].when:
+                group[record.seed] = record
     return tuple(
         replace(
-            _cell(cell.method, cell.title, cell.k_shot, group, dataset, margin, of, cell.task),
+            _cell(
+                cell.method,
+                cell.title,
+                cell.k_shot,
+                [group[seed] for seed in sorted(group)],
+                dataset,
+                margin,
+                of,
+                cell.task,
+            ),
             reruns=(),
         )
         for group in groups.values()

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from repro.analysis.statistics.intervals import HasInterval, Interval
 from repro.analysis.statistics.paired import holm, p_student, quantile
 from repro.analysis.statistics.seeds import Estimate, Term, satterthwaite
-from repro.analysis.text import percent
+from repro.analysis.text import spread_text
 from repro.papers.paper import Z_95
 from repro.papers.reported import Reported
 
@@ -112,22 +112,24 @@ def judge(
     )  # fmt: skip
 
 
-def holds_to_seed_sd(difference: Interval) -> float | None:
+def holds_to_seed_sd(difference: Interval, n_side: int = 2) -> float | None:
     """The spread of seeds up to which a difference of one seed a side would exclude 0.
 
     With a standard deviation σ between the seeds of either side, the half-width h of the episodes
     alone becomes √(h² + 2 · 1.96² σ²); it reaches the difference d at σ = √((d² − h²) / 2) / 1.96.
     None where the interval does not exclude 0 as it is.
+
+    Args:
+        n_side: sides that have seeds, 2 or 1.
     """
     if not difference.excludes_zero:
         return None
-    return math.sqrt((difference.mean**2 - difference.half_width**2) / 2) / Z_95
+    return math.sqrt((difference.mean**2 - difference.half_width**2) / n_side) / Z_95
 
 
 def one_seed_each(seed_sd: float) -> str:
     """What a difference from one seed a side rests on, in words."""
-    spread = percent(seed_sd, digits=1)
-    return f"one seed each; holds while seeds spread less than {spread} points"
+    return f"one seed each; holds while seeds spread less than {spread_text(seed_sd)} points"
 
 
 def smallest_margin(mean: float, error: float, df: float = math.inf) -> float:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import re
 from pathlib import Path
 
@@ -196,11 +197,57 @@ def test_tests_of_the_same_trainings_are_compared_on_the_seeds_that_both_have() 
     a, b = (np.stack([r.accuracy for r in rs]) for rs in (AT_40, ENDS[1:]))
     assert pair.crossed == difference_of_seeds(a, b, 4)
     text = " ".join(format_pairs([pair], "text").split())
-    assert "seed 0: meta_lstm@at_step=40000 tests the same trainings and has no such seed" in text
+    why = "not in meta_lstm@at_step=40000 − meta_lstm, as meta_lstm@at_step=40000 has no test"
+    assert f"seed 0: {why} of this training" in text
+    assert "seed 1: not in" not in text
     assert "meta_lstm@at_step=40000 5-shot seeds 1, 2 (milestone, 40,000 of 50,000" in text
     # Another recipe has trainings of its own: all seeds count.
     (pair,) = pairs(TESTS, "meta_lstm@augmentation=port", "meta_lstm")
     assert (pair.first.seeds, pair.second.seeds) == ((0,), (0, 1, 2))
+
+
+def test_two_tests_of_one_trained_model_hold_whatever_the_seeds_do() -> None:
+    (pair,) = pairs([ENDS[0], TRANSDUCTIVE[0]], "meta_lstm@query_batch_norm=query", "meta_lstm")
+    assert pair.interval.excludes_zero and pair.holds_to_seed_sd is None
+    assert "Two tests of one trained model" in format_pairs([pair], "text")
+    (pair,) = pairs([ENDS[0], AUGMENTED[0]], "meta_lstm@augmentation=port", "meta_lstm")
+    assert pair.holds_to_seed_sd is not None
+
+
+def test_a_row_without_training_has_no_seed_that_could_vary() -> None:
+    frozen = [
+        made(name, mean, training={"n_step": 0})
+        for name, mean in (("pretrained_cosine", 0.5), ("pretrained_logistic", 0.52))
+    ]
+    seeded = [made("proto_net", 0.55 + s / 100, s) for s in range(3)]
+    (pair,) = pairs([*frozen, *seeded], "proto_net", "pretrained_cosine")
+    # The same numbers under each seed of the other row: differences seed by seed.
+    values = np.stack([r.accuracy - frozen[0].accuracy for r in seeded])
+    assert pair.crossed is not None and pair.borrowed is None
+    assert pair.crossed.interval == difference_of_seeds(values, np.zeros_like(values), 4).interval
+    text = " ".join(format_pairs([pair], "text").split())
+    assert "Without training, so without seeds: pretrained_cosine 5-shot." in text
+    assert "One seed only" not in text
+    (single,) = pairs([*frozen, seeded[0]], "proto_net", "pretrained_cosine")
+    d, h = single.interval.mean, single.interval.half_width
+    assert single.holds_to_seed_sd == pytest.approx(math.sqrt(d**2 - h**2) / 1.96)
+    (two,) = pairs(frozen, "pretrained_cosine", "pretrained_logistic")
+    assert two.interval.excludes_zero and two.holds_to_seed_sd is None
+    assert "one training seed or none" in " ".join(format_pairs([two], "text").split())
+
+
+def test_too_few_episodes_for_two_blocks_are_told() -> None:
+    short = [
+        record(m, accuracy=spread(0.5, 6), path=Path(m), config={"n_test_class": 20})
+        for m in ("finetune", "meta_lstm")
+    ]
+    (pair,) = pairs(short, "finetune", "meta_lstm")
+    text = " ".join(format_pairs([pair], "text").split())
+    assert "± is unknown: finetune − meta_lstm 5-shot" in text
+    assert "each block uses all test classes once" in text
+    odd = [dataclasses.replace(r, config={**r.config, "n_test_class": 23}) for r in short]
+    text = " ".join(format_pairs(pairs(odd, "finetune", "meta_lstm"), "text").split())
+    assert "no block uses a class twice" in text
 
 
 def test_what_does_not_exist_is_named() -> None:

@@ -115,6 +115,17 @@ def test_trainings_of_unequal_length_and_what_another_seed_does_are_no_differenc
         assert reading.verdict == verdict and "another seed of one shot" in reading.because
 
 
+def test_one_layer_does_not_confirm_a_difference_of_all() -> None:
+    for enter, n, verdict in (
+        *((0.2, 2000, NOT_CONFIRMED), (0.203, 2000, NOT_CONFIRMED)),
+        *((0.21, 20, UNDECIDED), (0.25, 20, CONFIRMED)),
+    ):
+        one, five = content(1, enter=0.2, n_episode=n), content(5, enter=0.3, n_episode=n)
+        five["gates"]["input"]["linear"]["mean"] = enter
+        reading = gate_numbers.readings(gate_numbers.numbers({1: one, 5: five}))[2]
+        assert reading.verdict == verdict, enter
+
+
 def test_the_reading_of_shots_is_of_1_and_5_whatever_else_was_run() -> None:
     one, five = content(1, enter=0.2), content(5, enter=0.2)
     found = gate_numbers.numbers({1: one, 5: five, 10: content(10, enter=0.6)})

@@ -173,6 +173,13 @@ def test_odd_shapes_are_refused_and_equal_seeds_are_no_traceback() -> None:
         seeds.difference_of_seeds(same[:1], same[:1])
 
 
+def test_the_same_predictions_under_other_numbers_of_seeds_do_not_differ() -> None:
+    for number in range(20):
+        one = np.random.default_rng(number).integers(0, 76, 100) / 75
+        found = seeds.difference_of_seeds(np.stack([one] * 3), one[None], 4)
+        assert not found.interval.excludes_zero and found.p == 1.0
+
+
 @pytest.mark.parametrize("n_episode", [1, 3, 7])
 def test_fewer_episodes_than_two_blocks_leave_the_interval_open(n_episode: int) -> None:
     few = np.random.default_rng(11).normal(0.5, 0.1, (3, n_episode))

@@ -41,6 +41,24 @@ def test_maml_is_not_comparable_for_its_query_batch(method: str) -> None:
     assert cell(other(method, 5, 0.6, n_query=5)).reason == ""
 
 
+def test_another_paper_s_table_judges_no_other_protocol() -> None:
+    of = next(t for t in shelf.find("snell2017").tables if t.key == "distances")
+    for made, reason in (
+        (record(accuracy=spread(0.55), config={"n_query": 5}), "episodes of 5 queries, not 15"),
+        (
+            record(accuracy=spread(0.593), switches={"query_batch_norm": "query"}),
+            "transductive: query batch norm is query, not running",
+        ),
+        (record(accuracy=spread(0.55)), ""),
+    ):
+        assert table1.not_comparable(made, "mini-imagenet", of) == reason
+    own = record(path=Path("own"))
+    apart = record(switches={"query_batch_norm": "query"}, path=Path("apart"))
+    table = table1.build([own], "mini-imagenet", apart=[apart], of=of)
+    (line,) = [further for c in table.cells for further in c.further]
+    assert line.verdict == "not comparable"
+
+
 def test_a_record_that_does_not_say_its_settings_is_not_comparable() -> None:
     found = cell(other("proto_net_wide", 5, 0.68, settings=None))
     assert found.reason == "classes of training episodes: unknown, published with 20"

@@ -143,7 +143,7 @@ def test_what_the_interval_covers_is_told_per_cell_when_cells_differ() -> None:
     header, *lines = (line.split("|") for line in table.format("markdown").split("\n")[2:])
     seeds = [line[header.index(" seeds ")].strip() for line in lines if len(line) > 8]
     assert sorted(filter(None, seeds)) == ["---:", "1", "2"]
-    assert "as little as 87%" in text
+    assert "as little as 88%" in text
 
 
 def test_from_5_seeds_on_the_bootstrap_is_told_as_a_check() -> None:
