@@ -14,17 +14,18 @@ def beside(file: Path) -> list[Path]:
     """The file, and the modules and packages next to it that it imports, directly or not.
 
     Imports are looked for in the text, wherever they stand; nothing is run. Of a package all
-    Python files count.
+    Python files count; of a folder without ``__init__.py`` only the modules that are imported,
+    as an installed package may have its name.
     """
     folder = file.parent
     found: dict[Path, None] = {file: None}
     waiting = [file]
     while waiting:
-        for name in _imported(waiting.pop()):
-            module, package = folder / f"{name}.py", folder / name
-            new = [module] if module.is_file() else []
-            if (package / "__init__.py").is_file():
-                new = sorted(package.rglob("*.py"))
+        user = waiting.pop()
+        for level, parts in _imported(user):
+            new = _modules(folder, parts[:1] if level else parts)
+            if 0 < level <= len(user.parents):
+                new += _modules(user.parents[level - 1], parts)
             for path in new:
                 if path not in found:
                     found[path] = None
@@ -32,20 +33,29 @@ def beside(file: Path) -> list[Path]:
     return list(found)
 
 
-def _imported(file: Path) -> Iterator[str]:
-    """First parts of the names that a file imports; of relative imports, the parts that follow."""
+def _modules(folder: Path, parts: Sequence[str]) -> list[Path]:
+    """The files of the first package or module on the way down the parts of a dotted name."""
+    for part in parts:
+        module, folder = folder / f"{part}.py", folder / part
+        if (folder / "__init__.py").is_file():
+            return sorted(folder.rglob("*.py"))
+        if module.is_file():
+            return [module]
+    return []
+
+
+def _imported(file: Path) -> Iterator[tuple[int, list[str]]]:
+    """The names that a file imports, in parts, each with the number of its leading dots."""
     try:
         tree = ast.parse(file.read_bytes())
     except (SyntaxError, ValueError, RecursionError):
         return  # whoever runs it is told
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
+            yield from ((0, alias.name.split(".")) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            if node.module:
-                yield node.module.partition(".")[0]
-            else:
-                yield from (alias.name for alias in node.names)
+            above = node.module.split(".") if node.module else []
+            yield from ((node.level, [*above, alias.name]) for alias in node.names)
 
 
 def named_files(module: Path, names: object, who: str) -> list[Path]:
