@@ -85,24 +85,30 @@ class Listing:
 def list_classes(root: Path) -> Listing:
     """The class folders below ``root`` and their images: by known endings, else by content.
 
-    Hidden files and folders are passed over; links are followed once.
+    Hidden files and folders are passed over; links are followed, but not back to a folder around
+    them.
 
     Raises:
-        DataError: no folder, images beside the class folders, two folders of one name, or an
-            image in a format that is not read.
+        DataError: no folder, images beside the class folders, two folders of one name, one folder
+            by two names, or an image in a format that is not read.
     """
     if not root.is_dir():
         what = "is a file; unpack it first" if root.exists() else "does not exist"
         raise DataError(f"no folder {root}: it {what}; expected {wanted}")
     found = Listing()
-    seen: set[str] = set()
+    seen: dict[str, Path] = {}
     for parent, folders, files in os.walk(root, onerror=_refuse, followlinks=True):
         real = os.path.realpath(parent)
         folders[:] = sorted(f for f in folders if not f.startswith((".", "__MACOSX")))
-        if real in seen:
+        first = seen.setdefault(real, Path(parent))
+        if first != Path(parent):
+            if not Path(parent).is_relative_to(first):
+                raise DataError(
+                    f"{shown(str(first))} and {shown(parent)} are the same folder, by a link; "
+                    f"keep one of them below {root}"
+                )
             folders.clear()
             continue
-        seen.add(real)
         class_id = shown(Path(parent).relative_to(root).as_posix())
         files = sorted(f for f in files if not f.startswith("."))
         images = [f for f in files if _is_image(Path(parent, f), found.passed, class_id)]

@@ -16,6 +16,7 @@ from repro.data.dataset import Selection
 from repro.data.files.decoding import Scale, decode
 from repro.data.pack import open_pack
 from repro.data.preparing import prepare
+from repro.data.sets.folder import list_classes
 from repro.data.splitting import by_file, by_shares
 from repro.episodes import EpisodeSampler
 from repro.papers import config
@@ -144,6 +145,41 @@ def test_folders_train_val_and_test_are_the_split(tmp_path: Path) -> None:
     (tmp_path / "data/train/c00").rename(tmp_path / "data/train/c20")
     with pytest.raises(DataError, match=r"more than one of them \(c20\)"):
         prepare("folder", tmp_path / "data", selection=Selection(image_size=16))
+
+
+def test_a_split_of_links_beside_the_folders_they_lead_to_is_refused(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    for i, split in enumerate(("train", "train", "val", "val", "test", "test")):
+        write_class(root / f"images/c{i}", 10 * i, 2)
+        (root / split).mkdir(exist_ok=True)
+        (root / split / f"c{i}").symlink_to(f"../images/c{i}")
+    with pytest.raises(DataError, match=r"images/c4 and .*test/c4 are the same folder, by a link"):
+        prepare("folder", root, selection=Selection(image_size=16))
+    (root / "images").rename(tmp_path / "images")
+    for link in root.glob("*/c*"):
+        link.unlink()
+        link.symlink_to(tmp_path / "images" / link.name)
+    (tmp_path / "linked").symlink_to(root)
+    pack = prepare("folder", tmp_path / "linked", selection=Selection(image_size=16))
+    assert class_ids(pack) == {
+        "train": ("train/c0", "train/c1"),
+        "val": ("val/c2", "val/c3"),
+        "test": ("test/c4", "test/c5"),
+    }
+
+
+def test_a_class_with_two_names_is_refused_and_a_link_back_is_not_followed(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    write_class(root / "b", 10, 2)
+    write_class(root / "c/deep", 20, 2)
+    (root / "c/deep/back").symlink_to("../..")
+    (root / "c/itself").symlink_to(".")
+    assert list(list_classes(root).classes) == ["b", "c/deep"]
+    for link, leads_to, said in (("a", "b", "data/a and .*data/b"), ("z", "b", "b and .*data/z")):
+        (root / link).symlink_to(leads_to)
+        with pytest.raises(DataError, match=f"{said} are the same folder, by a link; keep one"):
+            list_classes(root)
+        (root / link).unlink()
 
 
 def colours(image: Image.Image, kind: str = "PNG") -> list[int]:
