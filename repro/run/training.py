@@ -87,7 +87,7 @@ class _Metrics:
 
     def append(self, line: dict[str, Any]) -> None:
         with self.path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(json.dumps(line, allow_nan=False) + "\n")  # a reader stops at NaN
 
 
 def train(
@@ -107,8 +107,8 @@ def train(
     Args:
         marks: steps whose checkpoints are kept as milestones, beside those decided before.
     Raises:
-        TrainingError: the loss is not finite, or it is too late for a milestone; the last good
-            checkpoint stays.
+        TrainingError: the loss or the accuracy is not finite, or it is too late for a milestone;
+            the last good checkpoint stays.
         Interrupted: a stop was asked for; the state is saved.
         RecordError: checkpoints are there but none is whole or they belong to another config.
     """
@@ -157,11 +157,15 @@ def train(
     reached = found.digest if found else ""
     while step < n_step:
         result = method.train_step(images, step)
-        if not math.isfinite(result.loss):
-            raise TrainingError(
-                f"{task}: the loss is {result.loss} at step {step + 1}; the last good checkpoint "
-                f"is kept in {folder}: lower the learning rate or check the data"
-            )
+        for what, value, advice in (
+            ("loss", result.loss, "lower the learning rate or check the data"),
+            ("accuracy", result.accuracy, "mend what train_step gives, a fraction, or the data"),
+        ):
+            if not math.isfinite(value):
+                raise TrainingError(
+                    f"{task}: the {what} is {value} at step {step + 1}; the last good checkpoint "
+                    f"is kept in {folder}: {advice}"
+                )
         step += 1
         metrics.add(step, result.loss, result.accuracy)
         if step % config.validate_every == 0 or step == n_step:

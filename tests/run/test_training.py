@@ -1,5 +1,7 @@
 """The best parameters of a training are those of a validation that it had."""
 
+import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,12 @@ from repro.records import checkpoints, published_trainings, publishing, training
 from repro.run.cell import plan, run_cell
 from repro.run.context import Pace, RunContext
 from repro.run.training import Trained, train
-from repro.system.errors import Interrupted
+from repro.system.errors import Interrupted, TrainingError
 from repro.system.interrupts import StopRequest
 from repro.system.progress import Silent
 from tests.conftest import TINY
+
+GOOD = StepResult(1.0, 0.2)
 
 
 class Killed(BaseException):
@@ -31,15 +35,15 @@ class Counting:
 
     training = "pretrain"
 
-    def __init__(self, machine: int, scores: Sequence[float]) -> None:
-        self.machine, self.scores = machine, list(scores)
+    def __init__(self, machine: int, scores: Sequence[float], result: StepResult) -> None:
+        self.machine, self.scores, self.result = machine, list(scores), result
         self.made = torch.zeros(2)
 
     def train_step(self, images: SplitImages, step: int) -> StepResult:
         if not self.scores:
             raise Killed
         self.made = torch.tensor([step + 1.0, self.machine])
-        return StepResult(1.0, 0.2)
+        return self.result
 
     def validate(self) -> dict[int, tuple[float, float]]:
         return {5: (self.scores.pop(0), 0.01)}
@@ -71,9 +75,11 @@ def go_on(
     machine: int,
     scores: Sequence[float],
     stop_now: bool = False,
+    result: StepResult = GOOD,
 ) -> Trained:
     """A stop writes a checkpoint after the first step of this call, a kill writes none."""
-    folder, method, stop = training_folder(runs, training), Counting(machine, scores), StopRequest()
+    folder, stop = training_folder(runs, training), StopRequest()
+    method = Counting(machine, scores, result)
     folder.mkdir(parents=True, exist_ok=True)
     stop.exit_code = 130 if stop_now else 0
     return train(
@@ -105,6 +111,27 @@ def test_the_best_before_the_first_checkpoint_is_forgotten_with_its_steps(
         go_on(training, tmp_path, 1, [0.5, 0.6, 0.9])
     end = go_on(training, tmp_path, 2, [0.1, 0.2, 0.1, 0.1, 0.1])
     assert (made(end), end.step) == ([2, 2], 2)
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        (StepResult(math.nan, 0.2), "the loss is nan at step 2"),
+        (StepResult(1.0, math.nan), "the accuracy is nan at step 2"),
+        (StepResult(1.0, -math.inf), "the accuracy is -inf at step 2"),
+    ],
+)
+def test_a_loss_or_accuracy_that_is_no_number_ends_the_training_and_not_the_curve(
+    result: StepResult, said: str, training: TrainingConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(Interrupted):
+        go_on(training, tmp_path, 1, [0.5], stop_now=True)
+    (curve,) = tmp_path.rglob("metrics.jsonl")
+    before = curve.read_text()
+    with pytest.raises(TrainingError, match=f"{said}; the last good checkpoint is kept"):
+        go_on(training, tmp_path, 1, [0.5] * 4, result=result)
+    assert curve.read_text() == before
+    assert [json.loads(line)["kind"] for line in before.splitlines()] == ["train", "validation"]
 
 
 def test_a_restored_training_brings_its_own_best(training: TrainingConfig, tmp_path: Path) -> None:
