@@ -25,7 +25,7 @@ def merge(sources: Sequence[Path], target: Path, datasets: Collection[str] = ())
     Returns:
         The folders of the cells copied, below ``target``.
     Raises:
-        UsageError: a folder is not there, or ``target`` is.
+        UsageError: a folder is not there, or ``target`` is, or it is the current folder.
         RecordError: a record is damaged, of another numerics revision or other images or episodes
             than the rest, or a cell has two outcomes; nothing is written.
     """
@@ -34,6 +34,12 @@ def merge(sources: Sequence[Path], target: Path, datasets: Collection[str] = ())
             raise UsageError(f"{source} is not a folder of runs; name the one given to --runs")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"{target} is there already; name a folder that is not, for all of it")
+    if target.exists() and target.samefile(Path()):
+        # It is replaced as a whole, which would leave the shell in a folder that is gone.
+        raise UsageError(
+            f"{target} is the current folder, which cannot be replaced; name a folder in it that "
+            "is not there yet, as in --into merged"
+        )
     cells: dict[Path, Record] = {}
     for source in sources:
         for record in _records(source, datasets):

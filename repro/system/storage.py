@@ -78,8 +78,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary name in the same folder; what was written there takes the name ``path``.
 
     Raises:
-        StorageError: the disk is full, read-only or otherwise refuses; nothing is left behind.
+        StorageError: the path has no file's name, or the disk is full, read-only or otherwise
+            refuses; nothing is left behind.
     """
+    if not path.name:
+        raise StorageError(f"cannot write {str(path)!r}: it is a folder; give a file's name")
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

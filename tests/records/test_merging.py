@@ -166,6 +166,19 @@ def test_a_test_on_other_data_and_another_way_to_draw_classes_are_merged(
             merging._refuse_mixed([first, other, again])
 
 
+@pytest.mark.parametrize("into", ["", ".", "{}"])
+def test_an_empty_current_folder_is_refused_with_what_to_name_instead(
+    into: str, two: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    target = into.format(tmp_path / "here")
+    done = CliRunner().invoke(cli, ["merge", *map(str, two), "--into", target])
+    assert done.exit_code == 2 and done.output.count("\n") == 1, done.output
+    assert "is the current folder, which cannot be replaced; name a folder in it" in done.output
+    assert not list(Path().iterdir())
+
+
 def test_other_mistakes_get_one_sentence(two: tuple[Path, Path], tmp_path: Path) -> None:
     a, b = two
     (tmp_path / "empty").mkdir()
