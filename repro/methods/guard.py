@@ -23,6 +23,12 @@ from repro.papers.method_spec import MethodSpec
 from repro.system.errors import MethodError, ReproError, text_of
 from repro.system.interrupts import StopNow
 
+_STORED = frozenset({  # by a safetensors file, where checkpoints are kept
+    torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.complex64, torch.bool,
+    torch.int64, torch.int32, torch.int16, torch.int8,
+    torch.uint64, torch.uint32, torch.uint16, torch.uint8,
+    torch.float8_e4m3fn, torch.float8_e4m3fnuz, torch.float8_e5m2, torch.float8_e5m2fnuz,
+})  # fmt: skip
 DEBUG = "REPRO_DEBUG"  # set to anything: tracebacks of methods are shown, too
 
 
@@ -197,6 +203,22 @@ def problem_of_state(state: Any) -> str:
             return f"a name that is {_kind(name)}"
         if not isinstance(value, Tensor):
             return f"{_kind(value)} under {name!r}"
+        odd = _not_storable(value)
+        if odd or name == "__metadata__":
+            return f"{odd or 'a tensor'} under {name!r} (a safetensors file cannot hold it)"
+    return ""
+
+
+def _not_storable(tensor: Tensor) -> str:
+    """What a tensor is that a safetensors file cannot hold; empty for one that it can."""
+    if tensor.is_meta:
+        return "a meta tensor"
+    if tensor.is_nested:
+        return "a nested tensor"
+    if tensor.layout != torch.strided:
+        return f"a {str(tensor.layout).removeprefix('torch.')} tensor"
+    if tensor.dtype not in _STORED:
+        return f"a tensor of {str(tensor.dtype).removeprefix('torch.')}"
     return ""
 
 
