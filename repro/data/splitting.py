@@ -6,7 +6,7 @@ import contextlib
 import csv
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from repro.data.dataset import MAX_SPLIT_FILE, Selection
@@ -110,18 +110,35 @@ def _pairs(path: Path) -> list[tuple[str, str]]:
     try:
         text = read_file(path, MAX_SPLIT_FILE).decode("utf-8-sig")
         if path.suffix.lower() == ".json":
-            content = json.loads(text)
+            content = json.loads(text, object_pairs_hook=_no_key_twice)
             pairs = [(str(c), str(split)) for split, ids in content.items() for c in list(ids)]
             if any(isinstance(ids, str) for ids in content.values()):
                 raise ValueError("text instead of a list of classes")
         else:
-            rows = [row for row in csv.reader(text.splitlines()) if row]
-            pairs = [(c.strip(), split.strip()) for c, split in rows]
+            rows = csv.reader(text.splitlines())
+            pairs = [_pair(row, rows.line_num) for row in rows if row]
             if pairs and pairs[0] == ("class", "split"):
                 del pairs[0]
     except (OSError, ValueError, AttributeError, TypeError, csv.Error, RecursionError) as error:
         raise DataError(f"{path} is not a split file ({error}); {wanted}") from error
     return [(class_id, _OTHER_NAMES.get(split, split)) for class_id, split in pairs]
+
+
+def _no_key_twice(items: Iterable[tuple[str, object]]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for key, value in items:
+        if key in found:
+            raise ValueError(f"it has {key!r} twice; put these classes into one list")
+        found[key] = value
+    return found
+
+
+def _pair(row: Sequence[str], line: int) -> tuple[str, str]:
+    if len(row) != 2:
+        raise ValueError(
+            f"line {line} is {','.join(row)[:80]!r}, not a class and a split with one comma between"
+        )
+    return row[0].strip(), row[1].strip()
 
 
 class _NotASplit(DataError):

@@ -270,6 +270,14 @@ def spoiled(root: Path, tmp_path: Path, what: str) -> tuple[Path, Selection]:
     elif what == "no columns":
         path.write_text("a b c\n")
         return root, with_file
+    elif what == "semicolons":
+        path.write_text("\n\n".join(line.replace(",", ";") for line in lines))
+        return root, with_file
+    elif what == "key twice":
+        path = tmp_path / "split.json"
+        lists = {"train": CLASSES[:5], "val": CLASSES[5:10], "test": CLASSES[11:16]}
+        path.write_text(json.dumps(lists)[:-1] + ', "train": ["nested/a/b"]}')
+        return root, Selection(split_file=path)
     elif what == "no test":
         path.write_text("\n".join(lines))
         return root, with_file
@@ -297,7 +305,9 @@ def spoiled(root: Path, tmp_path: Path, what: str) -> tuple[Path, Selection]:
         ("unknown class", r"names 1 classes that are not there \(dog\)"),
         ("doubled", "names the class 'class 00' twice"),
         ("other split", "names the split 'meta'"),
-        ("no columns", "is not a split file"),
+        ("no columns", "is not a split file .line 1 is 'a b c', not a class and a split with one"),
+        ("semicolons", "line 1 is 'class 00;train', not a class and a split with one comma betw"),
+        ("key twice", "it has 'train' twice; put these classes into one list"),
         ("no test", "the test split has 0 of 17 classes"),
     ],
 )
