@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from repro import records
 from repro.analysis.results import Results
@@ -83,7 +84,7 @@ def reproduce(
     recipes.add(of)
     table = of.table(dataset)
     shots = table.shots if shots is None else shots
-    listed = [methods] if isinstance(methods, str | type) else list(methods)
+    listed = _methods(methods)
     words = [method for method in listed if isinstance(method, str)]
     frozen, names = Frozen(_listed(features), _listed(backbone)).with_heads(
         words, methods != "paper"
@@ -113,6 +114,21 @@ def reproduce(
         raise TrainingError("; ".join(dict.fromkeys(failure.message for failure in failures)))
     folders = (records.cell_folder(Path(runs), cell) for cell in planned.cells)
     return Results(records.read_record(folder) for folder in folders)
+
+
+def _methods(methods: Any) -> list[str | type]:
+    """What was asked for as a list; UsageError where something is neither name nor class."""
+    several = isinstance(methods, Iterable) and not isinstance(methods, str | type)
+    found = []
+    for method in methods if several else (methods,):
+        if not isinstance(method, str | type):
+            kind = type(method).__name__
+            raise UsageError(
+                f"methods are names, FILE.py:CLASS or classes, and one is an object of {kind}; "
+                "give the class itself"
+            )
+        found.append(method)
+    return found
 
 
 def _rows(methods: Iterable[str | type]) -> list[MethodSpec]:

@@ -1,6 +1,7 @@
 """``repro.reproduce``: the cells of the command, and classes as methods."""
 
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,9 @@ def test_a_failed_cell_is_an_error_and_the_others_are_recorded(tmp_path: Path) -
     assert {record.method for record in repro.results(tmp_path)} == {"chance"}
 
 
+MISTAKEN = Fraction(1)  # an instance, as C(None) in place of C
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
@@ -107,6 +111,12 @@ def test_a_failed_cell_is_an_error_and_the_others_are_recorded(tmp_path: Path) -
         ({"device": "tpu"}, "device is auto, cpu or cuda"),
         ({"recipe": "papper"}, "did you mean 'paper'"),
         ({"methods": [int]}, "int"),
+        (
+            {"methods": [MISTAKEN]},
+            "names, FILE.py:CLASS or classes, and one is an object of Fraction;",
+        ),
+        ({"methods": ["finetune", MISTAKEN]}, "an object of Fraction; give the class itself"),
+        ({"methods": MISTAKEN}, "an object of Fraction; give the class itself"),
     ],
 )
 def test_a_mistake_gets_one_sentence(
