@@ -72,14 +72,19 @@ class FunctionMethod:
 
 
 def _scores(answer: Any, n_query: int, n_way: int, function: Function) -> Tensor:
-    """What a function gave, as float scores ``[n_query, n_way]``.
+    """What a function gave, as float scores ``[n_query, n_way]`` with the largest where it was.
 
     Raises:
         MethodError: neither scores nor labels of all queries.
     """
-    given = torch.as_tensor(answer) if isinstance(answer, np.ndarray | list | tuple) else answer
-    if isinstance(given, Tensor) and given.shape == (n_query,) and not given.is_floating_point():
-        if not bool(((given >= 0) & (given < n_way)).all()):
+    if isinstance(answer, np.ndarray):
+        answer = np.ascontiguousarray(answer)  # torch takes no negative strides
+    found = torch.as_tensor(answer) if isinstance(answer, np.ndarray | list | tuple) else answer
+    if isinstance(found, Tensor) and found.is_complex():
+        raise MethodError(f"{_named(function)} gave complex numbers; expected are real scores")
+    if isinstance(found, Tensor) and found.shape == (n_query,) and not found.is_floating_point():
+        found = found.long()  # torch does not compare unsigned numbers
+        if not bool(((found >= 0) & (found < n_way)).all()):
             raise MethodError(f"{_named(function)} gave labels outside 0 to {n_way - 1}")
         return torch.nn.functional.one_hot(given.long(), n_way).float()
     if not isinstance(given, Tensor) or given.shape != (n_query, n_way):
@@ -90,7 +95,11 @@ def _scores(answer: Any, n_query: int, n_way: int, function: Function) -> Tensor
             f"{_named(function)} gave {shape}; expected are scores of shape ({n_query}, {n_way}) "
             f"or whole labels of shape ({n_query},)"
         )
-    return given.float()
+    # The largest score wins, however close the next: no number is rounded to another's.
+    if not found.is_floating_point():
+        largest = torch.from_numpy(found.cpu().numpy().argmax(1))
+        return torch.nn.functional.one_hot(largest, n_way).float()
+    return found if found.dtype == torch.float64 else found.float()
 
 
 def evaluate(

@@ -1,5 +1,6 @@
 """A user's own callable on the fixed episodes: its record, its place among others, its mistakes."""
 
+import math
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 import repro
 from repro.cli.main import cli
 from repro.records import config_of, read_record
-from repro.system.errors import MethodError, UsageError
+from repro.system.errors import MethodError, StorageError, UsageError
 
 N = 12
 
@@ -171,6 +172,37 @@ def test_a_mistake_gets_one_sentence_and_leaves_nothing(
     with pytest.raises(error, match=sentence):
         evaluate(function, episodes, tmp_path, **options)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    ("row", "place"),
+    [
+        (np.array([1, 1 + 1e-12, 0, 0, 0]), 1),
+        (np.array([2**60, 2**60 + 1, 0, 0, 0]), 1),
+        (np.array([0, 2**63, 2**63 + 1, 1, 0], np.uint64), 2),
+        (np.array([False, False, False, True, False]), 3),
+        (np.array([-np.inf, -np.inf, -np.inf, -np.inf, -9], np.float32), 4),
+    ],
+)
+def test_of_close_scores_the_larger_one_wins(
+    row: Any, place: int, episodes: repro.Episodes, tmp_path: Path
+) -> None:
+    def close(support: Tensor, labels: Tensor, query: Tensor) -> Any:
+        return np.tile(row, (len(query), 1))
+
+    record = evaluate(close, episodes, tmp_path)[0]
+    assert (np.load(record.path / "predictions.npy") == place).all()
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.uint32, np.uint64, np.int16])
+def test_labels_of_every_whole_kind_and_of_views_are_taken(
+    kind: Any, episodes: repro.Episodes, tmp_path: Path
+) -> None:
+    def view(support: Tensor, labels: Tensor, query: Tensor) -> Any:
+        return nearest(support, labels, query).numpy()[::-1].astype(kind).copy()[::-1]
+
+    wanted = evaluate(nearest, episodes, tmp_path).accuracy
+    assert (evaluate(view, episodes, tmp_path).accuracy == wanted).all()
 
 
 def test_it_works_beside_the_main_thread(episodes: repro.Episodes, tmp_path: Path) -> None:
