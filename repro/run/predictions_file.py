@@ -6,6 +6,7 @@ Nothing of a file is run, and memory is bounded by the number of queries that ar
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator, Mapping
 from io import BufferedReader
 from pathlib import Path
@@ -92,6 +93,7 @@ def _read_csv(file: BufferedReader, filled: Filled, columns: dict[str, str]) -> 
         place = {f: header.index(n) for f in FIELDS if (n := columns.get(f, f)) in header}
         scores = [header.index(n) for i in range(filled.wanted.n_way)
                   if (n := f"{_SCORE}{i}") in header]  # fmt: skip
+        _check_header(header, [*place.values(), *scores], filled)
         wanted = [columns.get(f, f) for f in ("episode", "query") if f not in place]
         if len(scores) != filled.wanted.n_way and "label" not in place:
             wanted.append(f"{columns.get('label', 'label')} (or {_SCORE}0 to "
@@ -126,6 +128,26 @@ def _read_csv(file: BufferedReader, filled: Filled, columns: dict[str, str]) -> 
                 )
     except csv.Error as error:
         raise filled.error(f"line {reader.line_num} is not CSV ({error})") from error
+
+
+def _check_header(header: list[str], used: list[int], filled: Filled) -> None:
+    """Refuse columns of which one would be read and another left, or one be read as two things.
+
+    Args:
+        used: places of the columns that are read.
+    """
+    names = [name for name in header if name]
+    if doubled := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise filled.error(f"its first line names the column {doubled[0][:40]!r} more than once; "
+                           "give each column a name of its own")  # fmt: skip
+    if doubled := [header[place] for place in dict.fromkeys(used) if used.count(place) > 1]:
+        raise filled.error(f"the column {doubled[0][:40]!r} is named as two things; name one "
+                           "column for each")  # fmt: skip
+    n_way = filled.wanted.n_way
+    known = {f"{_SCORE}{i}" for i in range(n_way)}
+    if surplus := [n for n in names if re.fullmatch(rf"{_SCORE}\d+", n) and n not in known]:
+        raise filled.error(f"it has a column {surplus[0][:40]!r}, but the scores of an episode are "
+                           f"{_SCORE}0 to {_SCORE}{n_way - 1}; leave it out")  # fmt: skip
 
 
 def _reals(texts: list[str], where: str, filled: Filled) -> npt.NDArray[np.float64]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from click.testing import CliRunner, Result
 from filelock import FileLock
 
@@ -20,7 +21,7 @@ from repro.analysis.report.differences_section import short
 from repro.cli.main import cli
 from repro.papers.method_names import OUTSIDE
 from repro.records import config_of, read_record
-from repro.system.errors import RecordError
+from repro.system.errors import RecordError, StorageError, UsageError
 
 N, QUERIES, WAYS = 8, 75, 5
 BUDGET = f"smoke,n_test_episode={N}"
@@ -278,6 +279,9 @@ MISTAKES: list[tuple[Edit, str]] = [
     (with_value(0, 3, "class"), "its first line names no column label (or score_0 to score_4)"),
     (lambda lines: [*lines[:5], [1, 2]], "line 6 has 2 values below 4 columns"),
     (scored("nan"), "line 2 has a score that is NaN"),
+    (lambda lines: [[*row, row[3]] for row in lines], "names the column 'label' more than once"),
+    (lambda lines: [[*row, f"score_{5}" if row is lines[0] else 1] for row in lines],
+     "it has a column 'score_5', but the scores of an episode are score_0 to score_4"),
     (scored("high"), "line 2 has a score that is not a number"),
     (with_value(2, 3, "x" * 2_000_000), "line 3 has more than 1,048,576 bytes"),
     (with_value(2, 3, "x" * 200_000), "is not CSV (field larger than field limit"),
@@ -290,6 +294,14 @@ def test_a_mistake_in_a_csv_gets_one_sentence_and_nothing_is_written(
 ) -> None:
     path = write_csv(tmp_path / "p.csv", edit(lines_of(labels, episodes.short_digest)))
     refuses(path, tmp_path / "runs", sentence)
+
+
+def test_one_column_is_not_read_as_two_things(
+    episodes: repro.Episodes, labels: Labels, tmp_path: Path
+) -> None:
+    path = write_csv(tmp_path / "p.csv", lines_of(labels, episodes.short_digest))
+    sentence = "the column 'episode' is named as two things; name one column for each"
+    refuses(path, tmp_path / "runs", sentence, "--columns", "label=episode")
 
 
 def refuses(path: Path, runs: Path, sentence: str, *more: str) -> None:
