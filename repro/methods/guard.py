@@ -187,10 +187,15 @@ def problem_of_scores(scores: Any, shape: tuple[int, ...]) -> str:
         return f"a tensor of shape {tuple(scores.shape)}"
     if not scores.is_floating_point():
         return f"a tensor of {str(scores.dtype).removeprefix('torch.')}"
+    if scores.is_meta:
+        return "a tensor on the meta device, which has no values"
     if bool(torch.isnan(scores).any()):
         return f"NaN for {int(torch.isnan(scores).any(-1).sum())} of {shape[-2]} queries"
     if bool((scores == math.inf).any()):
         return "a score of +infinity"
+    lost = (scores == -math.inf).all(-1)  # of some classes it is an answer: impossible
+    if bool(lost.any()):
+        return f"-infinity for every class of {int(lost.sum())} of {lost.numel()} queries"
     return ""
 
 

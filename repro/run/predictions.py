@@ -114,7 +114,8 @@ class Filled:
         """One query by its scores ``[n_way]``, the largest counts (of equal ones the first).
 
         Raises:
-            RecordError: as :meth:`put`, or another number of scores, or NaN among them.
+            RecordError: as :meth:`put`, or another number of scores, or NaN or +infinity among
+                them, or -infinity for every class.
         """
         if scores.shape != (self.wanted.n_way,):
             raise self.error(
@@ -124,6 +125,13 @@ class Filled:
         if np.isnan(scores).any():
             raise self.error(
                 f"{where} has a score that is NaN; give a number for every class of every query"
+            )
+        if np.isposinf(scores).any() or np.isneginf(scores).all():
+            what = (
+                "a score of +infinity" if np.isposinf(scores).any() else "only scores of -infinity"
+            )
+            raise self.error(
+                f"{where} has {what}; give finite scores (-inf is for classes that are ruled out)"
             )
         self.put(episode, query, int(scores.argmax()), where)
 

@@ -205,6 +205,39 @@ def test_labels_of_every_whole_kind_and_of_views_are_taken(
     assert (evaluate(view, episodes, tmp_path).accuracy == wanted).all()
 
 
+def always(answer: Any) -> Any:
+    """A function that gives this for every episode."""
+    return lambda support, labels, query: answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (torch.ones(75, 5, dtype=torch.complex64), "gave complex numbers; expected are real"),
+        (torch.ones(75, dtype=torch.complex64), "gave complex numbers; expected are real"),
+        (torch.full((75, 5), math.inf), "a score of .infinity"),
+        (torch.full((75, 5), -math.inf), "-infinity for every class of 75 of 75 queries"),
+    ],
+)
+def test_scores_that_say_nothing_are_refused(
+    answer: Tensor, sentence: str, episodes: repro.Episodes, tmp_path: Path
+) -> None:
+    with pytest.raises(MethodError, match=sentence):
+        evaluate(always(answer), episodes, tmp_path, name="bad")
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.int64, torch.complex64])
+@pytest.mark.parametrize("shape", [(75, 5), (75,)])
+def test_scores_without_values_are_refused(
+    kind: torch.dtype, shape: tuple[int, ...], episodes: repro.Episodes, tmp_path: Path
+) -> None:
+    def on_meta(support: Tensor, labels: Tensor, query: Tensor) -> Tensor:
+        return torch.ones(shape, dtype=kind, device="meta")
+
+    with pytest.raises(MethodError):
+        evaluate(on_meta, episodes, tmp_path)
+
+
 def test_it_works_beside_the_main_thread(episodes: repro.Episodes, tmp_path: Path) -> None:
     found: list[repro.Results] = []
 

@@ -279,6 +279,10 @@ MISTAKES: list[tuple[Edit, str]] = [
     (with_value(0, 3, "class"), "its first line names no column label (or score_0 to score_4)"),
     (lambda lines: [*lines[:5], [1, 2]], "line 6 has 2 values below 4 columns"),
     (scored("nan"), "line 2 has a score that is NaN"),
+    (scored("inf"), "line 2 has a score of +infinity; give finite scores"),
+    (scored("1e999"), "line 2 has a score of +infinity; give finite scores"),
+    (lambda lines: [[*row[:3], *5 * ["-inf"]] if row[1:3] == [0, 1] else row
+                    for row in scored(-1)(lines)], "line 3 has only scores of -infinity"),
     (lambda lines: [[*row, row[3]] for row in lines], "names the column 'label' more than once"),
     (lambda lines: [[*row, f"score_{5}" if row is lines[0] else 1] for row in lines],
      "it has a column 'score_5', but the scores of an episode are score_0 to score_4"),
@@ -302,6 +306,14 @@ def test_one_column_is_not_read_as_two_things(
     path = write_csv(tmp_path / "p.csv", lines_of(labels, episodes.short_digest))
     sentence = "the column 'episode' is named as two things; name one column for each"
     refuses(path, tmp_path / "runs", sentence, "--columns", "label=episode")
+
+
+def test_scores_of_minus_infinity_rule_classes_out(
+    episodes: repro.Episodes, labels: Labels, tmp_path: Path
+) -> None:
+    scores = np.where(np.eye(WAYS)[labels] > 0, -1e30, -np.inf)
+    made = imported(episodes, tmp_path, scores)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(np.load(made[0].path / "predictions.npy"), labels)
 
 
 def refuses(path: Path, runs: Path, sentence: str, *more: str) -> None:
