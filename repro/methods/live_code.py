@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from repro.system.errors import MethodError, text_of
+
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 _INSTALLED = tuple({
     *(sysconfig.get_path(key) for key in ("stdlib", "platstdlib", "purelib", "platlib")),
@@ -32,6 +34,9 @@ _METHODS = (types.FunctionType, staticmethod, classmethod, property, functools.c
 def code_digest(code: Any) -> str:
     """SHA-256 of a function, a class, a model or another callable; see the module.
 
+    Raises:
+        MethodError: something that it uses has no bytes to sum or is nested too deep.
+
     >>> threshold = 0.5
     >>> def choose(x):
     ...     return x > threshold
@@ -40,8 +45,16 @@ def code_digest(code: Any) -> str:
     True
     """
     found = hashlib.sha256()
-    for part in _Walk().parts(code):
-        found.update(b"%d:" % len(part) + part)
+    try:
+        for part in _Walk().parts(code):
+            found.update(b"%d:" % len(part) + part)
+    except Exception as error:
+        named = getattr(code, "__name__", type(code).__name__)
+        raise MethodError(
+            f"what {named} uses has no digest ({type(error).__name__}: {text_of(error)}); its "
+            "tensors are dense, initialised and on a device, and its objects are not nested in "
+            "hundreds of levels"
+        ) from error
     return found.hexdigest()
 
 

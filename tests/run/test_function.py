@@ -238,6 +238,39 @@ def test_scores_without_values_are_refused(
         evaluate(on_meta, episodes, tmp_path)
 
 
+class Linked:
+    """An entry of a long list."""
+
+    def __init__(self, rest: Any) -> None:
+        self.rest = rest
+
+
+def linked(n: int) -> Any:
+    found = None
+    for _ in range(n):
+        found = Linked(found)
+    return found
+
+
+def test_code_that_has_no_digest_is_refused_in_a_sentence(
+    episodes: repro.Episodes, tmp_path: Path
+) -> None:
+    values = [
+        torch.eye(3).to_sparse(),
+        torch.ones(3, device="meta"),
+        torch.ones(3, dtype=torch.complex64).conj(),
+        nn.LazyLinear(3),
+        linked(3000),
+    ]
+    for value in values:
+
+        def uses(support: Tensor, labels: Tensor, query: Tensor, value: Any = value) -> Any:
+            return value
+
+        with pytest.raises(MethodError, match="what uses uses has no digest"):
+            evaluate(uses, episodes, tmp_path)
+
+
 def test_it_works_beside_the_main_thread(episodes: repro.Episodes, tmp_path: Path) -> None:
     found: list[repro.Results] = []
 
