@@ -17,6 +17,7 @@ from repro.papers import recipes, shelf
 from repro.papers.method_spec import SESSION, MethodSpec
 from repro.papers.paper import N_QUERY, N_WAY
 from repro.system.errors import TrainingError, UsageError
+from repro.system.given import local_folder, whole_number
 from repro.system.interrupts import stop_requests
 from repro.system.progress import ConsoleReporter, Reporter, Silent
 
@@ -80,10 +81,13 @@ def reproduce(
     >>> repro.reproduce("glyphs", budget, "nearest_neighbor", **options).accuracy.shape
     (1, 4)
     """
+    folder, n_way = local_folder(runs), whole_number("n_way", n_way, 2)
+    n_query, seed = whole_number("n_query", n_query, 1), whole_number("seed", seed)
+    seeds, jobs = whole_number("seeds", seeds, 1), whole_number("jobs", jobs, 1)
     of = shelf.find(paper)
     recipes.add(of)
     table = of.table(dataset)
-    shots = table.shots if shots is None else shots
+    shots = table.shots if shots is None else _shots(shots)
     listed = _methods(methods)
     words = [method for method in listed if isinstance(method, str)]
     frozen, names = Frozen(_listed(features), _listed(backbone)).with_heads(
@@ -91,11 +95,11 @@ def reproduce(
     )
     asked_for = [method for method in listed if isinstance(method, type) or method in names]
     rows = _rows(m for one in asked_for for m in (table.methods if one == "paper" else (one,)))
-    _check(len(rows) + len(frozen.heads), rows, shots, seed, seeds, jobs)
+    _check(len(rows) + len(frozen.heads), rows, shots, jobs)
     asked = RunOptions(
         dataset=dataset, root=None if data is None else Path(data), budget=budget, recipe=recipe,
         seed=seed, seeds=seeds, precision=precision, device=device, jobs=str(jobs),
-        runs=Path(runs), force=force, selection=selection, frozen=frozen, n_way=n_way,
+        runs=folder, force=force, selection=selection, frozen=frozen, n_way=n_way,
         n_query=n_query, test_dataset=test_dataset,
         test_root=None if test_data is None else Path(test_data),
     )  # fmt: skip
@@ -112,7 +116,7 @@ def reproduce(
         failures = run(planned.cells, planned.context, planned.jobs, reporter, stop, command)
     if failures:
         raise TrainingError("; ".join(dict.fromkeys(failure.message for failure in failures)))
-    folders = (records.cell_folder(Path(runs), cell) for cell in planned.cells)
+    folders = (records.cell_folder(folder, cell) for cell in planned.cells)
     return Results(records.read_record(folder) for folder in folders)
 
 
@@ -148,15 +152,15 @@ def _listed(words: str | Iterable[str]) -> tuple[str, ...]:
     return (words,) if isinstance(words, str) else tuple(words)
 
 
-def _check(
-    n_row: int, rows: Sequence[MethodSpec], shots: Sequence[int], seed: int, seeds: int, jobs: int
-) -> None:
+def _shots(shots: Iterable[int]) -> list[int]:
+    if isinstance(shots, str) or not isinstance(shots, Iterable):
+        raise UsageError(f"shots is a list of whole numbers such as [1, 5], not {shots!r}")
+    return [whole_number("shots", shot, 1) for shot in shots]
+
+
+def _check(n_row: int, rows: Sequence[MethodSpec], shots: Sequence[int], jobs: int) -> None:
     if not n_row or not shots:
         raise UsageError("expected is at least one method and one shot")
-    for name, value, least in (("seed", seed, 0), ("seeds", seeds, 1), ("jobs", jobs, 1),
-                               *(("shots", shot, 1) for shot in shots)):  # fmt: skip
-        if not isinstance(value, int) or value < least:
-            raise UsageError(f"{name} is a whole number from {least}, not {value!r}")
     here = [row.name for row in rows if row.source is not None and row.source.package == SESSION]
     if here and jobs > 1:
         raise UsageError(

@@ -19,6 +19,7 @@ from repro.episodes.sampler import Episode, EpisodeSampler, Rows, episodes_diges
 from repro.papers import budgets, paper
 from repro.papers.config import EpisodeSpec
 from repro.system.errors import UsageError, unknown
+from repro.system.given import whole_number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -217,12 +218,12 @@ def episodes(
     """
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
-    asked = budgets.budget(budget)
+    asked, spec = budgets.budget(budget), EpisodeSpec(n_way, k_shot, n_query)
+    seed = whole_number("seed", seed)
     if n_episode is not None:
-        asked = _with_tests(asked, n_episode)
+        asked = _with_tests(asked, whole_number("n_episode", n_episode, 1))
     pack = prepare(dataset, None if data is None else Path(data), selection=selection)
     opened = open_pack(pack, split)
-    spec = EpisodeSpec(n_way, k_shot, n_query)
     return Episodes(opened, EpisodeSampler(opened.class_rows, split, spec, seed), asked, pack)
 
 

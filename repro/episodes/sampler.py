@@ -19,6 +19,7 @@ import numpy.typing as npt
 from repro.papers import paper
 from repro.papers.config import EpisodeSpec
 from repro.system.errors import DataError, RecordError
+from repro.system.given import whole_number
 from repro.system.seeding import Stream, rng
 
 _STREAMS = {
@@ -128,7 +129,7 @@ class EpisodeSampler:
         self._n_support = min(max(spec.k_shot, paper.MAX_SHOT), fewest - spec.n_query)
         self.class_rows = tuple((int(first), int(count)) for first, count in class_rows)
         self.split, self.spec = split, spec
-        self.seed, self.classes = seed, classes
+        self.seed, self.classes = whole_number("seed", seed), classes
         self._images = _STREAMS[split][0]
 
     def __getitem__(self, index: int) -> Episode:

@@ -13,6 +13,7 @@ from repro.papers.catalogue import BUILT_IN
 from repro.papers.method_spec import MethodSpec
 from repro.papers.overrides import override
 from repro.papers.recipes import Recipe
+from repro.system import given
 from repro.system.errors import UsageError, unknown
 
 
@@ -117,7 +118,7 @@ def budget(text: str, rows: Iterable[MethodSpec] = ()) -> Budget:
     Raises:
         UsageError: an unknown name, field or value.
     """
-    name, *changes = (part.strip() for part in text.split(","))
+    name, *changes = (part.strip() for part in given.text("budget", text).split(","))
     if name not in BUDGETS:
         raise unknown("budget", name, BUDGETS)
     others = {row.name for row in (*BUILT_IN.values(), *rows) if row.n_step}

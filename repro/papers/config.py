@@ -14,6 +14,7 @@ from repro.papers.method_spec import TRAIN_SHOTS, MethodSpec
 from repro.papers.recipes import PRESETS, RECIPES, Recipe, recipe
 from repro.system import storage
 from repro.system.errors import UsageError
+from repro.system.given import whole_number
 
 __all__ = [
     "BUDGETS", "RECIPES", "TESTED_SEED", "Budget", "EpisodeSpec", "Recipe", "RunConfig", "Split",
@@ -43,13 +44,10 @@ class EpisodeSpec:
         return f"{self.k_shot}-shot{way}{queries}"
 
     def __post_init__(self) -> None:
+        for name, least in (("n_way", 2), ("k_shot", 1), ("n_query", 1)):
+            object.__setattr__(self, name, whole_number(name, getattr(self, name), least))
         if self.n_way > MAX_WAY:
             raise UsageError(f"an episode has at most {MAX_WAY} classes, not {self.n_way}")
-        if self.n_way < 2 or self.k_shot < 1 or self.n_query < 1:
-            raise UsageError(
-                f"an episode needs n_way >= 2, k_shot >= 1 and n_query >= 1, not "
-                f"{self.n_way}, {self.k_shot}, {self.n_query}"
-            )
 
 
 @dataclass(frozen=True)

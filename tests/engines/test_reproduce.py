@@ -5,6 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -51,6 +52,17 @@ def test_the_digests_are_those_of_the_command(
     theirs = repro.results(tmp_path / "theirs")[0]
     assert ours.digests == theirs.digests
     assert ours.path.relative_to(tmp_path / "ours") == theirs.path.relative_to(tmp_path / "theirs")
+
+
+def test_whole_numbers_of_numpy_are_those_of_python(tmp_path: Path) -> None:
+    plain = {"n_way": 4, "n_query": 3, "seed": 2, "seeds": 1, "jobs": 1}
+    numbers = {name: np.int64(value) for name, value in plain.items()}
+    numbers["shots"] = np.array([1])
+    first = reproduce("nearest_neighbor", runs=tmp_path, device="cpu", **plain)[0]
+    same = repro.reproduce(
+        "glyphs", BUDGET, "nearest_neighbor", runs=tmp_path, device="cpu", progress=False, **numbers
+    )[0]
+    assert (same.path, same.started_at) == (first.path, first.started_at)
 
 
 def test_a_class_of_a_module_is_its_file_and_a_class_of_a_session_is_itself(
@@ -107,6 +119,13 @@ MISTAKEN = Fraction(1)  # an instance, as C(None) in place of C
     [
         ({"methods": "meta_lstn"}, "did you mean 'meta_lstm'"),
         ({"methods": []}, "at least one method"),
+        ({"seed": True}, "seed is a whole number from 0, not True"),
+        ({"seed": 2**70}, "seed is a whole number from 0 to 9223372036854775807, not one beyond"),
+        ({"n_way": "5"}, "n_way is a whole number from 2, not '5'"),
+        ({"shots": 1}, r"shots is a list of whole numbers such as \[1, 5\], not 1"),
+        ({"shots": ["1"]}, "shots is a whole number from 1, not '1'"),
+        ({"budget": None}, "budget is text, not None"),
+        ({"runs": "s3://bucket/runs"}, "the command line takes URLs"),
         ({"seeds": 0}, "seeds is a whole number from 1, not 0"),
         ({"device": "tpu"}, "device is auto, cpu or cuda"),
         ({"recipe": "papper"}, "did you mean 'paper'"),
@@ -122,9 +141,9 @@ MISTAKEN = Fraction(1)  # an instance, as C(None) in place of C
 def test_a_mistake_gets_one_sentence(
     options: dict[str, Any], sentence: str, tmp_path: Path
 ) -> None:  # fmt: skip
-    words = [options.pop("methods", "nearest_neighbor")]
+    asked = {"methods": "nearest_neighbor", "budget": BUDGET, "runs": tmp_path, "shots": [1]}
     with pytest.raises(repro.ReproError, match=sentence):
-        reproduce(*words, runs=tmp_path, **options)
+        repro.reproduce("glyphs", progress=False, **{**asked, **options})
     assert not list(tmp_path.iterdir())
 
 

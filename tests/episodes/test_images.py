@@ -1,5 +1,7 @@
 """Episodes with their images: pixels, labels and digests are those of the runs."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -54,7 +56,35 @@ def test_what_is_not_there_is_refused_in_a_sentence() -> None:
         repro.episodes("glyphz")
     with pytest.raises(UsageError, match="unknown split"):
         repro.episodes("glyphs", "tests")
-    with pytest.raises(UsageError, match="an episode needs"):
+    with pytest.raises(UsageError, match="k_shot is a whole number from 1, not 0"):
         repro.episodes("glyphs", k_shot=0)
     with pytest.raises(DataError, match="has not been prepared"):
         repro.episodes("omniglot")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"seed": -1}, "seed is a whole number from 0, not -1"),
+        ({"seed": "a"}, "seed is a whole number from 0, not 'a'"),
+        ({"k_shot": "5"}, "k_shot is a whole number from 1, not '5'"),
+        ({"n_way": 5.0}, "n_way is a whole number from 2, not 5.0"),
+        ({"n_query": True}, "n_query is a whole number from 1, not True"),
+        ({"n_way": 257}, "at most 256 classes"),
+        ({"n_episode": "3"}, "n_episode is a whole number from 1, not '3'"),
+        ({"budget": None}, "budget is text, not None"),
+    ],
+)
+def test_a_size_that_is_no_whole_number_is_refused_in_a_sentence(
+    options: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        repro.episodes("glyphs", **options)
+
+
+def test_sizes_of_numpy_are_those_of_python() -> None:
+    sizes = {"k_shot": 1, "n_way": 4, "n_query": 3, "n_episode": 2, "seed": 5}
+    numbers: dict[str, Any] = {name: np.int64(value) for name, value in sizes.items()}
+    found, plain = repro.episodes(**numbers), repro.episodes(**sizes)  # type: ignore[arg-type]
+    assert found.digest == plain.digest
+    assert type(found.spec.n_way) is type(found.sampler.seed) is int
