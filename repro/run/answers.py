@@ -15,7 +15,8 @@ from repro.papers.method_spec import MethodSpec
 from repro.papers.recipes import RECIPES
 from repro.records.files import FILE, read_predictions
 from repro.run.evaluation import accuracies
-from repro.system.errors import RecordError
+from repro.system.errors import RecordError, UsageError, from_os_error
+from repro.system.given import whole_number
 from repro.system.interrupts import StopRequest
 from repro.system.locks import locked
 from repro.system.progress import Silent
@@ -23,8 +24,25 @@ from repro.system.progress import Silent
 Predictions = npt.NDArray[np.uint8]
 
 
+def check_episodes(episodes: Any) -> None:
+    """Refuse what is not a list of fixed episodes.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    if not isinstance(episodes, Episodes):
+        raise UsageError(
+            "expected are episodes such as repro.episodes('glyphs') or a slice of them, not a "
+            f"{type(episodes).__name__}"
+        )
+
+
 def config_of(row: MethodSpec, episodes: Episodes, seed: int, precision: str = "fp32") -> RunConfig:
-    """The cell of a row on fixed episodes; nothing is trained, so the recipe says nothing."""
+    """The cell of a row on fixed episodes; nothing is trained, so the recipe says nothing.
+
+    Raises:
+        UsageError: a seed that no training has.
+    """
     return RunConfig(
         dataset=episodes.split.dataset,
         data_digest=episodes.split.digest,
@@ -32,7 +50,7 @@ def config_of(row: MethodSpec, episodes: Episodes, seed: int, precision: str = "
         spec=episodes.spec,
         recipe=RECIPES["authors-code"],
         budget=episodes.budget,
-        seed=seed,
+        seed=whole_number("seed", seed),
         precision=precision,
         episode_seed=episodes.sampler.seed,
         own=row,
@@ -66,6 +84,18 @@ def content_of(
     }
 
 
+def make(folder: Path) -> None:
+    """Make a folder where there is none.
+
+    Raises:
+        StorageError: the disk refuses, or a file is in the way.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise from_os_error(error) from error
+
+
 def keep(
     runs: Path,
     config: RunConfig,
@@ -78,10 +108,10 @@ def keep(
     Args:
         force: replace a record of other predictions, or one whose predictions are damaged.
     Raises:
-        RecordError: there is such a record, without ``force``.
+        RecordError: there is such a record, without ``force``. StorageError: the disk refuses.
     """
     folder = records.cell_folder(runs, config)
-    folder.mkdir(parents=True, exist_ok=True)
+    make(folder)
     # Held for as long as it takes to write two files, so nobody is told to wait.
     with locked(folder, config.method, Silent(), StopRequest()):
         there = _there(folder, force)

@@ -30,6 +30,7 @@ from repro.papers.method_spec import SESSION, Source
 from repro.run import answers
 from repro.run.evaluation import evaluate as predictions_of
 from repro.run.provenance import provenance
+from repro.system import given
 from repro.system.errors import MethodError, UsageError
 from repro.system.interrupts import stop_requests
 from repro.system.progress import ConsoleReporter, Reporter, Silent
@@ -86,9 +87,9 @@ def _scores(answer: Any, n_query: int, n_way: int, function: Function) -> Tensor
         found = found.long()  # torch does not compare unsigned numbers
         if not bool(((found >= 0) & (found < n_way)).all()):
             raise MethodError(f"{_named(function)} gave labels outside 0 to {n_way - 1}")
-        return torch.nn.functional.one_hot(given.long(), n_way).float()
-    if not isinstance(given, Tensor) or given.shape != (n_query, n_way):
-        shape = f"a tensor of shape {tuple(given.shape)}" if isinstance(given, Tensor) else (
+        return torch.nn.functional.one_hot(found, n_way).float()
+    if not isinstance(found, Tensor) or found.shape != (n_query, n_way):
+        shape = f"a tensor of shape {tuple(found.shape)}" if isinstance(found, Tensor) else (
             f"a {type(answer).__name__}"
         )  # fmt: skip
         raise MethodError(
@@ -111,7 +112,7 @@ def evaluate(
     runs: str | Path = "runs",
     transductive: bool = False,
     seed: int = 0,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
     progress: bool = True,
 ) -> Results:
     """Test any callable on fixed episodes; on those of meta-test it writes a record.
@@ -133,12 +134,13 @@ def evaluate(
             people.
         transductive: whether an answer depends on the other queries; the table says so.
         seed: of the training that made the model, for several of them; the episodes stay the same.
-        device: where the tensors that the function gets are.
+        device: where the tensors that the function gets are: ``cpu``, ``cuda`` or ``auto``.
     Returns:
         The one record; ``.accuracy`` is ``[1, n_episode]``, fractions.
     Raises:
         MethodError: the function failed or gave something else; nothing is written.
-        UsageError: a name that no row can have.
+        UsageError: a name that no row can have, or an impossible choice.
+        StorageError: no record can be written.
 
     >>> import repro, tempfile, torch
     >>> def nearest_pixels(support, labels, query):
@@ -149,6 +151,8 @@ def evaluate(
     data set  method          shot  seed        recipe        budget  episodes    accuracy %
     glyphs    nearest_pixels     5     0  authors-code  paper-custom        20  37.40 ± 3.35
     """
+    answers.check_episodes(episodes)
+    device, folder = _device(device), given.local_folder(runs)
     method, config = _described(function, episodes, name, title, transductive, seed)
     setting = Setting(
         image_size=episodes.split.image_size,
@@ -156,10 +160,12 @@ def evaluate(
         n_way=episodes.spec.n_way,
         k_shot=episodes.spec.k_shot,
         recipe=config.recipe,
-        seed=seed,
+        seed=config.seed,
         device=torch.device(device),
     )
     guard, images = guarded(config.row, method, setting), SplitImages(episodes.split, setting)
+    if episodes.split.split == "test":
+        answers.make(folder)  # before the episodes, which may take hours
     task = f"{config.method} {config.spec.k_shot}-shot: {episodes.split.split}"
     started, began = datetime.datetime.now(datetime.UTC), time.monotonic()
     with contextlib.ExitStack() as stack:
@@ -174,7 +180,23 @@ def evaluate(
     content = answers.content_of(config, episodes, predictions, made)
     if episodes.split.split != "test":
         return Results([_in_memory(config, content, episodes.split.split)])
-    return Results([answers.keep(Path(runs), config, content, predictions)])
+    return Results([answers.keep(folder, config, content, predictions)])
+
+
+def _device(asked: Any) -> str:
+    """``cpu`` or ``cuda`` of this machine, or one of several such as ``cuda:1``.
+
+    Raises:
+        UsageError: an unknown device, or one that is not here.
+    """
+    n_gpu, name = torch.cuda.device_count(), str(asked)
+    if name == "auto":
+        return "cuda" if n_gpu else "cpu"
+    if not re.fullmatch(r"cpu|cuda(:\d{1,4})?", name):
+        raise UsageError(f"device is auto, cpu or cuda, not {asked!r}")
+    if name != "cpu" and int(name.partition(":")[2] or 0) >= n_gpu:
+        raise UsageError(f"device {name}: torch finds no such GPU here; use cpu or auto")
+    return name
 
 
 def _described(
@@ -184,12 +206,12 @@ def _described(
     """The function as a method's class, and the config of its cell."""
     if not callable(function):
         raise UsageError(f"expected is a function or a model, not a {type(function).__name__}")
-    named = name or _row_name(function)
+    named = given.text("name", name or _row_name(function))
     source = Source(f"{_module(function)}:{_named(function)}", SESSION, code_digest(function))
     about = {"name": named, "function": staticmethod(function), "transductive": transductive,
              "switches": ()}  # fmt: skip
     if title is not None:
-        about["title"] = title
+        about["title"] = given.text("title", title)
     method = type(named, (FunctionMethod,), about)
     return method, answers.config_of(describe(method, source, None), episodes, seed)
 

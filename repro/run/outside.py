@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from repro.analysis.results import Results
 from repro.episodes.images import Episodes
@@ -19,6 +20,7 @@ from repro.papers.method_spec import MethodSpec, Source
 from repro.run import answers, predictions_file
 from repro.run.predictions import Filled, Wanted, from_array
 from repro.run.provenance import git_state, source_digest
+from repro.system import given
 from repro.system.errors import RecordError, UsageError
 from repro.system.names import unprintable
 
@@ -37,8 +39,8 @@ def row_of(
     Raises:
         UsageError: a name that no row can have, or that looks like a built-in row's.
     """
-    for text in (name, origin):
-        if unprintable(text):
+    for option, text in (("name", name), ("origin", origin), ("row", "" if row is None else row)):
+        if unprintable(given.text(option, text)):
             raise UsageError(f"{text[:40]!r} has control characters; leave them out")
     if len(origin) > MAX_ORIGIN:
         raise UsageError(f"the origin has at most {MAX_ORIGIN} characters, not {len(origin)}")
@@ -106,7 +108,8 @@ def import_predictions(
         The one record.
     Raises:
         RecordError: the predictions are of other episodes, not whole, or not in order; nothing is
-            written. UsageError: a name that no row can have, or no digest.
+            written. UsageError: a name that no row can have, or no digest. StorageError: the disk
+            refuses.
 
     >>> import numpy, repro, tempfile
     >>> episodes = repro.episodes("glyphs", k_shot=1, n_episode=20)
@@ -116,13 +119,14 @@ def import_predictions(
     >>> made[0].title, round(float(made.accuracy.mean()), 3)
     ('Class 0 (outside)', 0.2)
     """
+    answers.check_episodes(episodes)
     if episodes.split.split != "test":
         raise UsageError(
             f"predictions are imported of test episodes, not of {episodes.split.split}"
         )
-    described = row_of(name, origin, transductive, row)
-    labels = _labels(predictions, wanted_of(episodes), digest, columns)
+    described, folder = row_of(name, origin, transductive, row), given.local_folder(runs)
     config = answers.config_of(described, episodes, seed, precision="unknown")
+    labels = _labels(predictions, wanted_of(episodes), digest, columns)
     commit, dirty = git_state()
     made: dict[str, Any] = {
         "versions": {},
@@ -136,7 +140,7 @@ def import_predictions(
         "wall_s": 0.0,
     }
     content = answers.content_of(config, episodes, labels, made)
-    return Results([answers.keep(Path(runs), config, content, labels, force)])
+    return Results([answers.keep(folder, config, content, labels, force)])
 
 
 def _labels(
@@ -146,14 +150,16 @@ def _labels(
     """The checked labels, of episodes that the file or the caller names."""
     is_file = isinstance(predictions, str | Path)
     if digest is not None:
-        wanted.check(digest.strip(), "what is imported")
+        wanted.check(given.text("digest", digest).strip(), "what is imported")
     if is_file:
         labels, declared = predictions_file.read(Path(str(predictions)), wanted, columns)
     else:
         filled, declared = Filled(wanted, "predictions"), False
         try:
+            if isinstance(predictions, torch.Tensor):
+                predictions = predictions.detach().cpu()
             array = np.asarray(predictions)
-        except ValueError as error:
+        except (ValueError, TypeError, RuntimeError) as error:
             raise RecordError(f"the predictions are not an array ({error})") from error
         from_array(array, filled)
         labels = filled.whole()

@@ -271,6 +271,61 @@ def test_code_that_has_no_digest_is_refused_in_a_sentence(
             evaluate(uses, episodes, tmp_path)
 
 
+def never(support: Tensor, labels: Tensor, query: Tensor) -> Tensor:
+    raise AssertionError("an episode was run")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        *(({"seed": seed}, "seed is a whole number from 0")
+          for seed in (-1, 1.5, "3", True, None, 2**70, 10**5000)),
+        *(({"device": device}, "device is auto, cpu or cuda, not")
+          for device in ("gpu", None, "mps", torch.device("meta"))),
+        ({"device": "cuda:9999"}, "device cuda:9999: torch finds no such GPU here"),
+        ({"name": 3}, "name is text, not 3"),
+        ({"title": 3}, "title is text, not 3"),
+        ({"runs": "s3://bucket/runs"}, "the command line takes URLs"),
+        ({"runs": Path("s3://bucket/runs")}, "the command line takes URLs"),
+        ({"runs": None}, "runs is a folder, not None"),
+        ({"episodes": []}, "expected are episodes such as .* not a list"),
+        ({"episodes": "glyphs"}, "expected are episodes such as .* not a str"),
+    ],
+)  # fmt: skip
+def test_an_impossible_choice_is_refused_before_any_episode(
+    options: dict[str, Any], sentence: str, episodes: repro.Episodes, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    asked = {"runs": tmp_path, "episodes": episodes, "progress": False, **options}
+    with pytest.raises(UsageError, match=sentence):
+        repro.evaluate(never, **asked)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_episode_alone_is_not_a_list_of_them(episodes: repro.Episodes, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not a EpisodeImages"):
+        evaluate(never, episodes[0], tmp_path)  # type: ignore[arg-type]
+
+
+def test_a_file_in_the_way_of_runs_is_told_before_any_episode(
+    episodes: repro.Episodes, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    for runs in (tmp_path / "file", tmp_path / "file" / "runs"):
+        with pytest.raises(StorageError, match="choose a readable and writable folder"):
+            evaluate(never, episodes, runs)
+
+
+def test_seeds_of_numpy_and_devices_of_torch_are_those_of_their_names(
+    episodes: repro.Episodes, tmp_path: Path
+) -> None:
+    plain = evaluate(nearest, episodes, tmp_path, seed=3, device="cpu")[0]
+    same = evaluate(nearest, episodes, tmp_path, seed=np.int64(3), device=torch.device("cpu"))[0]
+    assert (same.path, same.digests) == (plain.path, plain.digests)
+    assert repro.results(tmp_path)[0].seed == 3
+
+
 def test_it_works_beside_the_main_thread(episodes: repro.Episodes, tmp_path: Path) -> None:
     found: list[repro.Results] = []
 

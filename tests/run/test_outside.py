@@ -316,6 +316,49 @@ def test_scores_of_minus_infinity_rule_classes_out(
     np.testing.assert_array_equal(np.load(made[0].path / "predictions.npy"), labels)
 
 
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        *(({"seed": seed}, "seed is a whole number from 0")
+          for seed in (-1, 1.5, "3", True, None, 2**70)),
+        ({"digest": 3}, "digest is text, not 3"),
+        ({"name": None}, "name is text, not None"),
+        ({"origin": None}, "origin is text, not None"),
+        ({"row": 3}, "row is text, not 3"),
+        ({"runs": "s3://bucket/runs"}, "the command line takes URLs"),
+        ({"episodes": ["glyphs"]}, "expected are episodes such as .* not a list"),
+    ],
+)  # fmt: skip
+def test_an_impossible_choice_is_refused_in_a_sentence(
+    options: dict[str, Any], sentence: str, episodes: repro.Episodes, labels: Labels,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    asked = {"episodes": episodes, "name": "Theirs", "digest": episodes.short_digest, **options}
+    with pytest.raises(UsageError, match=sentence):
+        repro.import_predictions(labels, **asked)
+    assert not list(tmp_path.iterdir())
+
+
+def test_tensors_that_require_a_gradient_are_imported_and_others_are_told(
+    episodes: repro.Episodes, labels: Labels, tmp_path: Path
+) -> None:
+    scores = torch.tensor(one_hot(labels), requires_grad=True)
+    made = imported(episodes, tmp_path, scores)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(np.load(made[0].path / "predictions.npy"), labels)
+    for useless in (scores.to("meta"), scores.detach().to_sparse()):
+        with pytest.raises(RecordError, match="the predictions are not an array"):
+            imported(episodes, tmp_path, useless)  # type: ignore[arg-type]
+
+
+def test_a_file_in_the_way_of_runs_is_told(
+    episodes: repro.Episodes, labels: Labels, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="choose a readable and writable folder"):
+        imported(episodes, tmp_path / "file", labels)
+
+
 def refuses(path: Path, runs: Path, sentence: str, *more: str) -> None:
     done = run(path, runs, *more)
     assert done.exit_code in (1, 2), done.output
