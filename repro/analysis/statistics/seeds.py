@@ -25,7 +25,7 @@ from repro.analysis.statistics.paired import block_error, block_sums, p_student,
 from repro.system.seeding import Stream, rng
 
 # Of 95% intervals over seeds, by scripts/simulate_statistics.py.
-COVERAGE = "88 to 97% with two seeds, 92 to 97% with three, 92 to 97% with five"
+COVERAGE = "88 to 97% with two seeds, 92 to 97% with three or five"
 TWO_SEEDS = "With two seeds it may cover as little as 88% instead of 95%"
 EPISODES = "episodes"
 BOTH = "episodes and seeds"
