@@ -56,7 +56,7 @@ def row(pair: Comparison) -> tuple[str, ...]:
     """A pair as the cells below :data:`HEADER`."""
     paired = pair.paired
     return (
-        f"{pair.first.label} − {pair.second.label}",
+        pair.label,
         percent_interval(pair.interval, signed=True),
         class_text(pair.class_half_width),
         p_text(pair.p),
@@ -93,7 +93,7 @@ def notes(pairs: Sequence[Comparison]) -> list[str]:
     if short:
         told.append(
             "Fewer than two blocks of episodes say nothing of their spread, so ± is unknown: "
-            f"{', '.join(f'{p.first.label} − {p.second.label} {p.k_shot}-shot' for p in short)}."
+            f"{_listed(short)}."
         )
     for side in sides:
         means = [float(record.accuracy.mean()) for record in side.records]
@@ -156,8 +156,7 @@ def _seed_notes(pairs: Sequence[Comparison]) -> list[str]:
         )
     if alike:
         told.append(
-            "Two tests of one trained model, of which no other seed is compared: "
-            f"{', '.join(f'{p.first.label} − {p.second.label} {p.k_shot}-shot' for p in alike)}."
+            f"Two tests of one trained model, of which no other seed is compared: {_listed(alike)}."
         )
     if seedless:
         told.append(f"Without training, so without seeds: {_named(seedless)}.")
@@ -170,13 +169,8 @@ def _seed_notes(pairs: Sequence[Comparison]) -> list[str]:
             "Satterthwaite); p flip, won, lost, d and narrower are "
             "of the accuracies averaged over these seeds, so about these checkpoints."
         )
-        single = [
-            side
-            for pair in seeded
-            for side in (pair.first, pair.second)
-            if pair.borrowed and len(side.seeds) == 1
-        ]
-        single = list({(side.label, side.k_shot): side for side in single}.values())
+        borrowing = _sides([pair for pair in seeded if pair.borrowed])
+        single = [side for side in borrowing if len(side.seeds) == 1]
         if single:
             whose = _named(several) if len(several) == 1 else "the other side of the pair"
             told.append(
@@ -193,6 +187,10 @@ def _sides(pairs: Sequence[Comparison]) -> list[Side]:
     """Each side once; with fewer seeds in another pair, once more."""
     found = {(s.label, s.k_shot, s.seeds): s for p in pairs for s in (p.first, p.second)}
     return list(found.values())
+
+
+def _listed(pairs: Sequence[Comparison]) -> str:
+    return ", ".join(f"{pair.label} {pair.k_shot}-shot" for pair in pairs)
 
 
 def _count(n: int) -> str:

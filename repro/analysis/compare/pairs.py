@@ -46,6 +46,11 @@ class Comparison:
     p_holm: float = 1.0
 
     @property
+    def label(self) -> str:
+        """As people read it: ``meta_lstm − finetune``."""
+        return f"{self.first.label} − {self.second.label}"
+
+    @property
     def interval(self) -> Interval:
         """The 95% interval: over seeds and episodes where a side has several seeds."""
         return self.crossed.interval if self.crossed else self.paired.interval

@@ -233,7 +233,8 @@ def _shots(found: list[LayerGate], background: Background) -> Reading:
     if same:
         within = f"{', '.join(same)} within {FIXED:g}"
         return Reading(claim, NOT_CONFIRMED, f"{said}; practically the same: {within} ({control}).")
-    return Reading(claim, UNDECIDED, f"{said}; the others include the limit ({control}).")
+    which = "the other intervals" if apart else "the intervals"
+    return Reading(claim, UNDECIDED, f"{said}; {which} include the limit ({control}).")
 
 
 def _papers(found: list[LayerGate]) -> list[LayerGate]:
